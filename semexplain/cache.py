@@ -1,0 +1,151 @@
+"""What a frozen performer says of every image, computed once and shared by all runs (method: exact, never silently stale)."""
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from semexplain.data.images import ImageDataModule
+from semexplain.explanation import Performance
+from semexplain.performers.base import Performer
+
+log = logging.getLogger(__name__)
+SPLITS = ("train", "val", "test")
+
+
+class PerformanceCache:
+    """Feature maps, scores, concepts and priors of a data set, as raw arrays on disk.
+
+    Valid when nothing random happens to an image before the explainer sees it. Arrays are addressed by a digest of
+    everything that determines them: the performer's weights and options, the data, the image size, the prior. They
+    are written under a temporary name and renamed, under a lock that lets parallel jobs wait for the first. On
+    opening, a few images are computed again and compared.
+
+    Args:
+        folder: Where the arrays are kept.
+        datamodule: A data module after ``setup``.
+        device: Where the performer computes.
+    """
+
+    def __init__(self, folder: Path, datamodule: ImageDataModule, device: torch.device) -> None:
+        self.folder = folder
+        self.datamodule = datamodule
+        self.device = device
+
+    def fits(self, performer: Performer, limit_gb: float) -> bool:
+        """Whether the feature maps of all images take at most ``limit_gb`` GB."""
+        images = sum(len(split.ids) for split in self.datamodule.splits.values())
+        return images * performer.channels * performer.map_size**2 * 4 <= limit_gb * 1e9
+
+    @torch.no_grad()
+    def attach_feature_maps(self, performer: Performer) -> None:
+        """Let the data module yield ``feature_map`` ``(B, C, H, W)`` instead of images."""
+        performer = performer.to(self.device).eval()
+        key = _key(performer.digest(*performer.trunk_modules()), self.datamodule.fingerprint())
+        shape = (performer.channels, performer.map_size, performer.map_size)
+
+        def compute(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {"feature_map": performer.encode(batch["image"].to(self.device))}
+
+        for split in SPLITS:
+            arrays = self._arrays(f"feature_maps-{key}", split, {"feature_map": shape}, compute)
+            self.datamodule.attach({split: arrays})
+
+    def attach_performances(
+        self, performer: Performer, prior: Callable[[Performance], Tensor], prior_splits: Sequence[str]
+    ) -> None:
+        """Let the data module yield ``score``, ``concepts`` and, for some splits, ``prior`` beside the feature maps.
+
+        The prior is the same call as in a training step, for all concepts; a run that uses some takes their columns.
+        """
+        performer = performer.to(self.device).freeze()
+        self.attach_feature_maps(performer)
+        options = [f"{performer.target_name}", *(str(getattr(performer, "x_stage", "")),)]
+        key = _key(performer.digest(), self.datamodule.fingerprint(), *options)
+        prior_key = _key(key, getattr(prior, "func", prior).__qualname__)
+        n = len(performer.concept_names)
+
+        def compute(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            performance, _ = performer.perform(batch["feature_map"].to(self.device))
+            return {"score": performance.score, "concepts": performance.concepts}
+
+        def compute_prior(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {"prior": performer.perform(batch["feature_map"].to(self.device), prior)[1]}
+
+        for split in SPLITS:
+            arrays = self._arrays(f"performances-{key}", split, {"score": (), "concepts": (n,)}, compute)
+            if split in prior_splits:
+                arrays |= self._arrays(f"priors-{prior_key}", split, {"prior": (n,)}, compute_prior)
+            self.datamodule.attach({split: arrays})
+
+    def _arrays(
+        self,
+        name: str,
+        split: str,
+        shapes: Mapping[str, tuple[int, ...]],
+        compute: Callable[[Mapping[str, Tensor]], dict[str, Tensor]],
+    ) -> dict[str, np.ndarray]:
+        """Open the arrays of a split, after computing them if nobody has."""
+        folder = self.folder / name
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = {key: folder / f"{split}-{key}.npy" for key in shapes}
+        with FileLock(folder / f"{split}.lock"):
+            found = all(path.exists() for path in paths.values())
+            if not found:
+                self._build(split, paths, shapes, compute)
+        arrays = {key: np.load(path, mmap_mode="r") for key, path in paths.items()}
+        if found:
+            self._spot_check(split, arrays, compute, folder)
+        return arrays
+
+    def _build(
+        self,
+        split: str,
+        paths: Mapping[str, Path],
+        shapes: Mapping[str, tuple[int, ...]],
+        compute: Callable[[Mapping[str, Tensor]], dict[str, Tensor]],
+    ) -> None:
+        size = len(self.datamodule.splits[split].ids)
+        partial = {key: path.with_suffix(".partial") for key, path in paths.items()}
+        arrays = {
+            key: np.lib.format.open_memmap(partial[key], "w+", np.float32, (size, *shapes[key])) for key in shapes
+        }
+        description = f"{'+'.join(shapes)} of the {split} split, once"
+        with tqdm(total=size, desc=description, unit="image", mininterval=2) as progress:
+            for batch in self.datamodule.ordered(split):
+                for key, value in compute(batch).items():
+                    arrays[key][batch["index"].numpy()] = value.float().cpu().numpy()
+                progress.update(len(batch["index"]))
+        for key, array in arrays.items():
+            array.flush()
+            os.replace(partial[key], paths[key])
+
+    def _spot_check(
+        self,
+        split: str,
+        arrays: Mapping[str, np.ndarray],
+        compute: Callable[[Mapping[str, Tensor]], dict[str, Tensor]],
+        folder: Path,
+    ) -> None:
+        """Compute eight images again: a stale or damaged array must not pass for the performer's word."""
+        size = len(self.datamodule.splits[split].ids)
+        chosen = np.unique(np.linspace(0, size - 1, 8).round().astype(int))
+        batch = self.datamodule.batch(split, chosen.tolist())
+        for key, value in compute(batch).items():
+            stored, again = np.asarray(arrays[key][chosen]), value.float().cpu().numpy()
+            if not np.allclose(stored, again, rtol=1e-3, atol=1e-3 * max(np.abs(again).max(), 1e-12)):
+                raise ValueError(
+                    f"The stored {key} in {folder} differ from what the performer says now. Delete that folder; it "
+                    "will be computed again."
+                )
+
+
+def _key(*parts: str | Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]

@@ -1,0 +1,264 @@
+"""The configuration against the code: signatures are the schema, all problems are reported together."""
+
+import difflib
+import functools
+import inspect
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, Literal, get_type_hints
+
+import hydra
+from annotated_types import Ge
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+from torch import nn
+
+# What a configuration may build. A run folder's configuration is data from elsewhere, so this is a list of what is
+# allowed, not of what is forbidden. Own packages: SEMEXPLAIN_TRUSTED=mypackage,other.
+TRUSTED = (
+    "semexplain.",
+    "torch.optim.",
+    "pytorch_lightning.Trainer",
+    "pytorch_lightning.callbacks.",
+    "pytorch_lightning.loggers.",
+    "torchmetrics.",
+)
+
+
+class ConfigError(ValueError):
+    """The configuration does not fit the code; the message lists every problem."""
+
+
+def root_options(
+    *,
+    task: Literal["explainer", "performer"],
+    beta: Annotated[float, Ge(0)],
+    seed: Annotated[int, Ge(0)],
+    resume: str | None,
+    objective: str,
+    data: Any,
+    performer: Any,
+    performer_training: Any,
+    concepts: Any,
+    explainer: Any,
+    prior: Any,
+    prior_loss: Any,
+    optimizer: Any,
+    scheduler: Any,
+    metrics: Any,
+    callbacks: Any,
+    trainer: Any,
+    logger: Any,
+    module: Any,
+    paths: Any,
+) -> None:
+    """The root of the configuration; the signature is its schema.
+
+    Args:
+        task: Train an explainer, or only the performer that it would explain.
+        beta: Constant of λ(t) = β / √t, Eq. (3); 0 trains the baseline without prior.
+        seed: Of the explainer's initialisation, its data order and random concepts.
+        resume: Folder of an interrupted run to continue.
+        objective: Key of ``metrics.json`` that a sweep minimises.
+        data: This and the rest are groups under ``conf/``, each checked against its own target.
+        performer: The network to explain.
+        performer_training: How it is trained where it is missing.
+        concepts: Which concepts explain it.
+        explainer: The network that explains.
+        prior: What the performer itself suggests.
+        prior_loss: Disagreement with the prior.
+        optimizer: Of the explainer.
+        scheduler: Of the explainer's learning rate.
+        metrics: By name.
+        callbacks: By name.
+        trainer: Lightning's.
+        logger: By name.
+        module: What is trained.
+        paths: Folders.
+    """
+
+
+def instantiate(config: Any, *args: Any, **kwargs: Any) -> Any:
+    """Build what a configuration describes, if all of it is trusted (see ``TRUSTED``).
+
+    Raises:
+        ConfigError: If any ``_target_`` is outside the trusted packages.
+    """
+    problems = [problem for path, node in _targets(_plain(config)) for problem in _untrusted(path, node["_target_"])]
+    if problems:
+        raise ConfigError("\n  ".join(["The configuration may not build this:", *problems]))
+    return hydra.utils.instantiate(config, *args, **kwargs)
+
+
+def check(config: DictConfig) -> None:
+    """Compare a composed configuration with the code before anything is built.
+
+    Raises:
+        ConfigError: Naming every unknown key, wrong type, impossible value and missing value in the user's words.
+    """
+    problems = list(_problems(config))
+    if problems:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise ConfigError(f"The configuration has {count}; nothing was started.\n  " + "\n  ".join(problems))
+
+
+def _problems(config: DictConfig) -> Iterator[str]:
+    missing = OmegaConf.missing_keys(config)
+    yield from (f"{key}: needs a value, for example `{key}=...` on the command line." for key in sorted(missing))
+    try:
+        plain = _plain(config)
+    except OmegaConfBaseException as error:
+        yield f"{error.full_key}: {str(error).splitlines()[0]}"
+        return
+    yield from _misfits("", plain, root_options, missing, complete=True)
+    found = []
+    for path, node in _targets(plain):
+        untrusted = list(_untrusted(path, node["_target_"]))
+        yield from untrusted
+        if untrusted:
+            continue
+        try:
+            target = get_object(node["_target_"])
+        except Exception as error:
+            yield f"{path}._target_: cannot import {node['_target_']!r} ({error})."
+            continue
+        values = {key: value for key, value in node.items() if not key.startswith("_")}
+        before = len(found)
+        for problem in _misfits(path, values, target, missing, complete=not node.get("_partial_", False)):
+            found.append(problem)
+            yield problem
+        if len(found) == before and not missing:
+            yield from _misbuilds(path, node, target)
+    if not found and not missing:
+        yield from _misselections(config, plain)
+
+
+def _misfits(path: str, values: Mapping[str, Any], target: Callable, missing: set[str], *, complete: bool) -> Iterator[str]:
+    """Unknown keys, absent keys and values that do not fit the annotations of a target's parameters."""
+    parameters, hints = _signature(target)
+    open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    for key in values:
+        if key not in parameters and not open_ended:
+            yield f"{_join(path, key)}: unknown key{_suggest(key, parameters)}. {_owner(path, target)} takes: {', '.join(parameters)}."
+    if complete:
+        for name, parameter in parameters.items():
+            required = parameter.default is inspect.Parameter.empty and parameter.kind is not inspect.Parameter.VAR_KEYWORD
+            if required and name not in values and parameter.kind is not inspect.Parameter.VAR_POSITIONAL:
+                yield f"{_join(path, name)}: needs a value; {_owner(path, target)} has no default for it."
+    for key, value in values.items():
+        if key in hints and not _holds_target(value) and _join(path, key) not in missing:
+            problem = _misvalue(value, hints[key])
+            if problem:
+                yield f"{_join(path, key)}: {problem}"
+
+
+def _misvalue(value: Any, hint: Any) -> str | None:
+    try:
+        _adapter(hint).validate_python(value, strict=not isinstance(value, list))
+    except PydanticUserError:  # an annotation that says nothing about plain values
+        return None
+    except ValidationError as error:
+        first = error.errors()[0]
+        options = [str(option) for option in getattr(hint, "__args__", ()) if isinstance(option, str)]
+        if first["type"] == "literal_error" and len(options) > 8:
+            return f"expected one of {options[0]!r}, {options[1]!r}, ... ({len(options)} in all), got {value!r}{_suggest(value, options)}."
+        return f"{first['msg'].replace('Input should be', 'expected')}, got {value!r}."
+    return None
+
+
+def _misbuilds(path: str, node: dict[str, Any], target: Callable) -> Iterator[str]:
+    """Optimizers check their own ranges, on any parameter."""
+    if path.split(".")[-1] == "optimizer":
+        values = {key: value for key, value in node.items() if not key.startswith("_")}
+        try:
+            target([nn.Parameter(nn.init.zeros_(nn.Linear(1, 1).weight))], **values)
+        except (ValueError, TypeError) as error:
+            yield f"{path}: {error}"
+
+
+def _misselections(config: DictConfig, plain: dict[str, Any]) -> Iterator[str]:
+    """Concepts that this performer does not have."""
+    if "performer" in plain and "concepts" in plain:
+        try:
+            select_concepts(config)
+        except (ValueError, TypeError) as error:
+            cause = error.__cause__ or error
+            yield f"concepts: {cause}"
+
+
+def select_concepts(config: DictConfig) -> list[int]:
+    """Columns of the performer's concepts that the explanation uses."""
+    performer = get_object(config.performer._target_)
+    names = performer.names_of_concepts(config.performer.target)
+    return instantiate(config.concepts)(names)
+
+
+def _plain(config: Any) -> Any:
+    return OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
+
+
+def _targets(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            yield path, dict(node)
+        for key, value in node.items():
+            yield from _targets(value, _join(path, str(key)))
+    elif isinstance(node, list):
+        for position, value in enumerate(node):
+            yield from _targets(value, f"{path}[{position}]")
+
+
+def _untrusted(path: str, target: str) -> Iterator[str]:
+    own = [f"{name}." for name in os.environ.get("SEMEXPLAIN_TRUSTED", "").split(",") if name]
+    if not str(target).startswith((*TRUSTED, *own)):
+        package = str(target).split(".")[0]
+        yield (
+            f"{path}._target_: {target!r} is not in a trusted package ({', '.join(TRUSTED)}). If it is your own code, "
+            f"set the environment variable SEMEXPLAIN_TRUSTED={package}."
+        )
+
+
+def _holds_target(value: Any) -> bool:
+    return next(_targets(value), None) is not None
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
+
+
+def _owner(path: str, target: Callable) -> str:
+    return target.__qualname__ if path else "The root of the configuration"
+
+
+def _suggest(word: Any, options: Any) -> str:
+    close = difflib.get_close_matches(str(word), list(options), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _signature(target: Callable) -> tuple[dict[str, inspect.Parameter], dict[str, Any]]:
+    """Parameters and type hints; where a class forwards ``**kwargs``, its base class's parameters as well."""
+    functions = [c.__init__ for c in target.__mro__ if "__init__" in vars(c)] if inspect.isclass(target) else [target]
+    parameters: dict[str, inspect.Parameter] = {}
+    hints: dict[str, Any] = {}
+    for function in functions:
+        own = dict(inspect.signature(function).parameters)
+        own.pop("self", None)
+        parameters = {**own, **parameters}
+        try:
+            hints = {**get_type_hints(function, include_extras=True), **hints}
+        except (NameError, TypeError, AttributeError):  # annotations that other packages define for type checkers only
+            pass
+        forwards = [p.name for p in own.values() if p.kind is inspect.Parameter.VAR_KEYWORD]
+        if not forwards:
+            break
+        if function is not functions[-1]:
+            for name in forwards:
+                parameters.pop(name)
+    return parameters, hints
+
+
+@functools.cache
+def _adapter(hint: Any) -> TypeAdapter:
+    return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))

@@ -1,0 +1,333 @@
+"""Labelled images on disk, and the data module that turns any such collection into batches."""
+
+import hashlib
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from annotated_types import Ge
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset, default_collate
+
+from semexplain.data.loading import EpochSampler, ResumableLoader, UnpaddedSampler, generator
+
+SPLITS = ("train", "val", "test")
+
+
+class Split(NamedTuple):
+    """Images of one split with their labels; ``N`` images, ``K`` attributes."""
+
+    ids: tuple[str, ...]
+    """Name of each image, independent of where the data lie."""
+    paths: tuple[Path, ...]
+    """File of each image."""
+    labels: np.ndarray
+    """bool ``(N, K)``: whether image and attribute go together. The only coding of labels from here on."""
+
+
+class ImageDataset(Dataset[dict[str, Tensor]]):
+    """Images of a split as uint8 RGB squares.
+
+    Resizing is bilinear and does not keep the aspect ratio. With ``flip`` each image is mirrored in half of the
+    epochs; which ones depends on seed, epoch and index alone, not on the worker process that reads the image.
+
+    Args:
+        split: Files and labels.
+        image_size: Side ``S`` of the images returned.
+        flip: Mirror images at random.
+        seed: Seed of the flips.
+
+    Raises:
+        ValueError: If a file is not a readable image.
+    """
+
+    def __init__(self, split: Split, image_size: int, *, flip: bool = False, seed: int = 0) -> None:
+        self.split = split
+        self.image_size = image_size
+        self.flip = flip
+        self.seed = seed
+        # shared, because worker processes that outlive an epoch hold a copy of everything else
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the flips; :class:`ResumableLoader` calls this before every epoch."""
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return len(self.split.ids)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """``image``: uint8 ``(3, S, S)``; ``label``: bool ``(K,)``; ``index``: int64 ``()``."""
+        image = read_image(self.split.paths[index], self.image_size)
+        if self.flip and self._mirrored(index):
+            image = image.flip(2)
+        return {"image": image, "label": torch.from_numpy(self.split.labels[index]), "index": torch.tensor(index)}
+
+    def _mirrored(self, index: int) -> bool:
+        return bool(torch.rand((), generator=generator(self.seed, int(self._epoch), index)) < 0.5)
+
+
+class ArrayDataset(Dataset[dict[str, Tensor]]):
+    """Precomputed arrays in place of images, read a batch at a time.
+
+    The rows of a batch are read in the order in which they lie on disk and returned in the order asked for.
+
+    Args:
+        arrays: One array per key of the batch, each with a row per image: memory-mapped, in memory, or a tensor.
+        labels: bool ``(N, K)``.
+
+    Raises:
+        ValueError: If a name is taken by the label or the index, or an array has not a row for every image.
+
+    Example:
+        >>> dataset = ArrayDataset({"score": np.array([0.0, 0.1, 0.2])}, labels=np.eye(3, dtype=bool))
+        >>> batch = dataset.__getitems__([2, 0])
+        >>> batch["score"], batch["index"]
+        (tensor([0.2000, 0.0000], dtype=torch.float64), tensor([2, 0]))
+    """
+
+    def __init__(self, arrays: Mapping[str, np.ndarray | Tensor], labels: np.ndarray) -> None:
+        for name, array in arrays.items():
+            if name in ("label", "index"):
+                raise ValueError(f"The name {name!r} is taken by the data set itself; rename the array.")
+            if len(array) != len(labels):
+                raise ValueError(
+                    f"Array {name!r} must have a row for each of the {len(labels)} images, has {len(array)}."
+                )
+        self.arrays = dict(arrays)
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """The row of every array, with ``label`` and ``index``."""
+        return {name: rows[0] for name, rows in self.__getitems__([index]).items()}
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        """A whole batch; its collate function is :func:`whole_batch`."""
+        asked = np.asarray(indices, dtype=np.int64)
+        on_disk, back = np.unique(asked, return_inverse=True)
+        batch = {name: _rows(array, on_disk)[back] for name, array in self.arrays.items()}
+        return {**batch, "label": torch.from_numpy(self.labels[asked]), "index": torch.from_numpy(asked)}
+
+
+class ImageDataModule(pl.LightningDataModule, ABC):
+    """Splits of labelled images as batches ``{"image", "label", "index"}``.
+
+    ``image``: uint8 ``(B, 3, S, S)``; ``label``: bool ``(B, K)``; ``index``: int64 ``(B,)``, position within the
+    split. A data set is a subclass with a ``read`` method that returns its splits and, where they are not known
+    before, sets ``names``.
+
+    Args:
+        batch_size: Images per batch and process.
+        image_size: Side of the square images.
+        num_workers: Worker processes per loader; 0 reads in the main process.
+        seed: Seed of order and flips in training.
+        flip: Mirror training images at random.
+        limit: Use at most the first this many images of each split.
+        cache: Where a frozen performer's answers are kept so that they are computed once: ``auto`` (in the common
+            folder, if they fit), a folder, or ``off`` (computed in every step).
+        cache_gb: Most that ``auto`` may keep, in GB.
+
+    Attributes:
+        names: The ``K`` attributes, in the order of the label columns.
+        splits: ``train``, ``val`` and ``test``, filled by ``setup``.
+        flip_train: Whether training images are mirrored at random.
+    """
+
+    names: tuple[str, ...]
+
+    def __init__(
+        self,
+        *,
+        batch_size: Annotated[int, Ge(2)] = 64,
+        image_size: Annotated[int, Ge(8)] = 224,
+        num_workers: Annotated[int, Ge(0)] = 2,
+        seed: Annotated[int, Ge(0)] = 0,
+        flip: bool = False,
+        limit: Annotated[int, Ge(1)] | None = None,
+        cache: str = "auto",
+        cache_gb: Annotated[float, Ge(0)] = 8.0,
+    ) -> None:
+        super().__init__()
+        self.limit = limit
+        self.cache = cache
+        self.cache_gb = cache_gb
+        self.batch_size = batch_size
+        self.image_size = image_size
+        self.num_workers = num_workers
+        self.seed = seed
+        self.flip_train = flip
+        self.splits: dict[str, Split] = {}
+        self._arrays: dict[str, dict[str, np.ndarray]] = {}
+        self._fingerprint: str | None = None
+
+    @abstractmethod
+    def read(self) -> dict[str, Split]:
+        """Find images and labels of ``train``, ``val`` and ``test``; called once."""
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the splits; calling it again changes nothing.
+
+        Raises:
+            ValueError: If a split is missing or empty, or ids, files and labels do not match.
+        """
+        if self.splits:
+            return
+        splits = self.read()
+        _check(splits, self.names)
+        self.splits = {name: Split(*(part[: self.limit] for part in split)) for name, split in splits.items()}
+
+    def attach(self, arrays: dict[str, dict[str, np.ndarray]]) -> None:
+        """Yield these arrays instead of images from now on, together with those attached before.
+
+        Args:
+            arrays: For each split to replace, the arrays by name, with a row per image. A name attached again
+                stands for the new array.
+
+        Raises:
+            ValueError: For an unknown split, or if training images are flipped: an array knows one view of each.
+        """
+        unknown = sorted(set(arrays) - set(SPLITS))
+        if unknown:
+            raise ValueError(f"Arrays can be attached to the splits {', '.join(SPLITS)}, got {', '.join(unknown)}.")
+        if self.flip_train and "train" in arrays:
+            raise ValueError(
+                "Precomputed arrays hold one view of each training image, but `flip=True` asks for two. "
+                "Set `flip=False`, or train without the precomputed arrays."
+            )
+        for split, named in arrays.items():
+            self._arrays[split] = self._arrays.get(split, {}) | named
+
+    def fingerprint(self) -> str:
+        """SHA-256 of what decides the batches: names, ids, file sizes and labels of each split, and the image size.
+
+        It stays the same when the data are moved or copied, so that results computed from them can be found again.
+        The content of the files enters by its size only.
+        """
+        if self._fingerprint is None:
+            digest = hashlib.sha256(json.dumps([self.names, self.image_size]).encode())
+            for name in SPLITS:
+                ids, paths, labels = self._split(name)
+                digest.update(json.dumps([name, ids, [os.path.getsize(path) for path in paths]]).encode())
+                digest.update(np.packbits(labels).tobytes())
+            self._fingerprint = digest.hexdigest()
+        return self._fingerprint
+
+    def dataset(self, split: str, flip: bool = False) -> ImageDataset | ArrayDataset:
+        """The attached arrays of a split or else its images.
+
+        Raises:
+            RuntimeError: Before ``setup``.
+            ValueError: For an unknown split.
+        """
+        data = self._split(split)
+        if split in self._arrays:
+            return ArrayDataset(self._arrays[split], data.labels)
+        return ImageDataset(data, self.image_size, flip=flip, seed=self.seed)
+
+    def loader(
+        self, split: str, *, shuffle: bool, flip: bool = False, batch_size: int | None = None
+    ) -> ResumableLoader:
+        """Batches of a split: in a new order every epoch for training, or each image once and in order."""
+        dataset = self.dataset(split, flip)
+        size = len(dataset)
+        arrays = isinstance(dataset, ArrayDataset)
+        return ResumableLoader(
+            dataset,
+            EpochSampler(size, seed=self.seed) if shuffle else UnpaddedSampler(size),
+            batch_size or self.batch_size,
+            drop_last=shuffle,
+            num_workers=0 if arrays else self.num_workers,
+            collate_fn=whole_batch if arrays else None,
+        )
+
+    def batch(self, split: str, indices: Sequence[int]) -> dict[str, Tensor]:
+        """The images (or attached arrays) at these positions of a split."""
+        dataset = self.dataset(split)
+        if isinstance(dataset, ArrayDataset):
+            return dataset.__getitems__(indices)
+        return default_collate([dataset[index] for index in indices])
+
+    def ordered(self, split: str) -> ResumableLoader:
+        """Each image of the split exactly once over all processes, in order and never flipped."""
+        return self.loader(split, shuffle=False)
+
+    def train_dataloader(self) -> ResumableLoader:
+        """Shuffled training images."""
+        return self.loader("train", shuffle=True, flip=self.flip_train)
+
+    def val_dataloader(self) -> ResumableLoader:
+        """Validation images in order."""
+        return self.ordered("val")
+
+    def test_dataloader(self) -> list[ResumableLoader]:
+        """Training images for what is fitted before testing (thresholds, a linear map), then the test images."""
+        return [self.ordered("train"), self.ordered("test")]
+
+    def _split(self, name: str) -> Split:
+        if not self.splits:
+            raise RuntimeError(f"{type(self).__name__} has no data yet; call `setup()` first.")
+        if name not in self.splits:
+            raise ValueError(f"`split` must be one of {', '.join(self.splits)}, got {name!r}.")
+        return self.splits[name]
+
+
+def read_image(path: Path, size: int) -> Tensor:
+    """Decode an image file to uint8 RGB ``(3, size, size)``.
+
+    Args:
+        path: The file.
+        size: Side of the square; the aspect ratio is not kept.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged or not an image.
+    """
+    try:
+        with Image.open(path) as file:
+            image = file.convert("RGB")
+    except FileNotFoundError:
+        raise
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(
+            f"Expected a complete image in {path}, but it cannot be decoded: {error}. Delete the file and copy or "
+            "download it again, or leave it out of the partition file."
+        ) from error
+    if image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+
+
+def whole_batch(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Collate function for data sets whose ``__getitems__`` returns a batch."""
+    return batch
+
+
+def _rows(array: np.ndarray | Tensor, indices: np.ndarray) -> Tensor:
+    if isinstance(array, Tensor):
+        return array[torch.from_numpy(indices)]
+    return torch.from_numpy(np.asarray(array[indices]))
+
+
+def _check(splits: Mapping[str, Split], names: Sequence[str]) -> None:
+    if sorted(splits) != sorted(SPLITS):
+        raise ValueError(f"`read` must return the splits {', '.join(SPLITS)}, got {', '.join(splits) or 'none'}.")
+    for name, (ids, paths, labels) in splits.items():
+        if not ids:
+            raise ValueError(f"The split {name!r} has no images.")
+        if len(paths) != len(ids):
+            raise ValueError(f"The split {name!r} has {len(ids)} ids but {len(paths)} files.")
+        if labels.dtype != np.bool_ or labels.shape != (len(ids), len(names)):
+            raise ValueError(
+                f"The labels of split {name!r} must be bool of shape {(len(ids), len(names))}, "
+                f"got {labels.dtype} of shape {labels.shape}."
+            )

@@ -1,0 +1,88 @@
+"""How evenly an explanation spreads over concepts (Table 1)."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from semexplain.metrics.base import PreciseMetric
+
+
+def contribution_entropy(contributions: Tensor) -> Tensor:
+    r"""Entropy of each image's shares of contribution, in nats.
+
+    .. math:: H = -\sum_i c_i \ln c_i, \qquad c_i = \frac{|\alpha_i y_i|}{\sum_j |\alpha_j y_j|}
+
+    0 if one concept explains everything, :math:`\ln n` if all n explain equally. The bias has no share. A contribution
+    counts by its size, for or against the target. The shares are computed in float32 or better.
+
+    Args:
+        contributions: ``(B, n)``. They need not be contributions: the shares of any n numbers have an entropy.
+
+    Returns:
+        ``(B,)``; nan for an image without any contribution, which has no shares.
+
+    Example:
+        >>> contribution_entropy(torch.tensor([[1.0, -1.0, 2.0], [0.0, 5.0, 0.0]]))
+        tensor([1.0397, 0.0000])
+    """
+    size = contributions.to(torch.promote_types(contributions.dtype, torch.float32)).abs()
+    return torch.special.entr(size / size.sum(1, keepdim=True)).sum(1)
+
+
+class ContributionEntropy(PreciseMetric):
+    """Mean entropy of the explanations, over all images and by label.
+
+    Images without any contribution have no entropy; they are left out of the means and counted.
+
+    ``compute`` returns
+
+    - ``contribution_entropy``: the mean, in nats;
+    - ``contribution_entropy_normalized``: the mean divided by ln n, between 0 and 1 (nan for a single concept);
+    - ``effective_concepts``: the exponential of the mean, as many concepts with equal shares have this entropy;
+    - ``contribution_entropy_positive``, ``contribution_entropy_negative``: means over the images with and without
+      the target's label;
+    - ``contribution_entropy_skipped``: how many images had no contribution.
+
+    Example:
+        >>> metric = ContributionEntropy()
+        >>> metric.update(contributions=torch.tensor([[1.0, 1.0], [0.0, 3.0]]), label=torch.tensor([True, False]))
+        >>> {name: round(value.item(), 4) for name, value in metric.compute().items()}  # doctest: +NORMALIZE_WHITESPACE
+        {'contribution_entropy': 0.3466, 'contribution_entropy_normalized': 0.5, 'effective_concepts': 1.4142,
+         'contribution_entropy_positive': 0.6931, 'contribution_entropy_negative': 0.0,
+         'contribution_entropy_skipped': 0.0}
+    """
+
+    higher_is_better = True
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_sum("entropy", (2,))
+        self.add_sum("count", (2,))
+        self.add_sum("skipped")
+        self.add_state("size", torch.tensor(0), dist_reduce_fx="max")
+
+    def update(self, contributions: Tensor, label: Tensor) -> None:
+        """Add a batch of contributions ``(B, n)`` and labels of the target ``(B,)``."""
+        contributions, label = contributions.detach().double(), label.bool()
+        explained = contributions.abs().sum(1) != 0
+        entropy, label = contribution_entropy(contributions[explained]), label[explained]
+        self.entropy = self.entropy + torch.stack([entropy[~label].sum(), entropy[label].sum()])
+        self.count = self.count + torch.stack([(~label).sum(), label.sum()])
+        self.skipped = self.skipped + (~explained).sum()
+        self.size = self.size.clamp_min(contributions.shape[1])
+
+    def compute(self) -> dict[str, Tensor]:
+        """All means; nan where there is no image."""
+        mean = self.entropy.sum() / self.count.sum()
+        negative, positive = self.entropy / self.count
+        size = int(self.size)
+        return {
+            "contribution_entropy": mean,
+            "contribution_entropy_normalized": mean / math.log(size) if size > 1 else torch.full_like(mean, torch.nan),
+            "effective_concepts": mean.exp(),
+            "contribution_entropy_positive": positive,
+            "contribution_entropy_negative": negative,
+            "contribution_entropy_skipped": self.skipped,
+        }

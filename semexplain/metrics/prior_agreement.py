@@ -1,0 +1,87 @@
+"""What became of the prior: do the explainer's weights point where it points, and what does it ask for (Eq. (4))."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from semexplain.metrics.base import PreciseMetric
+from semexplain.metrics.contribution_entropy import contribution_entropy
+
+NO_PRIOR = 1e-12
+DEAD = 1e-4
+
+
+class PriorAgreement(PreciseMetric):
+    """Agreement of weights and prior, with the quantities that tell whether the prior can help.
+
+    A strong prior pulls the entropy of the contributions towards ``prior_contribution_entropy``. Where that is lower
+    than the entropy reached without a prior, the prior cannot make explanations more even.
+
+    ``compute`` returns means over images
+
+    - ``prior_cosine``: cosine between weights and prior, over images with a prior;
+    - ``prior_entropy``: entropy of the shares of the prior, in nats;
+    - ``prior_contribution_entropy``: entropy of the shares of prior times concepts;
+    - ``concept_entropy``: entropy of the shares of the concepts themselves;
+    - ``prior_degenerate_fraction``: fraction of images without a prior (its norm is below 1e-12);
+    - ``weights_norm``: Euclidean norm of the weights;
+    - ``dead_fraction``: fraction of weights whose size is at most 1e-4 of the image's mean size.
+
+    Images whose shares do not exist, because all their numbers are 0, are left out of the respective entropy.
+
+    Example:
+        >>> metric = PriorAgreement()
+        >>> metric.update(
+        ...     weights=torch.tensor([[3.0, 0.0], [0.0, 5.0]]),
+        ...     concepts=torch.tensor([[1.0, -1.0], [2.0, 0.0]]),
+        ...     prior=torch.tensor([[1.0, 1.0], [0.0, 0.0]]),
+        ... )
+        >>> {name: round(value.item(), 4) for name, value in metric.compute().items()}  # doctest: +NORMALIZE_WHITESPACE
+        {'prior_cosine': 0.7071, 'prior_entropy': 0.6931, 'prior_contribution_entropy': 0.6931,
+         'concept_entropy': 0.3466, 'prior_degenerate_fraction': 0.5, 'weights_norm': 4.0, 'dead_fraction': 0.5}
+    """
+
+    higher_is_better = None
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        for quantity in (
+            "prior_cosine",
+            "prior_entropy",
+            "prior_contribution_entropy",
+            "concept_entropy",
+            "prior_degenerate_fraction",
+            "weights_norm",
+            "dead_fraction",
+        ):
+            # Sum and number of images that have the quantity.
+            self.add_sum(quantity, (2,))
+
+    def update(self, weights: Tensor, concepts: Tensor, prior: Tensor) -> None:
+        """Add a batch of explainer weights, concepts and prior weights, all ``(B, n)``."""
+        weights, concepts, prior = (tensor.detach().double() for tensor in (weights, concepts, prior))
+        degenerate = torch.linalg.vector_norm(prior, dim=1) < NO_PRIOR
+        size = weights.abs()
+        agreement = functional.cosine_similarity(weights, prior, dim=1, eps=NO_PRIOR)
+        batch = {
+            "prior_cosine": agreement[~degenerate],
+            "prior_entropy": _entropies(prior[~degenerate]),
+            "prior_contribution_entropy": _entropies(prior * concepts),
+            "concept_entropy": _entropies(concepts),
+            "prior_degenerate_fraction": degenerate.double(),
+            "weights_norm": torch.linalg.vector_norm(weights, dim=1),
+            "dead_fraction": (size <= DEAD * size.mean(1, keepdim=True)).double().mean(1),
+        }
+        for quantity, values in batch.items():
+            total = torch.stack([values.sum(), values.new_tensor(len(values))])
+            setattr(self, quantity, getattr(self, quantity) + total)
+
+    def compute(self) -> dict[str, Tensor]:
+        """All means; nan where there is no image."""
+        return {quantity: total / count for quantity, (total, count) in self.metric_state.items()}
+
+
+def _entropies(values: Tensor) -> Tensor:
+    return contribution_entropy(values[values.abs().sum(1) != 0])

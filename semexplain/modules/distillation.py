@@ -1,0 +1,221 @@
+"""Train the explainer on what the frozen performer says (Sec. 3, Eqs. 1 to 4)."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from semexplain import losses
+from semexplain.explanation import Explanation, Performance
+from semexplain.metrics.linear_map import LinearMap
+from semexplain.performers.base import Performer
+
+
+class PriorLoss(Protocol):
+    """Disagreement of the weights with the prior, Eq. (4), averaged over the images."""
+
+    def __call__(self, raw: Tensor, weights: Tensor, prior: Tensor) -> Tensor:
+        """From ``u``, α and w, all ``(B, n)``."""
+
+
+class Distillation(pl.LightningModule):
+    """A frozen performer and the explainer that learns to account for its score.
+
+    Args:
+        performer: The network to explain. It stays in evaluation mode, gets no gradient, and checkpoints hold only
+            its digest.
+        explainer: Partial of a network ``(in_channels, map_size, n_concepts)``.
+        prior: Function from a performance to the weights that the performer itself suggests, ``(B, n)``.
+        prior_loss: How far the explainer's weights are from them.
+        concepts: Partial that selects the concepts to use, given their names.
+        optimizer: Partial of an optimizer, given parameters.
+        scheduler: Partial of a learning-rate scheduler stepped every epoch, given an optimizer.
+        metrics: What to measure in validation and test, by name.
+
+    Raises:
+        ValueError: When a checkpoint of another performer, target or concept set is loaded.
+    """
+
+    def __init__(
+        self,
+        performer: Performer,
+        explainer: Callable[..., nn.Module],
+        prior: Callable[[Performance], Tensor],
+        prior_loss: PriorLoss,
+        concepts: Callable[[Sequence[str]], list[int]],
+        optimizer: Callable[..., torch.optim.Optimizer],
+        scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler],
+        metrics: Mapping[str, Metric],
+    ) -> None:
+        super().__init__()
+        self.performer = performer.freeze()
+        self.columns = concepts(performer.concept_names)
+        self.concept_names = tuple(performer.concept_names[i] for i in self.columns)
+        self.explainer = explainer(
+            in_channels=performer.channels, map_size=performer.map_size, n_concepts=len(self.columns)
+        )
+        self.prior = prior
+        self.prior_loss = prior_loss
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.metrics = nn.ModuleDict(metrics)
+        self.prior_weight = 0.0  # λ(t); the callback PriorWeight moves it
+        self.strict_loading = False  # checkpoints leave the performer out; on_load_checkpoint checks the rest
+        self._digest: str | None = None
+
+    # -- one batch ---------------------------------------------------------------------------------------------------
+
+    def perform(self, batch: dict[str, Tensor], *, with_prior: bool) -> tuple[Performance, Tensor | None]:
+        """What the performer says of a batch, and the prior weights ``(B, n)`` if asked for.
+
+        Computed from images, or read where a cache has stored it: the two give the same numbers.
+        """
+        if "feature_map" not in batch:
+            with torch.no_grad():
+                feature_map = self.performer.encode(batch["image"])
+            return self.performer.perform(feature_map, self.prior if with_prior else None, self.columns)
+        concepts = batch["concepts"][:, self.columns]
+        performance = Performance(batch["score"], concepts, batch["feature_map"], batch["feature_map"])
+        return performance, batch["prior"][:, self.columns] if with_prior else None
+
+    def explain(self, performance: Performance) -> tuple[Explanation, Tensor]:
+        """The explanation of a performance, and the explainer's output ``u`` ``(B, n)`` before its output function."""
+        raw = self.explainer(performance.feature_map)
+        weights = self.explainer.weights(raw)
+        return Explanation(performance.score, performance.concepts, weights, self.explainer.bias), raw
+
+    def forward(self, image: Tensor) -> Explanation:
+        """Explain images ``(B, 3, S, S)``, uint8."""
+        return self.explain(self.perform({"image": image}, with_prior=False)[0])[0]
+
+    def label(self, batch: dict[str, Tensor]) -> Tensor:
+        """Ground truth of the target ``(B,)``: for metrics only, training never sees it."""
+        return batch["label"][:, self.performer.target_index]
+
+    # -- training ----------------------------------------------------------------------------------------------------
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Eq. (3): distillation loss plus λ(t) times the prior loss."""
+        performance, prior = self.perform(batch, with_prior=self.prior_weight > 0)
+        explanation, raw = self.explain(performance)
+        distillation = losses.distillation(explanation.prediction, explanation.score)
+        loss, logged = distillation, {"train/distillation": distillation}
+        if prior is not None:
+            disagreement = self.prior_loss(raw=raw, weights=explanation.weights, prior=prior)
+            loss = distillation + self.prior_weight * disagreement
+            logged |= {"train/prior": disagreement, "train/prior_weight": self.prior_weight}
+        if self.global_step % self.trainer.log_every_n_steps == 0:  # a call of log costs as much as a small layer
+            self.log_dict({**logged, "train/loss": loss}, batch_size=len(explanation.score))
+        return loss
+
+    def on_fit_start(self) -> None:
+        """Start the explainer's last layer where ``head_init`` asks, unless a checkpoint was loaded."""
+        if self.explainer.head_init != "default" and self.global_step == 0:
+            self.explainer.start_at(*self.least_squares(common=self.explainer.head_init == "calibrated"))
+
+    @torch.no_grad()
+    def least_squares(self, *, common: bool) -> tuple[Tensor, Tensor]:
+        """Image-independent weights ``(n,)`` and bias ``()`` that fit the training scores best.
+
+        Args:
+            common: One weight for all concepts, instead of one for each.
+        """
+        fit = LinearMap().to(self.device)
+        for batch in self.trainer.datamodule.ordered("train"):
+            performance, _ = self.perform(self.transfer_batch_to_device(batch, self.device, 0), with_prior=False)
+            concepts = performance.concepts.sum(1, keepdim=True) if common else performance.concepts
+            fit.observe(concepts=concepts, score=performance.score)
+        weights, bias = fit.coefficients()
+        return weights.float().expand(len(self.columns)), bias.float()
+
+    def configure_optimizers(self) -> Any:
+        """Only the explainer's parameters; the bias b is never decayed."""
+        body = [parameter for name, parameter in self.explainer.named_parameters() if name != "bias"]
+        groups = [{"params": body}, {"params": [self.explainer.bias], "weight_decay": 0.0}]
+        optimizer = self.optimizer(groups)
+        return [optimizer], [self.scheduler(optimizer)]
+
+    # -- measuring ---------------------------------------------------------------------------------------------------
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Measure a batch of the validation split."""
+        self._measure(batch, "update")
+
+    def test_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> Explanation | None:
+        """Fit thresholds and the linear map on the training split (first loader), measure the test split (second)."""
+        return self._measure(batch, "observe" if dataloader_idx == 0 else "update")
+
+    def on_validation_epoch_end(self) -> None:
+        """Report and reset the validation metrics."""
+        self._report("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Report and reset the test metrics."""
+        self._report("test")
+
+    def _measure(self, batch: dict[str, Tensor], method: str) -> Explanation | None:
+        performance, prior = self.perform(batch, with_prior=method == "update")
+        explanation, raw = self.explain(performance)
+        fields = {
+            "score": explanation.score,
+            "prediction": explanation.prediction,
+            "contributions": explanation.contributions,
+            "weights": explanation.weights,
+            "concepts": explanation.concepts,
+            "prior": prior,
+            "raw": raw,
+            "label": self.label(batch),
+        }
+        for metric in self.metrics.values():
+            receive = getattr(metric, method, None)
+            if receive is not None:  # few metrics are fitted on the training split first
+                receive(**{name: fields[name] for name in inspect.signature(receive).parameters})
+        return explanation if method == "update" else None
+
+    def _report(self, stage: str) -> None:
+        values: dict[str, Tensor] = {"bias": self.explainer.bias.detach()}
+        for name, metric in self.metrics.items():
+            result = metric.compute()  # already reduced over the processes
+            values |= result if isinstance(result, dict) else {name: result}
+            metric.reset()
+        known = {name: torch.as_tensor(value).float() for name, value in values.items() if not torch.isnan(value)}
+        self.log_dict({f"{stage}/{name}": value for name, value in known.items()})
+
+    # -- checkpoints -------------------------------------------------------------------------------------------------
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What an explainer's weights mean nothing without."""
+        self._digest = self._digest or self.performer.digest()
+        return {
+            "performer_sha256": self._digest,
+            "target": self.performer.target_name,
+            "concepts": list(self.concept_names),
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave the frozen performer out; note its digest."""
+        state = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {key: state[key] for key in state if not key.startswith("performer.")}
+        checkpoint["semexplain"] = self.identity
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another performer, target or concept set, and one with missing weights."""
+        saved = checkpoint.get("semexplain", {})
+        for key, value in self.identity.items():
+            if saved.get(key) != value:
+                raise ValueError(
+                    f"The checkpoint belongs to another explanation: its {key} is {saved.get(key)}, here it is {value}. "
+                    "Give the performer and options that the explainer was trained with."
+                )
+        expected = {key for key in self.state_dict() if not key.startswith("performer.")}
+        if expected != set(checkpoint["state_dict"]):
+            differing = sorted(expected ^ set(checkpoint["state_dict"]))
+            raise ValueError(
+                f"The checkpoint does not fit the explainer: {len(differing)} weights differ, first {differing[:3]}. "
+                "Give the `explainer` options that it was trained with."
+            )

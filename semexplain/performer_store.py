@@ -1,0 +1,179 @@
+"""Trained performers, each under the address of everything that determines it."""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from annotated_types import Ge, Gt
+from filelock import FileLock, Timeout
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger
+from safetensors.torch import save_file
+
+from semexplain.cache import PerformanceCache
+from semexplain.callbacks.random_state import RandomState
+from semexplain.config import instantiate
+from semexplain.data.images import ImageDataModule
+from semexplain.files import read_json, write_json
+from semexplain.modules.classification import Classification
+from semexplain.performers.vgg16_attributes import VGG16Attributes
+
+log = logging.getLogger(__name__)
+FILE = "performer.safetensors"
+
+
+class PerformerTraining:
+    """How a performer is trained when the store does not have it.
+
+    Args:
+        optimizer: Partial of an optimizer, given parameter groups.
+        train: The layers above the feature map only (``head``), on features computed once, or ``all`` layers.
+        trunk_lr_factor: Learning rate of the trunk as a share of the head's.
+        batch_size: Images per step.
+        max_epochs: Most epochs.
+        patience: Stop after this many epochs without a better validation loss; the best epoch is kept in any case.
+        flip: Mirror training images at random; features are then computed in every epoch.
+        seed: Of initialisation, order and dropout.
+    """
+
+    def __init__(
+        self,
+        optimizer: Callable[..., torch.optim.Optimizer],
+        train: Literal["head", "all"] = "all",
+        trunk_lr_factor: Annotated[float, Gt(0)] = 0.1,
+        batch_size: Annotated[int, Ge(2)] = 128,
+        max_epochs: Annotated[int, Ge(1)] = 10,
+        patience: Annotated[int, Ge(1)] | None = None,
+        flip: bool = True,
+        seed: Annotated[int, Ge(0)] = 0,
+    ) -> None:
+        self.optimizer = optimizer
+        self.train = train
+        self.trunk_lr_factor = trunk_lr_factor
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.patience = patience
+        self.flip = flip
+        self.seed = seed
+
+    def fit(self, config: DictConfig, folder: Path) -> dict[str, float]:
+        """Train in ``folder``, continuing where an earlier attempt stopped; leave ``performer.safetensors`` there.
+
+        Returns:
+            Accuracies on the test split, by name.
+        """
+        pl.seed_everything(self.seed, verbose=False)
+        datamodule = instantiate(config.data, batch_size=self.batch_size, flip=self.flip, seed=self.seed)
+        datamodule.prepare_data()
+        datamodule.setup()
+        performer = instantiate(config.performer, checkpoint=None)
+        module = Classification(performer, self.optimizer, self.train, self.trunk_lr_factor)
+        callbacks = [
+            ModelCheckpoint(folder, "best", monitor="val/loss", save_weights_only=True, enable_version_counter=False),
+            ModelCheckpoint(folder, "last", every_n_epochs=1, enable_version_counter=False),
+            RandomState(),
+        ]
+        if self.patience is not None:
+            callbacks.append(EarlyStopping("val/loss", patience=self.patience))
+        trainer = pl.Trainer(
+            accelerator=config.trainer.accelerator,
+            devices=1,
+            max_epochs=self.max_epochs,
+            callbacks=callbacks,
+            logger=CSVLogger(folder, name="", version=""),
+            default_root_dir=folder,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+            enable_model_summary=False,
+            log_every_n_steps=10,
+        )
+        cache = cache_for(config, datamodule, trainer.strategy.root_device, performer)
+        if self.train == "head" and not self.flip and cache is not None:
+            cache.attach_feature_maps(performer)
+        last = folder / "last.ckpt"
+        trainer.fit(module, datamodule=datamodule, ckpt_path=last if last.exists() else None, weights_only=True)
+        tested = trainer.test(module, datamodule.ordered("test"), ckpt_path=folder / "best.ckpt", verbose=False, weights_only=True)
+        save_file({key: value.contiguous().cpu() for key, value in performer.state_dict().items()}, folder / FILE)
+        last.unlink(missing_ok=True)
+        (folder / "best.ckpt").unlink(missing_ok=True)
+        return {name: float(value) for name, value in tested[0].items()}
+
+
+def cache_for(
+    config: DictConfig, datamodule: ImageDataModule, device: torch.device, performer: VGG16Attributes
+) -> PerformanceCache | None:
+    """The cache that ``data.cache`` asks for: ``auto`` (if it fits), ``off`` or a folder."""
+    if datamodule.cache == "off":
+        return None
+    folder = Path(config.paths.cache if datamodule.cache == "auto" else datamodule.cache)
+    cache = PerformanceCache(folder, datamodule, device)
+    if datamodule.cache == "auto" and not cache.fits(performer, datamodule.cache_gb):
+        log.info("Feature maps would take more than data.cache_gb=%s GB: they are computed in every step.", datamodule.cache_gb)
+        return None
+    return cache
+
+
+def performer_description(config: DictConfig, datamodule: ImageDataModule) -> dict[str, Any]:
+    """Everything that determines a trained performer: network, initial weights, data and training."""
+    plain = OmegaConf.to_container(config, resolve=True)
+    explanation_options = get_object(plain["performer"]["_target_"]).explanation_options
+    network = {key: value for key, value in plain["performer"].items() if key not in explanation_options}
+    weights = Path(network.get("weights") or "")
+    if weights.is_file():
+        with weights.open("rb") as file:
+            network["weights"] = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"performer": network, "data": datamodule.fingerprint(), "training": plain["performer_training"]}
+
+
+def trained_performer(config: DictConfig, datamodule: ImageDataModule) -> Path:
+    """Path of the performer that a configuration asks for, trained now if nobody has trained it.
+
+    ``performer.checkpoint=auto`` looks the performer up under its address in ``paths.performers``; a job that finds
+    another one training it waits. Any other value is the path of a ``performer.safetensors``.
+    """
+    if config.performer.checkpoint != "auto":
+        return Path(config.performer.checkpoint)
+    description = performer_description(config, datamodule)
+    key = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
+    folder = Path(config.paths.performers) / key
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_suffix(".lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("Another job is training the performer %s; waiting for it.", folder)
+        lock.acquire()
+    try:
+        if not (folder / FILE).exists():
+            _train_into(config, folder, description)
+    finally:
+        lock.release()
+    return folder / FILE
+
+
+def _train_into(config: DictConfig, folder: Path, description: dict[str, Any]) -> None:
+    """Train beside the final folder and rename; a partial folder that an interrupted attempt left is continued."""
+    log.info("There is no performer %s yet: training it once, for all runs that use it.", folder)
+    partial = folder.with_suffix(".partial")
+    partial.mkdir(exist_ok=True)
+    metrics = instantiate(config.performer_training).fit(config, partial)
+    write_json(partial / "metrics.json", metrics)
+    write_json(partial / "performer.json", description)
+    if folder.exists():
+        shutil.rmtree(folder)
+    os.replace(partial, folder)
+    log.info("Trained the performer %s: mean test accuracy %.4f.", folder, metrics["test/accuracy"])
+
+
+def performer_metrics(path: Path) -> dict[str, float]:
+    """Test accuracies that were measured when a performer of the store was trained."""
+    return read_json(path.parent / "metrics.json")

@@ -1,0 +1,117 @@
+"""What an explained network must offer: a cut at the feature ``x`` where concepts are read (Sec. 3)."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from semexplain.explanation import Performance
+
+
+class Performer(nn.Module, ABC):
+    """A network whose score is to be explained, cut where its concepts are read.
+
+    ``encode`` maps an image to the feature map that the explainer sees, ``feature`` maps that to the tensor
+    ``x`` at which priors are taken, ``head`` maps ``x`` to the score and the concept strengths. Everything up to
+    ``x`` needs no gradient, so a prior costs backward passes through the head alone.
+
+    Attributes:
+        target_name: What the score stands for.
+        concept_names: Names of the ``n`` concepts, in the order of the columns that ``head`` returns.
+        channels: ``C`` of the feature map ``(B, C, H, W)``.
+        map_size: ``H = W`` of the feature map.
+        explanation_options: Constructor parameters that choose what is explained and so do not influence training.
+    """
+
+    target_name: str
+    concept_names: tuple[str, ...]
+    channels: int
+    map_size: int
+    explanation_options: frozenset[str] = frozenset({"checkpoint"})
+    _frozen = False
+
+    @abstractmethod
+    def encode(self, image: Tensor) -> Tensor:
+        """The feature map ``(B, C, H, W)`` of images ``(B, 3, S, S)``, uint8 RGB."""
+
+    @abstractmethod
+    def feature(self, feature_map: Tensor) -> Tensor:
+        """The tensor ``x`` of shape ``(B, ...)`` at which the concepts are read."""
+
+    @abstractmethod
+    def head(self, feature: Tensor) -> tuple[Tensor, Tensor]:
+        """Score ``(B,)`` before any sigmoid, and concept strengths ``(B, n)``, both functions of ``feature``."""
+
+    def freeze(self) -> "Performer":
+        """Stay in evaluation mode and without gradients from now on, whatever ``train`` is called with."""
+        self._frozen = True
+        self.requires_grad_(False)
+        return self.eval()
+
+    def train(self, mode: bool = True) -> "Performer":
+        """Switch to training mode, unless frozen: Lightning switches whole module trees."""
+        super().train(mode and not self._frozen)
+        return self
+
+    def perform(
+        self,
+        feature_map: Tensor,
+        prior: Callable[[Performance], Tensor] | None = None,
+        columns: Sequence[int] | None = None,
+    ) -> tuple[Performance, Tensor | None]:
+        """Score, concepts and, if asked for, prior weights of a batch; all detached, all in float32.
+
+        Works inside ``no_grad``, inference mode and autocast, because it leaves them: a prior needs a graph, and
+        half precision loses it (squares of small gradients underflow).
+
+        Args:
+            feature_map: Output of ``encode``, ``(B, C, H, W)``.
+            prior: Function from a performance to prior weights ``(B, n)``.
+            columns: The concepts to use; all by default.
+
+        Returns:
+            The performance restricted to ``columns``, and the prior weights ``(B, len(columns))`` or ``None``.
+        """
+        device = feature_map.device.type
+        with torch.inference_mode(False), torch.autocast(device, enabled=False):
+            with torch.no_grad():
+                x = self.feature(feature_map.float().clone())
+            x = x.detach().requires_grad_(prior is not None)
+            with torch.set_grad_enabled(prior is not None):
+                score, concepts = self.head(x)
+                if columns is not None:
+                    concepts = concepts[:, list(columns)]
+                performance = Performance(score, concepts, x, feature_map)
+                weights = None if prior is None else prior(performance).detach()
+        return Performance(score.detach(), concepts.detach(), x.detach(), feature_map), weights
+
+    def forward(self, image: Tensor) -> Performance:
+        """What the performer says of images ``(B, 3, S, S)``."""
+        with torch.no_grad():
+            feature_map = self.encode(image)
+        return self.perform(feature_map)[0]
+
+    def digest(self, *modules: nn.Module) -> str:
+        """SHA-256 of names, shapes, types and bytes of all parameters and buffers (or of those of ``modules``)."""
+        return state_digest(*(modules or (self,)))
+
+
+def state_digest(*modules: nn.Module) -> str:
+    """SHA-256 of the parameters and buffers of modules: equal digests mean equal functions.
+
+    Example:
+        >>> a, b = nn.Linear(2, 2), nn.Linear(2, 2)
+        >>> state_digest(a) == state_digest(b)
+        False
+        >>> _ = b.load_state_dict(a.state_dict())
+        >>> state_digest(a) == state_digest(b)
+        True
+    """
+    sha = hashlib.sha256()
+    for module in modules:
+        for name, tensor in sorted(module.state_dict().items()):
+            sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            sha.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return sha.hexdigest()

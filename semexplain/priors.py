@@ -1,0 +1,124 @@
+"""Prior weights w: how much each concept matters to the score according to the performer's own gradients (Sec. 3.1)."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import torch
+from annotated_types import Ge
+from torch import Tensor, nn
+from torch.nn import functional
+
+from semexplain.explanation import Performance
+
+
+def feature_ratio(performance: Performance, *, chunk_bytes: Annotated[int, Ge(1)] = 512 * 2**20) -> Tensor:
+    r"""Weigh each concept by how far the score moves when the shared feature is nudged towards it (Case 2).
+
+    A small step :math:`\Delta x = \epsilon\, \partial y_i / \partial x` raises concept :math:`i` by
+    :math:`\epsilon \lVert \partial y_i / \partial x \rVert^2` and the score by the inner product below.
+
+    .. math:: w_i = \frac{\langle \partial \hat y/\partial x,\ \partial y_i/\partial x \rangle}
+                         {\lVert \partial y_i/\partial x \rVert^2}
+
+    Each weight is a ratio of its own. For correlated concepts the sum of :math:`w_i y_i` is not the score: only the
+    direction of ``w`` is meant to be used. The images of a batch must not influence one another (a performer in
+    evaluation mode).
+
+    Args:
+        performance: Score ``(B,)`` and concepts ``(B, n)`` with the graph that leads back to ``feature`` ``(B, ...)``.
+            The graph is kept.
+        chunk_bytes: Memory for the gradients of the concepts. Concepts are taken as many at a time as fit, at least
+            one; the result does not depend on it.
+
+    Returns:
+        Prior weights of shape ``(B, n)``, signed, detached, at least float32. A concept on which the feature has no
+        influence weighs 0.
+
+    Raises:
+        ValueError: If ``chunk_bytes`` is not positive, or score or concepts do not depend on ``feature``.
+
+    Example:
+        >>> x = torch.tensor([[1.0, 1.0]], requires_grad=True)
+        >>> concepts = x @ torch.tensor([[2.0, 0.0], [0.0, 1.0]])
+        >>> score = (x @ torch.tensor([[6.0], [5.0]])).squeeze(1)
+        >>> feature_ratio(Performance(score, concepts, x, x))
+        tensor([[3., 5.]])
+    """
+    if chunk_bytes < 1:
+        raise ValueError(f"`chunk_bytes` must be at least 1, got {chunk_bytes}.")
+    score, concepts, feature, _ = performance
+    batch, n = concepts.shape
+    row_bytes = feature.numel() * max(feature.element_size(), 4)
+    step = max(1, chunk_bytes // max(1, row_bytes))
+
+    d_score = _gradient("score", score, feature, torch.ones_like(score)[None])
+    # Autocast would run the reductions below in half precision.
+    with torch.no_grad(), torch.autocast(feature.device.type, enabled=False):
+        moved, raised = [], []
+        for picks in torch.eye(n, device=concepts.device, dtype=concepts.dtype).split(step):
+            d_concepts = _gradient("concepts", concepts, feature, picks[:, None].expand(-1, batch, -1))
+            moved.append((d_concepts * d_score).sum(-1))
+            raised.append(d_concepts.square().sum(-1))
+        return _ratio(torch.cat(moved).T, torch.cat(raised).T)
+
+
+def three_layer_feature_ratio(
+    x: Tensor, fc2: nn.Linear, fc3: nn.Linear, target: int, concepts: Sequence[int], *, pre_relu: bool
+) -> Tensor:
+    r"""The weights of :func:`feature_ratio` in closed form, for a head of three fully-connected layers.
+
+    With :math:`y = W_3\, \mathrm{relu}(W_2\, \mathrm{relu}(z_1) + b_2) + b_3`, every gradient is a row of
+
+    .. math:: J = W_3\, \mathrm{diag}(1[W_2\, \mathrm{relu}(z_1) + b_2 > 0])\, W_2\, \mathrm{diag}(1[z_1 > 0])
+
+    where the last factor is there only for :math:`x = z_1`. No graph is needed, so this also works in inference mode.
+
+    Args:
+        x: ``(B, d)``. Output of the first layer, before its ReLU (``pre_relu``) or after it.
+        fc2: Second layer, from ``d`` to ``m``.
+        fc3: Third layer, from ``m`` to all outputs.
+        target: The output that is the score.
+        concepts: The ``n`` outputs that are the concepts.
+        pre_relu: Whether ``x`` is :math:`z_1`, otherwise :math:`\mathrm{relu}(z_1)`. The two give different weights.
+
+    Returns:
+        Prior weights of shape ``(B, n)``, signed, detached, at least float32.
+
+    Example:
+        >>> fc2, fc3 = nn.Linear(2, 2, bias=False), nn.Linear(2, 3, bias=False)
+        >>> _ = fc2.weight.data.copy_(torch.eye(2))
+        >>> _ = fc3.weight.data.copy_(torch.tensor([[6.0, 5.0], [2.0, 0.0], [0.0, 1.0]]))
+        >>> three_layer_feature_ratio(torch.tensor([[1.0, 1.0]]), fc2, fc3, target=0, concepts=[1, 2], pre_relu=True)
+        tensor([[3., 5.]])
+    """
+    with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+        dtype = torch.promote_types(torch.promote_types(x.dtype, fc2.weight.dtype), torch.float32)
+        x, inner, outer = x.to(dtype), fc2.weight.to(dtype), fc3.weight.to(dtype)[[target, *concepts]]
+        bias = None if fc2.bias is None else fc2.bias.to(dtype)
+        active = functional.linear(x.relu() if pre_relu else x, inner, bias) > 0
+        jacobian = (outer * active[:, None]) @ inner
+        if pre_relu:
+            jacobian = jacobian * (x > 0)[:, None]
+        d_score, d_concepts = jacobian[:, :1], jacobian[:, 1:]
+        return _ratio((d_concepts * d_score).sum(-1), d_concepts.square().sum(-1))
+
+
+def _gradient(name: str, output: Tensor, feature: Tensor, picks: Tensor) -> Tensor:
+    """Gradients of ``output`` with respect to ``feature``, one for each of ``picks``: ``(k, B, d)``."""
+    advice = (
+        f"`{name}` does not depend on `feature`, so it has no gradient there. Compute `{name}` from `feature` after "
+        "`feature.requires_grad_()`, with gradients enabled and outside inference mode "
+        "(in a trainer: `inference_mode=False`)."
+    )
+    if not (output.requires_grad and feature.requires_grad):
+        raise ValueError(advice)
+    (gradient,) = torch.autograd.grad(
+        output, feature, picks, retain_graph=True, is_grads_batched=True, allow_unused=True
+    )
+    if gradient is None:
+        raise ValueError(advice)
+    return gradient.detach().to(torch.promote_types(gradient.dtype, torch.float32)).flatten(2)
+
+
+def _ratio(moved: Tensor, raised: Tensor) -> Tensor:
+    return torch.where(raised > 0, moved / raised, 0)

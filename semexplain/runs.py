@@ -1,0 +1,178 @@
+"""Run folders: what a run leaves behind, and how it is rebuilt, resumed and repeated in a sweep."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from semexplain.config import ConfigError, instantiate
+from semexplain.data.images import ImageDataModule
+from semexplain.files import read_json, write_json, write_text
+from semexplain.modules.distillation import Distillation
+from semexplain.performer_store import cache_for, performer_metrics, trained_performer
+
+log = logging.getLogger(__name__)
+CONFIG, METRICS, PERFORMER = "config.yaml", "metrics.json", "performer.json"
+BEST, LAST = Path("checkpoints/best.ckpt"), Path("checkpoints/last.ckpt")
+# A launcher that trained before leaves these behind; a new process that inherits them believes to be one of several.
+LAUNCHER_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
+
+OmegaConf.register_new_resolver("first", lambda *values: next((v for v in values if v is not None), None), replace=True)
+OmegaConf.register_new_resolver("least", lambda *values: min(v for v in values if v is not None), replace=True)
+OmegaConf.register_new_resolver("unless", lambda flag, value: None if flag is not None else value, replace=True)
+
+
+def open_run(config: DictConfig, folder: Path) -> DictConfig:
+    """Record the configuration of a new run, or check it against the run that is resumed.
+
+    Args:
+        config: The composed configuration.
+        folder: The run's folder.
+
+    Returns:
+        The configuration to run: that of the folder when it is resumed.
+
+    Raises:
+        ConfigError: If ``resume`` names no run, a finished one, or one with other options.
+    """
+    path = folder / CONFIG
+    if config.resume is None:
+        write_text(path, OmegaConf.to_yaml(config))
+        return config
+    if not path.exists():
+        raise ConfigError(f"resume: {folder} is not a run folder, it has no {CONFIG}.")
+    if (folder / METRICS).exists():
+        raise ConfigError(f"resume: the run {folder} is finished, its numbers are in {METRICS}.")
+    started = OmegaConf.load(path)
+    if _chosen_overrides():  # options given again must be those of the run
+        differences = list(_differences(OmegaConf.to_container(started), OmegaConf.to_container(config)))
+        if differences:
+            raise ConfigError(
+                f"resume: the run {folder} was started with other options. Repeat them, or give `resume` alone, or "
+                "start a new run:\n  " + "\n  ".join(differences)
+            )
+    started.trainer = config.trainer if _chosen_overrides() else started.trainer
+    previous = folder / "metrics.csv"
+    if previous.exists():  # the logger starts a new file
+        os.replace(previous, folder / f"metrics.until-{previous.stat().st_mtime_ns}.csv")
+    return started
+
+
+def build(config: DictConfig, folder: Path) -> tuple[ImageDataModule, Distillation, pl.Trainer]:
+    """Data, module and trainer of an explainer run, with the performer trained first if nobody has."""
+    datamodule = instantiate(config.data)
+    datamodule.prepare_data()
+    datamodule.setup()
+    checkpoint = trained_performer(config, datamodule)
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    performer = instantiate(config.performer, checkpoint=str(checkpoint))
+    module = instantiate(config.module)(performer=performer)
+    trainer = instantiate(
+        config.trainer,
+        callbacks=list(instantiate(config.callbacks).values()),
+        logger=[logger(save_dir=str(folder)) for logger in instantiate(config.logger).values()],
+        default_root_dir=str(folder),
+    )
+    cache = cache_for(config, datamodule, trainer.strategy.root_device, performer)
+    if cache is not None:
+        needed = ("train", "val", "test") if config.beta > 0 else ("val", "test")
+        cache.attach_performances(performer, module.prior, needed)
+    write_json(folder / PERFORMER, {"path": str(checkpoint.absolute()), "sha256": module.identity["performer_sha256"]})
+    return datamodule, module, trainer
+
+
+def train_explainer(config: DictConfig, folder: Path) -> dict[str, float]:
+    """Train an explainer, measure its best epoch on the test split, and write the run folder."""
+    datamodule, module, trainer = build(config, folder)
+    last = folder / LAST
+    trainer.fit(module, datamodule=datamodule, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+    return measure(trainer, module, datamodule, folder / BEST, folder)
+
+
+def train_performer(config: DictConfig, folder: Path) -> dict[str, float]:
+    """Train the performer that explainer runs of the same configuration find in the store."""
+    datamodule = instantiate(config.data)
+    datamodule.prepare_data()
+    datamodule.setup()
+    path = trained_performer(config, datamodule)
+    metrics = performer_metrics(path)
+    write_json(folder / PERFORMER, {"path": str(path.absolute())})
+    write_json(folder / METRICS, metrics)
+    log.info("Performer: %s", path)
+    return metrics
+
+
+def measure(
+    trainer: pl.Trainer, module: Distillation, datamodule: ImageDataModule, checkpoint: Path, folder: Path
+) -> dict[str, float]:
+    """Test a checkpoint; write ``metrics.json`` and, through the callback, ``explanations.parquet`` into a folder."""
+    (result,) = trainer.test(module, datamodule=datamodule, ckpt_path=str(checkpoint), verbose=False, weights_only=True)[:1]
+    metrics = {name: float(value) for name, value in sorted(result.items())}
+    if trainer.is_global_zero:
+        write_json(folder / METRICS, metrics)
+    return metrics
+
+
+def evaluate_run(run: Path, folder: Path, overrides: Mapping[str, Any]) -> dict[str, float]:
+    """Rebuild a run from its folder alone and measure it again.
+
+    Args:
+        run: The run's folder.
+        folder: Where the new numbers are written.
+        overrides: Values to use in place of the run's own, by dotted key: where data or performer are now.
+    """
+    if not (run / CONFIG).exists():
+        raise ConfigError(f"run: {run.absolute()} is not a run folder, it has no {CONFIG}.")
+    if not (run / BEST).exists():
+        raise ConfigError(f"run: {run} has no {BEST}: the run ended before its first validation. `resume` it.")
+    config = OmegaConf.load(run / CONFIG)
+    performer = Path(read_json(run / PERFORMER)["path"])
+    if performer.exists():
+        config.performer.checkpoint = str(performer)
+    for key, value in overrides.items():
+        OmegaConf.update(config, key, value)
+    datamodule, module, trainer = build(config, folder)
+    return measure(trainer, module, datamodule, run / BEST, folder)
+
+
+def run_in_fresh_process(hydra: Any, script: Path) -> dict[str, Any]:
+    """Run one job of a multirun as a single run of its own.
+
+    Several trainings in one process share what libraries keep globally (process groups, loggers, seeds), and a
+    launcher would start its helpers with the whole sweep's command line.
+
+    Returns:
+        The job's metrics.
+
+    Raises:
+        RuntimeError: If the job failed; its own output says why.
+    """
+    folder = Path(hydra.runtime.output_dir).absolute()
+    command = [sys.executable, str(script), *hydra.overrides.task, f"hydra.run.dir='{folder}'", "hydra.mode=RUN"]
+    environment = {key: value for key, value in os.environ.items() if key not in LAUNCHER_VARIABLES}
+    if subprocess.run(command, cwd=hydra.runtime.cwd, env=environment, check=False).returncode != 0:
+        raise RuntimeError(f"The job in {folder} failed: {' '.join(hydra.overrides.task)}. See its output above.")
+    metrics = folder / METRICS
+    return json.loads(metrics.read_text()) if metrics.exists() else {}
+
+
+def _chosen_overrides() -> list[str]:
+    if not HydraConfig.initialized():
+        return []
+    return [item for item in HydraConfig.get().overrides.task if not item.startswith(("resume=", "trainer"))]
+
+
+def _differences(started: Any, given: Any, path: str = "") -> list[str]:
+    if isinstance(started, dict) and isinstance(given, dict):
+        keys = [key for key in {**started, **given} if path or key not in ("resume", "trainer")]
+        return [d for k in keys for d in _differences(started.get(k), given.get(k), f"{path}.{k}" if path else str(k))]
+    return [] if started == given else [f"{path}: {started!r} then, {given!r} now"]
+
