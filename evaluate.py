@@ -10,10 +10,12 @@ from omegaconf import DictConfig
 from semexplain import runs
 from semexplain.config import ConfigError
 from semexplain.files import read_json
+from semexplain.notices import hush
 
 
 def evaluate(config: DictConfig, folder: Path) -> dict[str, float]:
     """Metrics of ``config.run`` on its test split; says whether they are the run's own."""
+    hush()
     run = Path(config.run)
     moved = {f"{group}.{key}": config[group][key] for group in ("data", "performer", "trainer") for key in config[group]}
     overrides = {key: value for key, value in moved.items() if value is not None}

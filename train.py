@@ -10,10 +10,12 @@ from omegaconf import DictConfig
 
 from semexplain import runs
 from semexplain.config import ConfigError, check
+from semexplain.notices import hush
 
 
 def train(config: DictConfig, folder: Path) -> dict[str, float]:
     """Check the configuration, run it in ``folder``, and return the metrics of the test split."""
+    hush()
     check(config)
     config = runs.open_run(config, folder)
     task = {"explainer": runs.train_explainer, "performer": runs.train_performer}[config.task]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal, get_type_hints
 
 import hydra
+import torch
 from annotated_types import Ge
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
@@ -25,6 +26,11 @@ TRUSTED = (
     "pytorch_lightning.loggers.",
     "torchmetrics.",
 )
+
+# ${first:a,b}: the first that is not null; ${least:a,b}: the least of those; ${unless:a,b}: b if a is null, else null
+OmegaConf.register_new_resolver("first", lambda *values: next((v for v in values if v is not None), None), replace=True)
+OmegaConf.register_new_resolver("least", lambda *values: min(v for v in values if v is not None), replace=True)
+OmegaConf.register_new_resolver("unless", lambda flag, value: None if flag is not None else value, replace=True)
 
 
 class ConfigError(ValueError):
@@ -98,23 +104,24 @@ def check(config: DictConfig) -> None:
     Raises:
         ConfigError: Naming every unknown key, wrong type, impossible value and missing value in the user's words.
     """
-    problems = list(_problems(config))
+    problems = list({problem.split(": ", 1)[-1]: problem for problem in reversed([*_problems(config)])}.values())[::-1]
     if problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise ConfigError(f"The configuration has {count}; nothing was started.\n  " + "\n  ".join(problems))
 
 
 def _problems(config: DictConfig) -> Iterator[str]:
-    missing = OmegaConf.missing_keys(config)
-    yield from (f"{key}: needs a value, for example `{key}=...` on the command line." for key in sorted(missing))
     try:
+        missing = OmegaConf.missing_keys(config)
         plain = _plain(config)
     except OmegaConfBaseException as error:
         yield f"{error.full_key}: {str(error).splitlines()[0]}"
         return
+    missing = {key for key in missing if not key.startswith("module.")}  # it repeats the groups
+    yield from (f"{key}: needs a value, for example `{key}=...` on the command line." for key in sorted(missing))
     yield from _misfits("", plain, root_options, missing, complete=True)
     found = []
-    for path, node in _targets(plain):
+    for path, node in _targets({**plain, "module": _own(plain["module"], config.module)}):
         untrusted = list(_untrusted(path, node["_target_"]))
         yield from untrusted
         if untrusted:
@@ -169,17 +176,25 @@ def _misvalue(value: Any, hint: Any) -> str | None:
 
 
 def _misbuilds(path: str, node: dict[str, Any], target: Callable) -> Iterator[str]:
-    """Optimizers check their own ranges, on any parameter."""
-    if path.split(".")[-1] == "optimizer":
-        values = {key: value for key, value in node.items() if not key.startswith("_")}
-        try:
-            target([nn.Parameter(nn.init.zeros_(nn.Linear(1, 1).weight))], **values)
-        except (ValueError, TypeError) as error:
-            yield f"{path}: {error}"
+    """What only a constructor knows: optimizers are tried on one parameter, the explainer without memory."""
+    values = {key: value for key, value in node.items() if not key.startswith("_")}
+    try:
+        with torch.device("meta"):
+            if path.split(".")[-1] == "optimizer":
+                target([nn.Parameter(torch.zeros(1))], **values)
+            elif path == "explainer":
+                target(in_channels=1, map_size=1, n_concepts=1, **values)
+    except (ValueError, TypeError) as error:
+        yield f"{path}: {error}"
 
 
 def _misselections(config: DictConfig, plain: dict[str, Any]) -> Iterator[str]:
-    """Concepts that this performer does not have."""
+    """Concepts that this performer does not have, and a prior loss that cannot take these weights."""
+    if plain["prior_loss"]["_target_"].endswith("prior_cross_entropy"):
+        if plain["explainer"].get("output") == "identity":
+            yield "prior_loss: the cross-entropy needs positive weights: `explainer.output=softplus`, or `prior_loss=l2`."
+        if plain["prior"]["_target_"].endswith("feature_ratio"):
+            yield "prior_loss: the cross-entropy needs a positive prior, feature_ratio is signed: `prior_loss=l2`."
     if "performer" in plain and "concepts" in plain:
         try:
             select_concepts(config)
@@ -218,6 +233,11 @@ def _untrusted(path: str, target: str) -> Iterator[str]:
             f"{path}._target_: {target!r} is not in a trusted package ({', '.join(TRUSTED)}). If it is your own code, "
             f"set the environment variable SEMEXPLAIN_TRUSTED={package}."
         )
+
+
+def _own(plain: dict[str, Any], config: DictConfig) -> dict[str, Any]:
+    """A node without what it takes over from elsewhere by interpolation, which is checked there."""
+    return {key: value for key, value in plain.items() if not OmegaConf.is_interpolation(config, key)}
 
 
 def _holds_target(value: Any) -> bool:

@@ -87,7 +87,8 @@ def prior_l2(raw: Tensor, weights: Tensor, prior: Tensor) -> Tensor:
     .. math:: \left\lVert \frac{\alpha}{\lVert \alpha \rVert_2} - \frac{w}{\lVert w \rVert_2} \right\rVert_2^2
               = 2 - 2 \cos(\alpha, w)
 
-    The prior must keep its signs: clamped at 0 it would ask for the wrong direction.
+    The prior must keep its signs: clamped at 0 it would ask for the wrong direction. Weights that are all 0 have no
+    direction and cost 2; the gradient is inversely proportional to the size of the weights, up to 2e6.
 
     Args:
         raw: ``(B, n)``. Not used; here so that both prior losses are called alike.
@@ -108,7 +109,7 @@ def prior_l2(raw: Tensor, weights: Tensor, prior: Tensor) -> Tensor:
         # Clamped before the root: the root has no finite gradient at 0.
         direction = weights / weights.square().sum(1, keepdim=True).clamp_min(EPS).sqrt()
         target = prior / torch.linalg.vector_norm(prior, dim=1, keepdim=True).clamp_min(EPS)
-        loss = (direction - target).square().sum(1)
+        loss = 2 - 2 * (direction * target).sum(1)
         return torch.where(degenerate(prior, order=2), 0, loss).mean()
 
 

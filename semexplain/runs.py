@@ -25,10 +25,6 @@ BEST, LAST = Path("checkpoints/best.ckpt"), Path("checkpoints/last.ckpt")
 # A launcher that trained before leaves these behind; a new process that inherits them believes to be one of several.
 LAUNCHER_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
 
-OmegaConf.register_new_resolver("first", lambda *values: next((v for v in values if v is not None), None), replace=True)
-OmegaConf.register_new_resolver("least", lambda *values: min(v for v in values if v is not None), replace=True)
-OmegaConf.register_new_resolver("unless", lambda flag, value: None if flag is not None else value, replace=True)
-
 
 def open_run(config: DictConfig, folder: Path) -> DictConfig:
     """Record the configuration of a new run, or check it against the run that is resumed.

@@ -184,7 +184,10 @@ class ImageDataModule(pl.LightningDataModule, ABC):
             return
         splits = self.read()
         _check(splits, self.names)
-        self.splits = {name: Split(*(part[: self.limit] for part in split)) for name, split in splits.items()}
+        kept = slice(self.limit)
+        self.splits = {
+            name: Split(ids[kept], paths[kept], labels[kept]) for name, (ids, paths, labels) in splits.items()
+        }
 
     def attach(self, arrays: dict[str, dict[str, np.ndarray]]) -> None:
         """Yield these arrays instead of images from now on, together with those attached before.

@@ -132,6 +132,11 @@ class ExplainerAccuracy(PreciseMetric):
     """
 
     higher_is_better = True
+    observed_prediction: list[Tensor]
+    observed_label: list[Tensor]
+    score: list[Tensor]
+    prediction: list[Tensor]
+    label: list[Tensor]
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -33,8 +33,9 @@ class AttributeAccuracy(Metric):
 
     def update(self, logits: Tensor, label: Tensor) -> None:
         """Add a batch of logits ``(B, K)`` and labels ``(B, K)``, bool."""
-        self.correct += ((logits > 0) == label).sum(0)
-        self.count += len(label)
+        # not in place: a state touched in inference mode could not be changed outside it
+        self.correct = self.correct + ((logits > 0) == label).sum(0)
+        self.count = self.count + len(label)
 
     def compute(self) -> dict[str, Tensor]:
         """Mean accuracy, and each attribute's, as fractions."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric
 
 
@@ -43,7 +43,7 @@ class PreciseMetric(Metric):
         """The type of the states, also of the empty one that a process without data sends to the others."""
         return torch.float64
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> "PreciseMetric":
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> nn.Module:
         return super()._apply(lambda state: state.to(fn(state).device), exclude_state)
 
     def add_sum(self, name: str, shape: tuple[int, ...] = ()) -> None:

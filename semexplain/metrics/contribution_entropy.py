@@ -55,6 +55,10 @@ class ContributionEntropy(PreciseMetric):
     """
 
     higher_is_better = True
+    entropy: Tensor
+    count: Tensor
+    skipped: Tensor
+    size: Tensor
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)

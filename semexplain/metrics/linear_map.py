@@ -115,6 +115,9 @@ class LinearMap(PreciseMetric):
     """
 
     higher_is_better = None
+    size: Tensor
+    observed: list[Tensor]
+    evaluated: list[Tensor]
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -43,6 +43,10 @@ class RelativeDeviation(PreciseMetric):
     """
 
     higher_is_better = False
+    error: Tensor
+    count: Tensor
+    highest: Tensor
+    lowest: Tensor
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -37,6 +37,7 @@ class Classification(pl.LightningModule):
         for module in performer.trunk_modules():
             module.requires_grad_(train == "all")
         self.accuracy = AttributeAccuracy(ATTRIBUTES)
+        self._epoch_losses: list[Tensor] = []
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Logits ``(B, 40)`` of a batch of images, or of feature maps that were computed once."""
@@ -46,9 +47,13 @@ class Classification(pl.LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The loss of a batch."""
         loss = logistic_loss(self(batch), batch["label"])
-        if self.global_step % self.trainer.log_every_n_steps == 0:
-            self.log("train/loss", loss, prog_bar=True)
+        self._epoch_losses.append(loss.detach())
         return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's mean loss."""
+        self.log("train/loss", torch.stack(self._epoch_losses).mean(), sync_dist=True)
+        self._epoch_losses = []
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Measure a batch of the validation split."""

@@ -66,6 +66,7 @@ class Distillation(pl.LightningModule):
         self.prior_weight = 0.0  # λ(t); the callback PriorWeight moves it
         self.strict_loading = False  # checkpoints leave the performer out; on_load_checkpoint checks the rest
         self._digest: str | None = None
+        self._epoch_losses: list[Tensor] = []
 
     # -- one batch ---------------------------------------------------------------------------------------------------
 
@@ -103,14 +104,18 @@ class Distillation(pl.LightningModule):
         performance, prior = self.perform(batch, with_prior=self.prior_weight > 0)
         explanation, raw = self.explain(performance)
         distillation = losses.distillation(explanation.prediction, explanation.score)
-        loss, logged = distillation, {"train/distillation": distillation}
+        disagreement = torch.zeros_like(distillation)
         if prior is not None:
             disagreement = self.prior_loss(raw=raw, weights=explanation.weights, prior=prior)
-            loss = distillation + self.prior_weight * disagreement
-            logged |= {"train/prior": disagreement, "train/prior_weight": self.prior_weight}
-        if self.global_step % self.trainer.log_every_n_steps == 0:  # a call of log costs as much as a small layer
-            self.log_dict({**logged, "train/loss": loss}, batch_size=len(explanation.score))
-        return loss
+        self._epoch_losses.append(torch.stack([distillation.detach(), disagreement.detach()]))
+        return distillation + self.prior_weight * disagreement
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's mean losses: once an epoch, since a call of ``log`` costs as much as a small layer."""
+        distillation, disagreement = torch.stack(self._epoch_losses).mean(0)
+        self._epoch_losses = []
+        values = {"train/distillation": distillation, "train/prior": disagreement, "train/prior_weight": self.prior_weight}
+        self.log_dict({**values, "train/loss": distillation + self.prior_weight * disagreement}, sync_dist=True)
 
     def on_fit_start(self) -> None:
         """Start the explainer's last layer where ``head_init`` asks, unless a checkpoint was loaded."""

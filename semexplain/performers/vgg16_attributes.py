@@ -129,8 +129,9 @@ class VGG16Attributes(Performer):
         return [self.preprocess, self.trunk]
 
     def _logits(self, feature: Tensor) -> Tensor:
-        hidden = self.dropout(feature.relu())  # a second ReLU leaves a post-ReLU x as it is
-        return self.fc3(self.dropout(self.fc2(hidden).relu()))
+        # A second ReLU would keep the values of a post-ReLU x, but not its gradient where x is 0.
+        hidden = feature.relu() if self.x_stage == "pre_relu" else feature
+        return self.fc3(self.dropout(self.fc2(self.dropout(hidden)).relu()))
 
     def _load_trunk(self, weights: str, preprocessing: str) -> str:
         """Load the convolutions; return the name of the preprocessing they were trained with."""

@@ -1,0 +1,44 @@
+# Every target sets up what it needs; `make` alone lists them.
+VENV ?= .venv
+PYTHON := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-all lint format clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+install: $(READY) ## create the environment in .venv (uv if there is one, otherwise venv and pip)
+
+# uv leaves bytecode uncompiled by default, which every later start would pay for.
+$(READY): pyproject.toml constraints.txt
+	@if command -v uv >/dev/null; then \
+		test -x $(PYTHON) || uv venv $(VENV); \
+		UV_COMPILE_BYTECODE=1 uv pip install --python $(PYTHON) -c constraints.txt -e ".[dev]"; \
+	else \
+		test -x $(PYTHON) || python3 -m venv $(VENV); \
+		$(PYTHON) -m pip install -c constraints.txt -e ".[dev]"; \
+	fi
+	@touch $@
+
+demo: $(READY) ## explain a face performer on drawn faces, with and without the prior; minutes, no download
+	$(PYTHON) -m semexplain demo
+
+test: $(READY) ## the tests that CI runs
+	$(PYTHON) -m pytest -m "not slow"
+
+test-all: $(READY) ## all tests, also those that train or start processes for longer
+	$(PYTHON) -m pytest
+
+lint: $(READY) ## formatting, lint rules and types
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m mypy
+
+format: $(READY) ## format and mend what can be mended
+	$(PYTHON) -m ruff format .
+	$(PYTHON) -m ruff check --fix .
+
+clean: ## remove the environment and caches, not the runs
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache *.egg-info

@@ -1,0 +1,54 @@
+"""The console script: ``semexplain <verb>``."""
+
+import argparse
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+
+from semexplain.comparison import LEGEND, comparison, finished_runs
+
+TRAIN = Path(__file__).parents[1] / "train.py"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a verb.
+
+    Args:
+        arguments: Words after ``semexplain``; those of the command line by default.
+
+    Returns:
+        The exit status.
+    """
+    parser = argparse.ArgumentParser(prog="semexplain", description="How much did each concept contribute to a score?")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb")
+    demo = verbs.add_parser("demo", help="train and explain a performer on drawn faces, with and without the prior")
+    demo.add_argument("override", nargs="*", help="configuration overrides, for example trainer.max_epochs=3")
+    compare = verbs.add_parser("compare", help="print finished runs side by side")
+    compare.add_argument("folder", nargs="+", type=Path, help="run folders, or folders that contain them")
+    given = parser.parse_args(arguments)
+    return run_demo(given.override) if given.verb == "demo" else run_compare(given.folder)
+
+
+def run_demo(overrides: list[str]) -> int:
+    """Experiment 2 on drawn faces, baseline and with the prior, then the table of both."""
+    sweep = Path("multirun/demo") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
+    command = [sys.executable, str(TRAIN), "-m", "experiment=demo", "beta=0,0.2", f"hydra.sweep.dir={sweep}", *overrides]
+    status = subprocess.run(command, check=False).returncode
+    return status or run_compare([sweep])
+
+
+def run_compare(folders: list[Path]) -> int:
+    """Print the comparison of all finished runs in some folders."""
+    runs = finished_runs(folders)
+    try:
+        print(f"\n{comparison(runs)}\n\n{LEGEND}\n")
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print("\n".join(f"run folder: {run}" for run in runs))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,25 @@
+"""Messages of other packages that say nothing to a user of this one."""
+
+import logging
+import warnings
+
+WARNINGS = {
+    r"Found \d+ module\(s\) in eval mode": "the performer is frozen on purpose",
+    r"Experiment logs directory .* exists and is not empty": "it is the run folder; a resumed run keeps its old file",
+    r".*does not have many workers": "cached arrays are read fastest without workers",
+    r"The number of training batches .* is smaller than the logging interval": "training is logged by epoch",
+    r"Checkpoint directory .* exists and is not empty": "a resumed run continues in its folder",
+}
+LOGGED = ("litlogger", "litmodels", "GPU available", "TPU available", "HPU available")
+
+
+def hush() -> None:
+    """Leave out what is listed here, nothing else."""
+    for message in WARNINGS:
+        warnings.filterwarnings("ignore", message=message)
+    for name in ("pytorch_lightning.utilities.rank_zero", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).addFilter(_wanted)
+
+
+def _wanted(record: logging.LogRecord) -> bool:
+    return not any(text in record.getMessage() for text in LOGGED)

@@ -1,0 +1,41 @@
+"""Small real things to test with: drawn faces and a narrow VGG-16."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from support import FACES
+
+from semexplain.data.synthetic_faces import SyntheticFacesDataModule
+from semexplain.performers.vgg16_attributes import VGG16Attributes
+
+
+@pytest.fixture(autouse=True)
+def _isolated() -> Iterator[None]:
+    """Neither Hydra's global state nor a launcher's variables leak from one test into another."""
+    before = dict(os.environ)
+    yield
+    GlobalHydra.instance().clear()
+    HydraConfig.instance().cfg = None
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of drawn faces in CelebA's layout."""
+    root = tmp_path_factory.mktemp("faces") / "celeba"
+    SyntheticFacesDataModule(root=str(root), **FACES).prepare_data()
+    return root
+
+
+@pytest.fixture
+def performer() -> VGG16Attributes:
+    """A narrow face-attribute network with random weights."""
+    torch.manual_seed(0)
+    with pytest.warns(UserWarning, match="random weights"):
+        return VGG16Attributes(weights=None, image_size=32, width=8, hidden=32)

@@ -1,0 +1,62 @@
+"""One small data set and a way to feed it to any metric, shared by the tests of all metrics."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from semexplain.explanation import Explanation
+from semexplain.metrics.accuracy import ExplainerAccuracy
+from semexplain.metrics.contribution_entropy import ContributionEntropy
+from semexplain.metrics.linear_map import LinearMap
+from semexplain.metrics.prior_agreement import PriorAgreement
+from semexplain.metrics.relative_deviation import RelativeDeviation
+
+METRICS: list[type[Metric]] = [ContributionEntropy, ExplainerAccuracy, LinearMap, PriorAgreement, RelativeDeviation]
+
+FIELDS = {
+    ContributionEntropy: (("contributions", "label"), ()),
+    ExplainerAccuracy: (("score", "prediction", "label"), ("prediction", "label")),
+    LinearMap: (("concepts", "score", "label"), ("concepts", "score")),
+    PriorAgreement: (("weights", "concepts", "prior"), ()),
+    RelativeDeviation: (("score", "prediction"), ()),
+}
+
+
+def dataset(size: int = 103, n: int = 6, seed: int = 0) -> dict[str, Tensor]:
+    """Random explanations that are partly right; one image without contributions and one without prior."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def randn(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    concepts, weights, prior, noise = randn(size, n), randn(size, n) + 1, randn(size, n) + 1, randn(size)
+    concepts[size // 2] = 0
+    prior[size // 3] = 0
+    explanation = Explanation((concepts * weights).sum(1) + noise, concepts, weights, torch.tensor(0.3))
+    return {
+        "score": explanation.score,
+        "prediction": explanation.prediction,
+        "contributions": explanation.contributions,
+        "weights": weights,
+        "concepts": concepts,
+        "prior": prior,
+        "label": explanation.score + randn(size) > 0,
+    }
+
+
+def feed(metric: Metric, data: dict[str, Tensor], sizes: Iterable[int], *, observe: bool = False) -> Metric:
+    """Give the metric the data in batches of these sizes."""
+    fields = FIELDS[type(metric)][observe]
+    if not fields:
+        return metric
+    for batch in zip(*(data[name].split(list(sizes)) for name in fields), strict=True):
+        (metric.observe if observe else metric.update)(**dict(zip(fields, batch, strict=True)))
+    return metric
+
+
+def compute(metric: Metric) -> dict[str, Tensor]:
+    """The metric's results, always by name."""
+    result = metric.compute()
+    return result if isinstance(result, dict) else {"value": result}

@@ -1,0 +1,117 @@
+"""Every yaml composes and fits the code; what does not fit is reported in the user's words, all at once."""
+
+from pathlib import Path
+
+import pytest
+from support import ROOT, configured
+
+from semexplain.config import ConfigError, check, instantiate, select_concepts
+
+CONF = ROOT / "conf"
+LISTS = ("metrics", "callbacks", "logger")
+VALUES = {"concepts=random": ["concepts.count=5"], "concepts=named": ["concepts.include=[Smiling]"]}
+
+
+def options() -> list[str]:
+    names = sorted(f"{path.parent.name}={path.stem}" for path in CONF.glob("*/*.yaml"))
+    return [name for name in names if name != "prior_loss=cross_entropy"]  # tested below: not for a signed prior
+
+
+@pytest.mark.parametrize("option", options())
+def test_every_option_composes_and_fits_the_code(option: str):
+    group, name = option.split("=")
+    choice = f"{group}=[{name}]" if group in LISTS else option
+    check(configured(choice, *VALUES.get(option, [])))
+
+
+@pytest.mark.parametrize("experiment", sorted(path.stem for path in (CONF / "experiment").glob("*.yaml")))
+@pytest.mark.parametrize("scale", sorted(path.stem for path in (CONF / "scale").glob("*.yaml")))
+def test_every_experiment_fits_at_every_scale(experiment: str, scale: str):
+    check(configured(f"experiment={experiment}", f"scale={scale}"))
+
+
+def test_the_experiments_are_the_papers():
+    config = configured("experiment=celeba_heavy_makeup")
+    assert (config.performer.target, config.performer.width, config.performer.hidden) == ("Heavy_Makeup", 64, 4096)
+    assert (config.data.image_size, config.beta, config.explainer.depth) == (224, 0.2, 152)
+    assert (config.explainer.output, config.trainer.max_epochs, config.data.limit) == ("identity", 20, None)
+    assert len(select_concepts(config)) == 39
+
+
+def test_the_command_line_beats_the_scale_and_the_scale_beats_the_experiment():
+    config = configured("experiment=celeba_male", "scale=laptop", "explainer=resnet50", "data.image_size=64")
+    assert (config.explainer.depth, config.data.image_size, config.performer.image_size) == (50, 64, 64)
+    assert config.performer_training.train == "head"
+
+
+MISTAKES = {
+    "performer.target=Atractive": r"performer.target: expected one of .*did you mean 'Attractive'\?",
+    "+explainer.dept=18": r"explainer.dept: unknown key; did you mean 'depth'\?",
+    "explainer.depth=19": r"explainer.depth: expected 18, 34, 50, 101 or 152, got 19",
+    "beta=-1": r"beta: expected greater than or equal to 0, got -1",
+    "beta=abc": r"beta: expected a valid number, got 'abc'",
+    "+betta=1": r"betta: unknown key; did you mean 'beta'\?",
+    "data.batch_size=1": r"data.batch_size: expected greater than or equal to 2, got 1",
+    "+data.bach_size=4": r"data.bach_size: unknown key; did you mean 'batch_size'\?",
+    "optimizer.lr=-0.1": r"optimizer: Invalid learning rate: -0.1",
+    "+trainer.max_epoch=3": r"trainer.max_epoch: unknown key; did you mean 'max_epochs'\?",
+    "performer_training.optimizer.lr=-2": r"performer_training.optimizer: Invalid learning rate",
+    "task=explain": r"task: expected 'explainer' or 'performer', got 'explain'",
+}
+
+
+@pytest.mark.parametrize(("override", "message"), MISTAKES.items())
+def test_a_mistake_is_named_in_the_users_words(override: str, message: str):
+    with pytest.raises(ConfigError, match=message):
+        check(configured("experiment=celeba_male", override))
+
+
+def test_all_mistakes_are_reported_together():
+    with pytest.raises(ConfigError, match="5 problems") as error:
+        check(
+            configured(
+                "performer.target=Mail", "beta=-1", "+explainer.dept=1", "data.batch_size=x", "+callbacks.prior_weight.b=1"
+            )
+        )
+    assert all(key in str(error.value) for key in ("performer.target", "beta", "dept", "batch_size", "prior_weight.b"))
+
+
+def test_a_missing_value_is_asked_for():
+    with pytest.raises(ConfigError, match=r"concepts.count: needs a value, for example `concepts.count=...`"):
+        check(configured("concepts=random"))
+
+
+def test_more_concepts_than_there_are():
+    with pytest.raises(ConfigError, match="concepts: `count` must be between 1 and the 39 concepts"):
+        check(configured("concepts=random", "concepts.count=99"))
+
+
+def test_a_cross_entropy_of_signed_weights_is_refused():
+    with pytest.raises(ConfigError, match="needs positive weights.*\n.*needs a positive prior"):
+        check(configured("prior_loss=cross_entropy"))
+
+
+def test_a_softplus_explainer_cannot_start_at_the_linear_map():
+    with pytest.raises(ConfigError, match="head_init=linear"):
+        check(configured("explainer.output=softplus", "explainer.head_init=linear"))
+
+
+@pytest.mark.parametrize("target", ["os.system", "torch.load", "builtins.eval", "torch.hub.load", "subprocess.run"])
+def test_nothing_outside_the_trusted_packages_is_built(target: str, monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(ConfigError, match="not in a trusted package"):
+        instantiate({"_target_": "semexplain.callbacks.prior_weight.PriorWeight", "beta": {"_target_": target}})
+    with pytest.raises(ConfigError, match="not in a trusted package"):
+        check(configured(f"optimizer._target_={target}"))
+
+
+def test_own_packages_can_be_trusted(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SEMEXPLAIN_TRUSTED", "fractions,collections")
+    assert instantiate({"_target_": "fractions.Fraction", "numerator": 3}) == 3
+
+
+def test_the_readme_names_no_option_that_does_not_exist():
+    text = (ROOT / "README.md").read_text()
+    experiments = {path.stem for path in (CONF / "experiment").glob("*.yaml")}
+    named = {word.split("=")[1].strip("`,.") for word in text.split() if word.startswith("experiment=")}
+    assert named <= experiments | {"..."}
+    assert named & experiments, Path("README.md")

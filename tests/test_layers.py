@@ -1,0 +1,46 @@
+"""Modules import only what lies below them (see CONTRIBUTING.md)."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from support import ROOT
+
+LAYERS = [
+    {"attributes", "explanation", "files", "notices"},
+    {"priors", "losses", "concepts", "metrics", "performers.base", "performers.preprocessing", "config"},
+    {"performers", "explainers", "data"},
+    {"callbacks", "cache"},
+    {"modules"},
+    {"performer_store"},
+    {"runs"},
+    {"comparison"},
+    {"__main__", "__init__"},
+]
+
+
+def layer(module: str) -> int:
+    """The layer of the longest listed name that a dotted module name starts with."""
+    names = {name: level for level, names in enumerate(LAYERS) for name in names}
+    fitting = [name for name in names if module == name or module.startswith(f"{name}.")]
+    return names[max(fitting, key=len)]
+
+
+def modules() -> list[Path]:
+    return sorted((ROOT / "semexplain").rglob("*.py"))
+
+
+def imports(path: Path) -> list[str]:
+    tree = ast.parse(path.read_text())
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("semexplain")]
+    whole = [f"{node.module}.{alias.name}" for node in nodes for alias in node.names if node.module == "semexplain"]
+    return [name.removeprefix("semexplain.") for name in [n.module for n in nodes if n.module != "semexplain"] + whole]
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: path.stem)
+def test_imports_point_down(path: Path):
+    name = ".".join(path.relative_to(ROOT / "semexplain").with_suffix("").parts)
+    own = layer(name)
+    for imported in imports(path):
+        same_group = imported.split(".")[0] == name.split(".")[0]
+        assert layer(imported) < own or (same_group and layer(imported) <= own), f"{name} imports {imported}"
