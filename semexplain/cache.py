@@ -12,18 +12,18 @@ from filelock import FileLock
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from semexplain.data.images import ImageDataModule
+from semexplain.data.images import MIRRORED, SPLITS, ImageDataModule
 from semexplain.explanation import Performance
 from semexplain.performers.base import Performer
 
 log = logging.getLogger(__name__)
-SPLITS = ("train", "val", "test")
 
 
 class PerformanceCache:
     """Feature maps, scores, concepts and priors of a data set, as raw arrays on disk.
 
-    Valid when nothing random happens to an image before the explainer sees it. Arrays are addressed by a digest of
+    Valid when nothing random happens to an image before the explainer sees it, except mirroring: then both views are
+    kept. Arrays are addressed by a digest of
     everything that determines them: the performer's weights and options, the data, the image size, the prior. They
     are written under a temporary name and renamed, under a lock that lets parallel jobs wait for the first. On
     opening, a few images are computed again and compared.
@@ -42,6 +42,7 @@ class PerformanceCache:
     def fits(self, performer: Performer, limit_gb: float) -> bool:
         """Whether the feature maps of all images take at most ``limit_gb`` GB."""
         images = sum(len(split.ids) for split in self.datamodule.splits.values())
+        images += len(self.datamodule.splits["train"].ids) * self.datamodule.flip_train
         return images * performer.channels * performer.map_size**2 * 4 <= limit_gb * 1e9
 
     @torch.no_grad()
@@ -54,8 +55,15 @@ class PerformanceCache:
         def compute(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
             return {"feature_map": performer.encode(batch["image"].to(self.device))}
 
+        def compute_mirrored(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {f"feature_map{MIRRORED}": performer.encode(batch["image"].flip(3).to(self.device))}
+
         for split in SPLITS:
             arrays = self._arrays(f"feature_maps-{key}", split, {"feature_map": shape}, compute)
+            if split == "train" and self.datamodule.flip_train:
+                arrays |= self._arrays(
+                    f"feature_maps-{key}", split, {f"feature_map{MIRRORED}": shape}, compute_mirrored
+                )
             self.datamodule.attach({split: arrays})
 
     def attach_performances(

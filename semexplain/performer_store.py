@@ -41,7 +41,7 @@ class PerformerTraining:
         batch_size: Images per step.
         max_epochs: Most epochs.
         patience: Stop after this many epochs without a better validation loss; the best epoch is kept in any case.
-        flip: Mirror training images at random; features are then computed in every epoch.
+        flip: Mirror training images at random.
         seed: Of initialisation, order and dropout.
     """
 
@@ -97,7 +97,7 @@ class PerformerTraining:
             log_every_n_steps=10,
         )
         cache = cache_for(config, datamodule, trainer.strategy.root_device, performer)
-        if self.train == "head" and not self.flip and cache is not None:
+        if self.train == "head" and cache is not None:
             cache.attach_feature_maps(performer)
         last = folder / "last.ckpt"
         trainer.fit(module, datamodule=datamodule, ckpt_path=last if last.exists() else None, weights_only=True)

@@ -110,8 +110,9 @@ def measure(
     trainer: pl.Trainer, module: Distillation, datamodule: ImageDataModule, checkpoint: Path, folder: Path
 ) -> dict[str, float]:
     """Test a checkpoint; write ``metrics.json`` and, through the callback, ``explanations.parquet`` into a folder."""
-    (result,) = trainer.test(module, datamodule=datamodule, ckpt_path=str(checkpoint), verbose=False, weights_only=True)[:1]
-    metrics = {name: float(value) for name, value in sorted(result.items())}
+    module.restore(checkpoint)
+    tested = trainer.test(module, datamodule=datamodule, verbose=False)
+    metrics = {name: float(value) for name, value in sorted(tested[0].items())}
     if trainer.is_global_zero:
         write_json(folder / METRICS, metrics)
     return metrics
@@ -134,7 +135,7 @@ def evaluate_run(run: Path, folder: Path, overrides: Mapping[str, Any]) -> dict[
     if performer.exists():
         config.performer.checkpoint = str(performer)
     for key, value in overrides.items():
-        OmegaConf.update(config, key, value)
+        OmegaConf.update(config, key, value, force_add=True)
     datamodule, module, trainer = build(config, folder)
     return measure(trainer, module, datamodule, run / BEST, folder)
 

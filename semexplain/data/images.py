@@ -19,6 +19,7 @@ from torch.utils.data import Dataset, default_collate
 from semexplain.data.loading import EpochSampler, ResumableLoader, UnpaddedSampler, generator
 
 SPLITS = ("train", "val", "test")
+MIRRORED = "_mirrored"  # suffix of an array computed from mirrored images
 
 
 class Split(NamedTuple):
@@ -66,12 +67,9 @@ class ImageDataset(Dataset[dict[str, Tensor]]):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """``image``: uint8 ``(3, S, S)``; ``label``: bool ``(K,)``; ``index``: int64 ``()``."""
         image = read_image(self.split.paths[index], self.image_size)
-        if self.flip and self._mirrored(index):
+        if self.flip and mirrored(self.seed, int(self._epoch), index):
             image = image.flip(2)
         return {"image": image, "label": torch.from_numpy(self.split.labels[index]), "index": torch.tensor(index)}
-
-    def _mirrored(self, index: int) -> bool:
-        return bool(torch.rand((), generator=generator(self.seed, int(self._epoch), index)) < 0.5)
 
 
 class ArrayDataset(Dataset[dict[str, Tensor]]):
@@ -79,12 +77,18 @@ class ArrayDataset(Dataset[dict[str, Tensor]]):
 
     The rows of a batch are read in the order in which they lie on disk and returned in the order asked for.
 
+    With ``flip`` the arrays come in pairs, ``name`` and ``name_mirrored``, and a row is taken from the second wherever
+    :class:`ImageDataset` would mirror the image.
+
     Args:
         arrays: One array per key of the batch, each with a row per image: memory-mapped, in memory, or a tensor.
         labels: bool ``(N, K)``.
+        flip: Choose between the two views of an image at random.
+        seed: Seed of the choice.
 
     Raises:
-        ValueError: If a name is taken by the label or the index, or an array has not a row for every image.
+        ValueError: If a name is taken by the label or the index, an array has not a row for every image, or has no
+            mirrored twin where there should be one.
 
     Example:
         >>> dataset = ArrayDataset({"score": np.array([0.0, 0.1, 0.2])}, labels=np.eye(3, dtype=bool))
@@ -93,7 +97,9 @@ class ArrayDataset(Dataset[dict[str, Tensor]]):
         (tensor([0.2000, 0.0000], dtype=torch.float64), tensor([2, 0]))
     """
 
-    def __init__(self, arrays: Mapping[str, np.ndarray | Tensor], labels: np.ndarray) -> None:
+    def __init__(
+        self, arrays: Mapping[str, np.ndarray | Tensor], labels: np.ndarray, *, flip: bool = False, seed: int = 0
+    ) -> None:
         for name, array in arrays.items():
             if name in ("label", "index"):
                 raise ValueError(f"The name {name!r} is taken by the data set itself; rename the array.")
@@ -101,8 +107,15 @@ class ArrayDataset(Dataset[dict[str, Tensor]]):
                 raise ValueError(
                     f"Array {name!r} must have a row for each of the {len(labels)} images, has {len(array)}."
                 )
-        self.arrays = dict(arrays)
+        self.mirrored = {name: arrays[f"{name}{MIRRORED}"] for name in _plain(arrays)} if flip else {}
+        self.arrays = {name: arrays[name] for name in _plain(arrays)}
         self.labels = labels
+        self.seed = seed
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the views; :class:`ResumableLoader` calls this before every epoch."""
+        self._epoch = epoch
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -116,6 +129,10 @@ class ArrayDataset(Dataset[dict[str, Tensor]]):
         asked = np.asarray(indices, dtype=np.int64)
         on_disk, back = np.unique(asked, return_inverse=True)
         batch = {name: _rows(array, on_disk)[back] for name, array in self.arrays.items()}
+        if self.mirrored:
+            other = torch.tensor([mirrored(self.seed, self._epoch, int(index)) for index in asked])
+            for name, array in self.mirrored.items():
+                batch[name][other] = _rows(array, on_disk)[back][other]
         return {**batch, "label": torch.from_numpy(self.labels[asked]), "index": torch.from_numpy(asked)}
 
 
@@ -197,15 +214,16 @@ class ImageDataModule(pl.LightningDataModule, ABC):
                 stands for the new array.
 
         Raises:
-            ValueError: For an unknown split, or if training images are flipped: an array knows one view of each.
+            ValueError: For an unknown split, or if training images are flipped and an array has no mirrored twin.
         """
         unknown = sorted(set(arrays) - set(SPLITS))
         if unknown:
             raise ValueError(f"Arrays can be attached to the splits {', '.join(SPLITS)}, got {', '.join(unknown)}.")
-        if self.flip_train and "train" in arrays:
+        alone = [name for name in _plain(arrays.get("train", {})) if f"{name}{MIRRORED}" not in arrays["train"]]
+        if self.flip_train and alone:
             raise ValueError(
-                "Precomputed arrays hold one view of each training image, but `flip=True` asks for two. "
-                "Set `flip=False`, or train without the precomputed arrays."
+                f"With `flip=True` a training array needs a second one of the mirrored images: {alone[0]}{MIRRORED} "
+                "is missing. Compute it, or set `flip=False`."
             )
         for split, named in arrays.items():
             self._arrays[split] = self._arrays.get(split, {}) | named
@@ -234,7 +252,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         """
         data = self._split(split)
         if split in self._arrays:
-            return ArrayDataset(self._arrays[split], data.labels)
+            return ArrayDataset(self._arrays[split], data.labels, flip=flip, seed=self.seed)
         return ImageDataset(data, self.image_size, flip=flip, seed=self.seed)
 
     def loader(
@@ -310,9 +328,18 @@ def read_image(path: Path, size: int) -> Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
+def mirrored(seed: int, epoch: int, index: int) -> bool:
+    """Whether an image is seen mirrored in an epoch: a fair coin for every (seed, epoch, index)."""
+    return bool(torch.rand((), generator=generator(seed, epoch, index)) < 0.5)
+
+
 def whole_batch(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     """Collate function for data sets whose ``__getitems__`` returns a batch."""
     return batch
+
+
+def _plain(arrays: Mapping[str, object]) -> list[str]:
+    return [name for name in arrays if not name.endswith(MIRRORED)]
 
 
 def _rows(array: np.ndarray | Tensor, indices: np.ndarray) -> Tensor:

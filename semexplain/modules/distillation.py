@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytorch_lightning as pl
@@ -117,8 +118,8 @@ class Distillation(pl.LightningModule):
         values = {"train/distillation": distillation, "train/prior": disagreement, "train/prior_weight": self.prior_weight}
         self.log_dict({**values, "train/loss": distillation + self.prior_weight * disagreement}, sync_dist=True)
 
-    def on_fit_start(self) -> None:
-        """Start the explainer's last layer where ``head_init`` asks, unless a checkpoint was loaded."""
+    def on_train_start(self) -> None:
+        """Start the explainer's last layer where ``head_init`` asks, unless the run is resumed."""
         if self.explainer.head_init != "default" and self.global_step == 0:
             self.explainer.start_at(*self.least_squares(common=self.explainer.head_init == "calibrated"))
 
@@ -201,6 +202,12 @@ class Distillation(pl.LightningModule):
             "target": self.performer.target_name,
             "concepts": list(self.concept_names),
         }
+
+    def restore(self, path: Path) -> None:
+        """Load the explainer from a checkpoint file, which can hold nothing but tensors and plain values."""
+        checkpoint = torch.load(path, map_location=self.device, weights_only=True)
+        self.on_load_checkpoint(checkpoint)
+        self.load_state_dict(checkpoint["state_dict"], strict=False)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave the frozen performer out; note its digest."""

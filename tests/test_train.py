@@ -1,0 +1,299 @@
+"""Whole runs: what they leave behind, that they can be measured again, resumed, swept and shared between processes."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from support import ROOT, configured, smoke
+
+from semexplain import runs
+from semexplain.config import ConfigError
+from train import train
+
+OVERRIDES = ("trainer.max_epochs=2",)
+
+
+@pytest.fixture(scope="module")
+def run(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run."""
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.warns(UserWarning, match="random weights"):
+        train(configured(*smoke(faces, folder, *OVERRIDES)), folder / "run")
+    return folder / "run"
+
+
+def command(script: str, *overrides: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / script), *overrides], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return torch.load(path, weights_only=True)["state_dict"]
+
+
+def test_a_run_folder_holds_what_it_promises(run: Path):
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert all(name.startswith("test/") and isinstance(value, float) for name, value in metrics.items())
+    assert {"test/contribution_entropy", "test/relative_deviation", "test/performer_accuracy"} <= metrics.keys()
+    assert {f"test/explainer_accuracy_tau_{tau}" for tau in ("eval", "train", "0")} <= metrics.keys()
+    with (run / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["train/prior_weight"]) for row in rows if row["train/prior_weight"]] == pytest.approx(
+        [0.2, 0.2 / 2**0.5]
+    )
+    for name in ("best", "last"):
+        assert not any(key.startswith("performer") for key in weights(run / f"checkpoints/{name}.ckpt"))
+    assert not list(run.rglob("*.partial"))
+
+
+def test_the_explanations_add_up(run: Path):
+    table = pq.read_table(run / "explanations.parquet").to_pydict()
+    names = [key.removeprefix("y/") for key in table if key.startswith("y/")]
+    assert len(names) == 39
+    assert table["id"] == [f"{i:06d}.jpg" for i in range(90, 113)]  # 70 for training, 19 for validation, 23 to test
+    for row in range(23):
+        terms = [table[f"alpha/{name}"][row] * table[f"y/{name}"][row] for name in names]
+        assert terms == pytest.approx([table[f"contribution/{name}"][row] for name in names], rel=1e-5, abs=1e-6)
+        assert sum(terms) + table["bias"][row] == pytest.approx(table["prediction"][row], rel=1e-4, abs=1e-4)
+
+
+def test_the_metrics_are_those_of_the_table(run: Path):
+    table = pq.read_table(run / "explanations.parquet").to_pydict()
+    metrics = json.loads((run / "metrics.json").read_text())
+    score, prediction = table["score"], table["prediction"]
+    error = sum(abs(a - b) for a, b in zip(score, prediction, strict=True)) / 23
+    assert metrics["test/relative_deviation"] == pytest.approx(error / (max(score) - min(score)), rel=1e-5)
+    right = sum((s > 0) == label for s, label in zip(score, table["label"], strict=True)) / 23
+    assert metrics["test/performer_accuracy"] == pytest.approx(right)
+
+
+def test_evaluate_repeats_the_runs_numbers(run: Path, tmp_path: Path):
+    metrics = runs.evaluate_run(run, tmp_path, {})
+    assert metrics == json.loads((run / "metrics.json").read_text())
+    again, own = (pq.read_table(folder / "explanations.parquet") for folder in (tmp_path, run))
+    assert again.equals(own)
+
+
+def test_evaluate_of_something_else(tmp_path: Path, run: Path):
+    with pytest.raises(ConfigError, match="not a run folder, it has no config.yaml"):
+        runs.evaluate_run(tmp_path, tmp_path, {})
+    (tmp_path / "config.yaml").write_text((run / "config.yaml").read_text())
+    with pytest.raises(ConfigError, match="ended before its first validation"):
+        runs.evaluate_run(tmp_path, tmp_path, {})
+
+
+def test_the_performer_is_trained_once(run: Path, faces: Path, tmp_path: Path):
+    store = run.parent / "performers"
+    (trained,) = store.glob("*/performer.safetensors")
+    before = trained.stat().st_mtime_ns
+    overrides = smoke(faces, run.parent, "performer.target=Male", "beta=0", "seed=3", "trainer.max_epochs=1")
+    train(configured(*overrides), tmp_path / "other")
+    assert list(store.glob("*/performer.safetensors")) == [trained]
+    assert trained.stat().st_mtime_ns == before
+    description = json.loads((trained.parent / "performer.json").read_text())
+    assert "target" not in description["performer"]
+    assert description["performer"]["width"] == 8
+
+
+@pytest.mark.filterwarnings("ignore:The performer's convolutions start from random weights")
+def test_what_determines_a_performer_addresses_it(run: Path, faces: Path):
+    from semexplain.config import instantiate
+    from semexplain.performer_store import performer_description
+
+    def description(*overrides: str) -> dict:
+        config = configured(*smoke(faces, run.parent, *overrides))
+        datamodule = instantiate(config.data)
+        datamodule.setup()
+        return performer_description(config, datamodule)
+
+    base = description()
+    same = ["beta=3", "seed=7", "performer.target=Young", "performer.x_stage=post_relu", "explainer.head_init=default"]
+    other = ["performer.width=16", "performer_training.max_epochs=3", "data.image_size=48", "data.limit=60"]
+    assert all(description(override) == base for override in same)
+    assert all(description(override) != base for override in other)
+
+
+def test_resume_is_bit_identical(run: Path, faces: Path, tmp_path: Path):
+    """Stopped after its first epoch and continued, a run ends with the weights of one that was never stopped."""
+    overrides = smoke(faces, run.parent, *OVERRIDES)
+
+    class Stop(Exception):
+        pass
+
+    def stop(*_: object) -> None:
+        raise Stop
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("semexplain.callbacks.prior_weight.PriorWeight.on_train_epoch_start", _stop_in_second_epoch(stop))
+        with pytest.raises(Stop):
+            train(configured(*overrides), tmp_path / "run")
+    assert not (tmp_path / "run/metrics.json").exists()
+    with pytest.raises(ConfigError, match="resume: .* is not a run folder"):
+        train(configured(*overrides, f"resume={tmp_path / 'nothing'}"), tmp_path / "nothing")
+    metrics = train(configured(*overrides, f"resume={tmp_path / 'run'}"), tmp_path / "run")
+    assert metrics == json.loads((run / "metrics.json").read_text())
+    one, two = weights(run / "checkpoints/last.ckpt"), weights(tmp_path / "run/checkpoints/last.ckpt")
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    assert len(list((tmp_path / "run").glob("metrics.until-*.csv"))) == 1  # what was logged before is kept
+    with pytest.raises(ConfigError, match="is finished, its numbers are in metrics.json"):
+        train(configured(*overrides, f"resume={tmp_path / 'run'}"), tmp_path / "run")
+
+
+def _stop_in_second_epoch(stop: object):
+    from semexplain.callbacks.prior_weight import PriorWeight
+
+    original = PriorWeight.on_train_epoch_start
+
+    def hook(self: PriorWeight, trainer: object, module: object) -> None:
+        if trainer.current_epoch == 1:
+            stop()
+        original(self, trainer, module)
+
+    return hook
+
+
+def test_one_seed_one_result_and_another_another(run: Path, faces: Path, tmp_path: Path):
+    same = train(configured(*smoke(faces, run.parent, *OVERRIDES)), tmp_path / "same")
+    other = train(configured(*smoke(faces, run.parent, *OVERRIDES, "seed=1")), tmp_path / "other")
+    own = json.loads((run / "metrics.json").read_text())
+    assert same == own
+    assert other["test/relative_deviation"] != own["test/relative_deviation"]
+    assert other["test/performer_accuracy"] == own["test/performer_accuracy"]
+
+
+def test_cached_and_computed_runs_agree(run: Path, faces: Path, tmp_path: Path):
+    metrics = train(configured(*smoke(faces, run.parent, *OVERRIDES, "data.cache=off")), tmp_path / "off")
+    own = json.loads((run / "metrics.json").read_text())
+    for name in ("test/contribution_entropy", "test/prior_cosine", "test/linear_map_contribution_entropy"):
+        assert metrics[name] == pytest.approx(own[name], rel=1e-2)
+
+
+@pytest.mark.slow
+def test_a_killed_run_is_resumed_from_the_command_line(run: Path, faces: Path, tmp_path: Path):
+    overrides = smoke(faces, run.parent, "trainer.max_epochs=40", "logger=[csv]")
+    folder = tmp_path / "killed"
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *overrides, f"hydra.run.dir={folder}"],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while not (folder / "checkpoints/last.ckpt").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    wrong = command("train.py", *overrides, f"resume={folder}", "beta=7")
+    assert "was started with other options" in wrong.stderr
+    assert "beta: 0.2 then, 7 now" in wrong.stderr
+    assert wrong.returncode != 0
+    resumed = command("train.py", f"resume={folder}")
+    assert resumed.returncode == 0, resumed.stderr
+    whole = train(configured(*overrides), tmp_path / "whole")
+    assert json.loads((folder / "metrics.json").read_text()) == whole
+    one, two = weights(folder / "checkpoints/last.ckpt"), weights(tmp_path / "whole/checkpoints/last.ckpt")
+    assert all(torch.equal(one[key], two[key]) for key in two)
+
+
+@pytest.mark.slow
+def test_a_sweep_trains_one_performer_and_leaves_a_folder_per_job(faces: Path, tmp_path: Path):
+    overrides = smoke(faces, tmp_path, "trainer.max_epochs=1", "concepts=random")
+    done = command("train.py", "-m", *overrides, "beta=0,0.2", "concepts.count=5,39")
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "performers").glob("*/performer.safetensors"))) == 1
+    (sweep,) = (tmp_path / "multirun/celeba_attractive").iterdir()
+    jobs = sorted(path.parent for path in sweep.glob("*/metrics.json"))
+    assert [job.name for job in jobs] == ["0", "1", "2", "3"]
+    assert all((job / ".hydra/config.yaml").exists() and (job / "explanations.parquet").exists() for job in jobs)
+    compared = subprocess.run(
+        [sys.executable, "-m", "semexplain", "compare", str(sweep)], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert compared.stdout.count("| Attractive ") == 4
+    assert "| Attractive | 0.2  | 5 " in compared.stdout
+
+
+@pytest.mark.slow
+def test_a_failed_job_says_so_and_does_not_stop_the_others(faces: Path, tmp_path: Path):
+    overrides = smoke(faces, tmp_path, "trainer.max_epochs=1", "concepts=random")
+    done = command("train.py", "-m", *overrides, "concepts.count=99,5")
+    assert done.returncode != 0
+    assert "`count` must be between 1 and the 39 concepts" in done.stderr
+    assert len(list((tmp_path / "multirun").rglob("metrics.json"))) == 1
+
+
+@pytest.mark.slow
+def test_parallel_jobs_train_the_performer_once(faces: Path, tmp_path: Path):
+    jobs = [
+        subprocess.Popen(
+            [sys.executable, str(ROOT / "train.py"), *smoke(faces, tmp_path, "trainer.max_epochs=1", f"seed={seed}")],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        for seed in (0, 1)
+    ]
+    outputs = [job.communicate()[0] for job in jobs]
+    assert [job.returncode for job in jobs] == [0, 0], outputs
+    assert sum("Trained the performer" in output for output in outputs) == 1
+    assert len(list((tmp_path / "outputs").rglob("metrics.json"))) == 2  # two runs of one second, two folders
+
+
+@pytest.mark.slow
+def test_two_processes_measure_what_one_does(run: Path):
+    """23 test images on two processes: 12 and 11, none padded, none lost."""
+    done = command(
+        "evaluate.py", f"run={run}", "trainer.devices=2", "trainer.strategy=ddp", "hydra.run.dir=${run}/evaluations/two"
+    )
+    assert done.returncode == 0, done.stderr
+    own = json.loads((run / "metrics.json").read_text())
+    two = json.loads((run / "evaluations/two/metrics.json").read_text())
+    assert two == pytest.approx(own, rel=1e-5, abs=1e-6)
+    rows = pq.read_table(run / "evaluations/two/explanations.parquet").to_pydict()
+    assert rows["id"] == pq.read_table(run / "explanations.parquet").to_pydict()["id"]
+
+
+@pytest.mark.slow
+def test_two_processes_train(run: Path, faces: Path):
+    folder = run.parent / "two"
+    overrides = smoke(faces, run.parent, "trainer.max_epochs=1", "trainer.devices=2", "+trainer.strategy=ddp")
+    done = command("train.py", *overrides, f"hydra.run.dir={folder}")
+    assert done.returncode == 0, done.stderr
+    assert "test/relative_deviation" in json.loads((folder / "metrics.json").read_text())
+    assert len(pq.read_table(folder / "explanations.parquet")) == 23
+
+
+@pytest.mark.slow
+def test_the_papers_size_runs_two_steps(faces: Path, tmp_path: Path):
+    """224 px, VGG-16, ResNet-152, batch 8, computed in the step."""
+    done = command(
+        "train.py",
+        "experiment=celeba_attractive",
+        f"data.root={faces}",
+        "data.batch_size=8",
+        "data.limit=16",
+        "data.num_workers=0",
+        "data.cache=off",
+        "performer.weights=null",
+        "performer_training.max_epochs=1",
+        "performer_training.batch_size=16",
+        "trainer.max_epochs=1",
+        "+trainer.limit_train_batches=2",
+        "trainer.accelerator=cpu",
+        f"paths.performers={tmp_path / 'performers'}",
+        f"paths.outputs={tmp_path / 'outputs'}",
+    )
+    assert done.returncode == 0, done.stderr
+    (metrics,) = tmp_path.rglob("outputs/**/metrics.json")
+    assert json.loads(metrics.read_text())["test/relative_deviation"] > 0
