@@ -17,13 +17,17 @@ def evaluate(config: DictConfig, folder: Path) -> dict[str, float]:
     """Metrics of ``config.run`` on its test split; says whether they are the run's own."""
     hush()
     run = Path(config.run)
-    moved = {f"{group}.{key}": config[group][key] for group in ("data", "performer", "trainer") for key in config[group]}
+    moved = {
+        f"{group}.{key}": config[group][key] for group in ("data", "performer", "trainer") for key in config[group]
+    }
     overrides = {key: value for key, value in moved.items() if value is not None}
     metrics = runs.evaluate_run(run, folder, overrides)
     if (run / runs.METRICS).exists():
         own = read_json(run / runs.METRICS)
         differing = [name for name in own if own[name] != metrics.get(name) and own[name] is not None]
-        print(f"{len(own) - len(differing)} of {len(own)} numbers equal the run's own; different: {differing or 'none'}")
+        print(
+            f"{len(own) - len(differing)} of {len(own)} numbers equal the run's own; different: {differing or 'none'}"
+        )
     print(f"evaluation: {folder}")
     return metrics
 

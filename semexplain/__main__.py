@@ -33,7 +33,15 @@ def main(arguments: list[str] | None = None) -> int:
 def run_demo(overrides: list[str]) -> int:
     """Experiment 2 on drawn faces, baseline and with the prior, then the table of both."""
     sweep = Path("multirun/demo") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
-    command = [sys.executable, str(TRAIN), "-m", "experiment=demo", "beta=0,0.2", f"hydra.sweep.dir={sweep}", *overrides]
+    command = [
+        sys.executable,
+        str(TRAIN),
+        "-m",
+        "experiment=demo",
+        "beta=0,0.2",
+        f"hydra.sweep.dir={sweep}",
+        *overrides,
+    ]
     status = subprocess.run(command, check=False).returncode
     return status or run_compare([sweep])
 

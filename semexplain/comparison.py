@@ -41,11 +41,15 @@ def comparison(runs: Iterable[Path]) -> str:
     """
     rows = [_row(run) for run in runs]
     if not rows:
-        raise ValueError("There are no finished explainer runs here: none of the folders holds config.yaml and metrics.json.")
+        raise ValueError(
+            "There are no finished explainer runs here: none of the folders holds config.yaml and metrics.json."
+        )
     header = ["target", "beta", "concepts", "seed", *COLUMNS]
     table = [header, ["---"] * len(header), *([row[name] for name in header] for row in rows)]
     widths = [max(len(line[i]) for line in table) for i in range(len(header))]
-    return "\n".join("| " + " | ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) + " |" for line in table)
+    return "\n".join(
+        "| " + " | ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) + " |" for line in table
+    )
 
 
 def _row(run: Path) -> dict[str, str]:

@@ -142,7 +142,9 @@ def _problems(config: DictConfig) -> Iterator[str]:
         yield from _misselections(config, plain)
 
 
-def _misfits(path: str, values: Mapping[str, Any], target: Callable, missing: set[str], *, complete: bool) -> Iterator[str]:
+def _misfits(
+    path: str, values: Mapping[str, Any], target: Callable, missing: set[str], *, complete: bool
+) -> Iterator[str]:
     """Unknown keys, absent keys and values that do not fit the annotations of a target's parameters."""
     parameters, hints = _signature(target)
     open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
@@ -151,7 +153,9 @@ def _misfits(path: str, values: Mapping[str, Any], target: Callable, missing: se
             yield f"{_join(path, key)}: unknown key{_suggest(key, parameters)}. {_owner(path, target)} takes: {', '.join(parameters)}."
     if complete:
         for name, parameter in parameters.items():
-            required = parameter.default is inspect.Parameter.empty and parameter.kind is not inspect.Parameter.VAR_KEYWORD
+            required = (
+                parameter.default is inspect.Parameter.empty and parameter.kind is not inspect.Parameter.VAR_KEYWORD
+            )
             if required and name not in values and parameter.kind is not inspect.Parameter.VAR_POSITIONAL:
                 yield f"{_join(path, name)}: needs a value; {_owner(path, target)} has no default for it."
     for key, value in values.items():

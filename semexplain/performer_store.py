@@ -101,7 +101,9 @@ class PerformerTraining:
             cache.attach_feature_maps(performer)
         last = folder / "last.ckpt"
         trainer.fit(module, datamodule=datamodule, ckpt_path=last if last.exists() else None, weights_only=True)
-        tested = trainer.test(module, datamodule.ordered("test"), ckpt_path=folder / "best.ckpt", verbose=False, weights_only=True)
+        tested = trainer.test(
+            module, datamodule.ordered("test"), ckpt_path=folder / "best.ckpt", verbose=False, weights_only=True
+        )
         save_file({key: value.contiguous().cpu() for key, value in performer.state_dict().items()}, folder / FILE)
         last.unlink(missing_ok=True)
         (folder / "best.ckpt").unlink(missing_ok=True)
@@ -117,7 +119,10 @@ def cache_for(
     folder = Path(config.paths.cache if datamodule.cache == "auto" else datamodule.cache)
     cache = PerformanceCache(folder, datamodule, device)
     if datamodule.cache == "auto" and not cache.fits(performer, datamodule.cache_gb):
-        log.info("Feature maps would take more than data.cache_gb=%s GB: they are computed in every step.", datamodule.cache_gb)
+        log.info(
+            "Feature maps would take more than data.cache_gb=%s GB: they are computed in every step.",
+            datamodule.cache_gb,
+        )
         return None
     return cache
 

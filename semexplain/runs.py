@@ -172,4 +172,3 @@ def _differences(started: Any, given: Any, path: str = "") -> list[str]:
         keys = [key for key in {**started, **given} if path or key not in ("resume", "trainer")]
         return [d for k in keys for d in _differences(started.get(k), given.get(k), f"{path}.{k}" if path else str(k))]
     return [] if started == given else [f"{path}: {started!r} then, {given!r} now"]
-

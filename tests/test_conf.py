@@ -70,7 +70,11 @@ def test_all_mistakes_are_reported_together():
     with pytest.raises(ConfigError, match="5 problems") as error:
         check(
             configured(
-                "performer.target=Mail", "beta=-1", "+explainer.dept=1", "data.batch_size=x", "+callbacks.prior_weight.b=1"
+                "performer.target=Mail",
+                "beta=-1",
+                "+explainer.dept=1",
+                "data.batch_size=x",
+                "+callbacks.prior_weight.b=1",
             )
         )
     assert all(key in str(error.value) for key in ("performer.target", "beta", "dept", "batch_size", "prior_weight.b"))

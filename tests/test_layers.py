@@ -32,7 +32,11 @@ def modules() -> list[Path]:
 
 def imports(path: Path) -> list[str]:
     tree = ast.parse(path.read_text())
-    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("semexplain")]
+    nodes = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("semexplain")
+    ]
     whole = [f"{node.module}.{alias.name}" for node in nodes for alias in node.names if node.module == "semexplain"]
     return [name.removeprefix("semexplain.") for name in [n.module for n in nodes if n.module != "semexplain"] + whole]
 

@@ -216,7 +216,11 @@ def test_a_sweep_trains_one_performer_and_leaves_a_folder_per_job(faces: Path, t
     assert [job.name for job in jobs] == ["0", "1", "2", "3"]
     assert all((job / ".hydra/config.yaml").exists() and (job / "explanations.parquet").exists() for job in jobs)
     compared = subprocess.run(
-        [sys.executable, "-m", "semexplain", "compare", str(sweep)], capture_output=True, text=True, check=True, cwd=ROOT
+        [sys.executable, "-m", "semexplain", "compare", str(sweep)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
     )
     assert compared.stdout.count("| Attractive ") == 4
     assert "| Attractive | 0.2  | 5 " in compared.stdout

@@ -15,7 +15,10 @@ class RandomState(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The states of the CPU's and, where there are any, of the devices' generators."""
-        return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+        return {
+            "cpu": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Remember the states until training starts, so that nothing in between draws from them."""

@@ -52,9 +52,7 @@ class ResNetExplainer(nn.Module):
         net = torchvision.models.get_model(f"resnet{depth}", weights=None)
         net.conv1 = nn.Conv2d(in_channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
         nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")
-        self.body = nn.Sequential(
-            net.conv1, net.bn1, net.relu, net.layer1, net.layer2, net.layer3, net.layer4
-        )
+        self.body = nn.Sequential(net.conv1, net.bn1, net.relu, net.layer1, net.layer2, net.layer3, net.layer4)
         extent = map_size
         for _ in range(4):  # conv1 and the stages 2, 3 and 4 halve the map, rounding up
             extent = -(-extent // 2)

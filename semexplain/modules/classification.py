@@ -59,7 +59,9 @@ class Classification(pl.LightningModule):
         """Measure a batch of the validation split."""
         logits = self(batch)
         self.accuracy.update(logits, batch["label"])
-        self.log("val/loss", logistic_loss(logits, batch["label"]), batch_size=len(logits), sync_dist=True, prog_bar=True)
+        self.log(
+            "val/loss", logistic_loss(logits, batch["label"]), batch_size=len(logits), sync_dist=True, prog_bar=True
+        )
 
     def on_validation_epoch_end(self) -> None:
         """Report and reset the validation accuracy."""

@@ -115,7 +115,11 @@ class Distillation(pl.LightningModule):
         """Log the epoch's mean losses: once an epoch, since a call of ``log`` costs as much as a small layer."""
         distillation, disagreement = torch.stack(self._epoch_losses).mean(0)
         self._epoch_losses = []
-        values = {"train/distillation": distillation, "train/prior": disagreement, "train/prior_weight": self.prior_weight}
+        values = {
+            "train/distillation": distillation,
+            "train/prior": disagreement,
+            "train/prior_weight": self.prior_weight,
+        }
         self.log_dict({**values, "train/loss": distillation + self.prior_weight * disagreement}, sync_dist=True)
 
     def on_train_start(self) -> None:

@@ -145,7 +145,9 @@ class VGG16Attributes(Performer):
                 f"`performer.weights` must be null, one of {', '.join(names)} (downloaded), or the path of a local "
                 f"state dict; there is no file {Path(weights).absolute()}."
             )
-        state = {key.removeprefix("features."): value.float() for key, value in state.items() if "classifier" not in key}
+        state = {
+            key.removeprefix("features."): value.float() for key, value in state.items() if "classifier" not in key
+        }
         expected = {key: tuple(value.shape) for key, value in self.trunk.state_dict().items()}
         given = {key: tuple(value.shape) for key, value in state.items()}
         if given != expected:
@@ -161,7 +163,9 @@ class VGG16Attributes(Performer):
                 f"`performer.preprocessing={'|'.join(RECIPES)}`."
             )
         if preprocessing not in ("auto", recorded or preprocessing):
-            raise ValueError(f"The weights {weights} expect `{recorded}` input, but `performer.preprocessing` is `{preprocessing}`.")
+            raise ValueError(
+                f"The weights {weights} expect `{recorded}` input, but `performer.preprocessing` is `{preprocessing}`."
+            )
         return recorded if preprocessing == "auto" else preprocessing
 
 
@@ -196,4 +200,6 @@ def load_performer(performer: Performer, path: Path) -> None:
     try:
         performer.load_state_dict(state)
     except RuntimeError as error:
-        raise ValueError(f"The trained performer {path} does not fit `performer` in the configuration: {error}") from error
+        raise ValueError(
+            f"The trained performer {path} does not fit `performer` in the configuration: {error}"
+        ) from error

@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from semexplain.data import synthetic_faces
 from semexplain.attributes import ATTRIBUTES
+from semexplain.data import synthetic_faces
 from semexplain.data.synthetic_faces import (
     BEARDS,
     DRAWN_AS,

@@ -34,7 +34,11 @@ def distillation(performer: VGG16Attributes, prior: Callable = feature_ratio, **
         concepts=all_concepts,
         optimizer=partial(torch.optim.Adam, lr=1e-3),
         scheduler=partial(torch.optim.lr_scheduler.ConstantLR, factor=1.0),
-        metrics={"relative_deviation": RelativeDeviation(), "entropy": ContributionEntropy(), "accuracy": ExplainerAccuracy()},
+        metrics={
+            "relative_deviation": RelativeDeviation(),
+            "entropy": ContributionEntropy(),
+            "accuracy": ExplainerAccuracy(),
+        },
     )
 
 
@@ -109,7 +113,12 @@ def test_the_cache_is_the_step(performer: VGG16Attributes, faces: Path, tmp_path
         for one, two in zip(images.ordered(split), cached.ordered(split), strict=True):
             assert "image" not in two
             (a, w_a), (b, w_b) = module.perform(one, with_prior=True), module.perform(two, with_prior=True)
-            for left, right in [(a.score, b.score), (a.concepts, b.concepts), (a.feature_map, b.feature_map), (w_a, w_b)]:
+            for left, right in [
+                (a.score, b.score),
+                (a.concepts, b.concepts),
+                (a.feature_map, b.feature_map),
+                (w_a, w_b),
+            ]:
                 torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-5)
             assert torch.equal(one["label"], two["label"])
 
@@ -118,7 +127,9 @@ def test_a_cache_of_other_weights_is_another_cache_and_a_damaged_one_is_noticed(
     performer: VGG16Attributes, faces: Path, tmp_path: Path
 ):
     def build() -> set[str]:
-        PerformanceCache(tmp_path, data(faces), torch.device("cpu")).attach_performances(performer, feature_ratio, ("val",))
+        PerformanceCache(tmp_path, data(faces), torch.device("cpu")).attach_performances(
+            performer, feature_ratio, ("val",)
+        )
         return {path.name for path in tmp_path.iterdir()}
 
     first = build()
@@ -129,7 +140,9 @@ def test_a_cache_of_other_weights_is_another_cache_and_a_damaged_one_is_noticed(
         content = bytearray(path.read_bytes())
         content[-40:] = b"\x01" * 40
         path.write_bytes(bytes(content))
-    with pytest.raises(ValueError, match=r"stored score .* differ from what the performer says now. Delete that folder"):
+    with pytest.raises(
+        ValueError, match=r"stored score .* differ from what the performer says now. Delete that folder"
+    ):
         build()
 
 
@@ -149,7 +162,9 @@ def test_training_starts_at_the_least_squares_map(performer: VGG16Attributes, fa
     torch.testing.assert_close(explained.detach().double(), fitted, rtol=1e-3, atol=1e-3)
 
 
-def test_a_checkpoint_holds_the_explainer_and_the_performers_digest(performer: VGG16Attributes, faces: Path, tmp_path: Path):
+def test_a_checkpoint_holds_the_explainer_and_the_performers_digest(
+    performer: VGG16Attributes, faces: Path, tmp_path: Path
+):
     module = distillation(performer)
     one = trainer(tmp_path, 1, beta=0.2)
     one.fit(module, datamodule=data(faces))
@@ -174,7 +189,9 @@ def test_a_checkpoint_of_something_else_is_refused(performer: VGG16Attributes):
     with pytest.raises(ValueError, match="belongs to another explanation: its performer_sha256 is 000"):
         module.on_load_checkpoint(other)
     missing = {key: value for key, value in checkpoint["state_dict"].items() if key != "explainer.head.weight"}
-    with pytest.raises(ValueError, match=r"does not fit the explainer: 1 weights differ, first \['explainer.head.weight'\]"):
+    with pytest.raises(
+        ValueError, match=r"does not fit the explainer: 1 weights differ, first \['explainer.head.weight'\]"
+    ):
         module.on_load_checkpoint({**checkpoint, "state_dict": missing})
     module.concept_names = module.concept_names[:5]
     with pytest.raises(ValueError, match="its concepts is"):

@@ -145,7 +145,10 @@ def test_half_precision_around_the_performer_does_not_reach_the_prior(performer:
 def test_chosen_concepts_have_the_priors_they_have_among_all(performer: VGG16Attributes):
     performer.freeze()
     feature_map = performer.encode(images(3)).detach()
-    everything, few = performer.perform(feature_map, feature_ratio), performer.perform(feature_map, feature_ratio, [4, 1])
+    everything, few = (
+        performer.perform(feature_map, feature_ratio),
+        performer.perform(feature_map, feature_ratio, [4, 1]),
+    )
     torch.testing.assert_close(few[1], everything[1][:, [4, 1]])
     torch.testing.assert_close(few[0].concepts, everything[0].concepts[:, [4, 1]])
 
