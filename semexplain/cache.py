@@ -1,4 +1,4 @@
-"""What a frozen performer says of every image, computed once and shared by all runs (method: exact, never silently stale)."""
+"""What a frozen performer says of every image, computed once and shared by all runs."""
 
 import hashlib
 import logging
@@ -85,7 +85,8 @@ class PerformanceCache:
             return {"score": performance.score, "concepts": performance.concepts}
 
         def compute_prior(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            return {"prior": performer.perform(batch["feature_map"].to(self.device), prior)[1]}
+            weights = performer.perform(batch["feature_map"].to(self.device), prior)[1]
+            return {} if weights is None else {"prior": weights}
 
         for split in SPLITS:
             arrays = self._arrays(f"performances-{key}", split, {"score": (), "concepts": (n,)}, compute)

@@ -19,7 +19,7 @@ COLUMNS = {
 }
 LEGEND = """\
 entropy: of the contributions, in nats; high means that no few concepts explain everything (ln 39 = 3.66).
-acc.: agreement with the labels; the explainer's threshold is chosen on the test split (the paper's protocol) or on train.
+acc.: agreement with the labels; the explainer's threshold is the best on test (the paper's protocol) or on train.
 rel. deviation: mean |performer - explainer| as a share of the performer's range of scores.
 linear map dev.: the same for one least-squares map from the concepts to the score, fitted on train: the control."""
 

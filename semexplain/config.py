@@ -1,5 +1,6 @@
 """The configuration against the code: signatures are the schema, all problems are reported together."""
 
+import contextlib
 import difflib
 import functools
 import inspect
@@ -120,7 +121,7 @@ def _problems(config: DictConfig) -> Iterator[str]:
     missing = {key for key in missing if not key.startswith("module.")}  # it repeats the groups
     yield from (f"{key}: needs a value, for example `{key}=...` on the command line." for key in sorted(missing))
     yield from _misfits("", plain, root_options, missing, complete=True)
-    found = []
+    found: list[str] = []
     for path, node in _targets({**plain, "module": _own(plain["module"], config.module)}):
         untrusted = list(_untrusted(path, node["_target_"]))
         yield from untrusted
@@ -150,7 +151,8 @@ def _misfits(
     open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     for key in values:
         if key not in parameters and not open_ended:
-            yield f"{_join(path, key)}: unknown key{_suggest(key, parameters)}. {_owner(path, target)} takes: {', '.join(parameters)}."
+            known = f"{_owner(path, target)} takes: {', '.join(parameters)}"
+            yield f"{_join(path, key)}: unknown key{_suggest(key, parameters)}. {known}."
     if complete:
         for name, parameter in parameters.items():
             required = (
@@ -174,7 +176,8 @@ def _misvalue(value: Any, hint: Any) -> str | None:
         first = error.errors()[0]
         options = [str(option) for option in getattr(hint, "__args__", ()) if isinstance(option, str)]
         if first["type"] == "literal_error" and len(options) > 8:
-            return f"expected one of {options[0]!r}, {options[1]!r}, ... ({len(options)} in all), got {value!r}{_suggest(value, options)}."
+            some = f"{options[0]!r}, {options[1]!r}, ... ({len(options)} in all)"
+            return f"expected one of {some}, got {value!r}{_suggest(value, options)}."
         return f"{first['msg'].replace('Input should be', 'expected')}, got {value!r}."
     return None
 
@@ -196,7 +199,7 @@ def _misselections(config: DictConfig, plain: dict[str, Any]) -> Iterator[str]:
     """Concepts that this performer does not have, and a prior loss that cannot take these weights."""
     if plain["prior_loss"]["_target_"].endswith("prior_cross_entropy"):
         if plain["explainer"].get("output") == "identity":
-            yield "prior_loss: the cross-entropy needs positive weights: `explainer.output=softplus`, or `prior_loss=l2`."
+            yield "prior_loss: the cross-entropy needs positive weights: `explainer.output=softplus`, or use l2."
         if plain["prior"]["_target_"].endswith("feature_ratio"):
             yield "prior_loss: the cross-entropy needs a positive prior, feature_ratio is signed: `prior_loss=l2`."
     if "performer" in plain and "concepts" in plain:
@@ -263,17 +266,17 @@ def _suggest(word: Any, options: Any) -> str:
 
 def _signature(target: Callable) -> tuple[dict[str, inspect.Parameter], dict[str, Any]]:
     """Parameters and type hints; where a class forwards ``**kwargs``, its base class's parameters as well."""
-    functions = [c.__init__ for c in target.__mro__ if "__init__" in vars(c)] if inspect.isclass(target) else [target]
+    functions = (
+        [vars(c)["__init__"] for c in target.__mro__ if "__init__" in vars(c)] if inspect.isclass(target) else [target]
+    )
     parameters: dict[str, inspect.Parameter] = {}
     hints: dict[str, Any] = {}
     for function in functions:
         own = dict(inspect.signature(function).parameters)
         own.pop("self", None)
         parameters = {**own, **parameters}
-        try:
+        with contextlib.suppress(NameError, TypeError, AttributeError):  # annotations that only type checkers can read
             hints = {**get_type_hints(function, include_extras=True), **hints}
-        except (NameError, TypeError, AttributeError):  # annotations that other packages define for type checkers only
-            pass
         forwards = [p.name for p in own.values() if p.kind is inspect.Parameter.VAR_KEYWORD]
         if not forwards:
             break

@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import pytorch_lightning as pl
 import torch
@@ -129,7 +129,7 @@ def cache_for(
 
 def performer_description(config: DictConfig, datamodule: ImageDataModule) -> dict[str, Any]:
     """Everything that determines a trained performer: network, initial weights, data and training."""
-    plain = OmegaConf.to_container(config, resolve=True)
+    plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     explanation_options = get_object(plain["performer"]["_target_"]).explanation_options
     network = {key: value for key, value in plain["performer"].items() if key not in explanation_options}
     weights = Path(network.get("weights") or "")

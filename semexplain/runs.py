@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
@@ -47,7 +47,7 @@ def open_run(config: DictConfig, folder: Path) -> DictConfig:
         raise ConfigError(f"resume: {folder} is not a run folder, it has no {CONFIG}.")
     if (folder / METRICS).exists():
         raise ConfigError(f"resume: the run {folder} is finished, its numbers are in {METRICS}.")
-    started = OmegaConf.load(path)
+    started = cast(DictConfig, OmegaConf.load(path))
     if _chosen_overrides():  # options given again must be those of the run
         differences = list(_differences(OmegaConf.to_container(started), OmegaConf.to_container(config)))
         if differences:
@@ -130,7 +130,7 @@ def evaluate_run(run: Path, folder: Path, overrides: Mapping[str, Any]) -> dict[
         raise ConfigError(f"run: {run.absolute()} is not a run folder, it has no {CONFIG}.")
     if not (run / BEST).exists():
         raise ConfigError(f"run: {run} has no {BEST}: the run ended before its first validation. `resume` it.")
-    config = OmegaConf.load(run / CONFIG)
+    config = cast(DictConfig, OmegaConf.load(run / CONFIG))
     performer = Path(read_json(run / PERFORMER)["path"])
     if performer.exists():
         config.performer.checkpoint = str(performer)

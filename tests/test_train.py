@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import pytorch_lightning as pl
 import torch
 from support import ROOT, configured, smoke
 
 from semexplain import runs
-from semexplain.config import ConfigError
+from semexplain.callbacks.prior_weight import PriorWeight
+from semexplain.config import ConfigError, instantiate
+from semexplain.performer_store import performer_description
 from train import train
 
 OVERRIDES = ("trainer.max_epochs=2",)
@@ -106,9 +109,6 @@ def test_the_performer_is_trained_once(run: Path, faces: Path, tmp_path: Path):
 
 @pytest.mark.filterwarnings("ignore:The performer's convolutions start from random weights")
 def test_what_determines_a_performer_addresses_it(run: Path, faces: Path):
-    from semexplain.config import instantiate
-    from semexplain.performer_store import performer_description
-
     def description(*overrides: str) -> dict:
         config = configured(*smoke(faces, run.parent, *overrides))
         datamodule = instantiate(config.data)
@@ -126,15 +126,14 @@ def test_resume_is_bit_identical(run: Path, faces: Path, tmp_path: Path):
     """Stopped after its first epoch and continued, a run ends with the weights of one that was never stopped."""
     overrides = smoke(faces, run.parent, *OVERRIDES)
 
-    class Stop(Exception):
-        pass
-
-    def stop(*_: object) -> None:
-        raise Stop
+    def interrupt(self: PriorWeight, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if trainer.current_epoch == 1:
+            raise InterruptedError
+        module.prior_weight = self.at(trainer.current_epoch)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("semexplain.callbacks.prior_weight.PriorWeight.on_train_epoch_start", _stop_in_second_epoch(stop))
-        with pytest.raises(Stop):
+        patch.setattr(PriorWeight, "on_train_epoch_start", interrupt)
+        with pytest.raises(InterruptedError):
             train(configured(*overrides), tmp_path / "run")
     assert not (tmp_path / "run/metrics.json").exists()
     with pytest.raises(ConfigError, match="resume: .* is not a run folder"):
@@ -147,19 +146,6 @@ def test_resume_is_bit_identical(run: Path, faces: Path, tmp_path: Path):
     assert len(list((tmp_path / "run").glob("metrics.until-*.csv"))) == 1  # what was logged before is kept
     with pytest.raises(ConfigError, match="is finished, its numbers are in metrics.json"):
         train(configured(*overrides, f"resume={tmp_path / 'run'}"), tmp_path / "run")
-
-
-def _stop_in_second_epoch(stop: object):
-    from semexplain.callbacks.prior_weight import PriorWeight
-
-    original = PriorWeight.on_train_epoch_start
-
-    def hook(self: PriorWeight, trainer: object, module: object) -> None:
-        if trainer.current_epoch == 1:
-            stop()
-        original(self, trainer, module)
-
-    return hook
 
 
 def test_one_seed_one_result_and_another_another(run: Path, faces: Path, tmp_path: Path):

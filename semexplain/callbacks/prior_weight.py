@@ -32,8 +32,8 @@ class PriorWeight(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Set λ before any validation that precedes the first epoch."""
-        pl_module.prior_weight = self.at(trainer.current_epoch)
+        pl_module.prior_weight = self.at(trainer.current_epoch)  # type: ignore[assignment]
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Set λ for the epoch."""
-        pl_module.prior_weight = self.at(trainer.current_epoch)
+        pl_module.prior_weight = self.at(trainer.current_epoch)  # type: ignore[assignment]

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -11,10 +11,11 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from semexplain.explanation import Explanation
+from semexplain.modules.distillation import Distillation
 
 
 class WriteExplanations(Callback):
-    """Write one row per test image into the run folder, in the data set's order, whatever the batches and processes were.
+    """Write one row per test image into the run folder, in the data set's order, however they were batched and shared.
 
     Columns: ``id``, ``label`` (ground truth of the target), ``score`` (ŷ), ``prediction`` (Σ αᵢyᵢ + b), ``bias``
     (b), and for every concept ``y/<name>``, ``alpha/<name>`` and ``contribution/<name>`` (αᵢyᵢ), all float32. The
@@ -41,7 +42,7 @@ class WriteExplanations(Callback):
         """Collect a batch of the evaluated split."""
         if not isinstance(outputs, Explanation):
             return
-        label = pl_module.label(batch)
+        label = cast(Distillation, pl_module).label(batch)
         self._rows.append(
             {
                 "index": batch["index"].cpu().numpy(),
@@ -67,10 +68,10 @@ class WriteExplanations(Callback):
         columns = {key: np.concatenate([row[key] for row in rows]) for key in rows[0]}
         order = np.argsort(columns["index"], kind="stable")
         columns = {key: value[order] for key, value in columns.items()}
-        ids = np.asarray(trainer.datamodule.splits["test"].ids)[columns["index"]]
+        ids = np.asarray(trainer.datamodule.splits["test"].ids)[columns["index"]]  # type: ignore[attr-defined]
         table = {"id": pa.array(ids), **{key: columns[key] for key in ("label", "score", "prediction", "bias")}}
         for kind in ("y", "alpha", "contribution"):
-            for column, name in enumerate(pl_module.concept_names):
+            for column, name in enumerate(cast(Distillation, pl_module).concept_names):
                 table[f"{kind}/{name}"] = columns[kind][:, column]
         path = Path(trainer.default_root_dir) / "explanations.parquet"
         partial = path.with_suffix(".partial")

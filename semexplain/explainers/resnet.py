@@ -1,15 +1,15 @@
 """The explainer g: a ResNet on the performer's feature map, without its two pools (Sec. 4.1)."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
-import torch
 import torchvision
 from annotated_types import Ge
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from semexplain.explainers.base import Explainer, HeadInit, Output
 
 
-class ResNetExplainer(nn.Module):
+class ResNetExplainer(Explainer):
     """Weights α of the concepts for each image, read off the performer's feature map.
 
     A torchvision ResNet whose first convolution takes the feature map's channels, without the first max-pool and the
@@ -22,14 +22,10 @@ class ResNetExplainer(nn.Module):
         n_concepts: ``n``.
         depth: 18, 34, 50, 101 or 152 layers; 152 in the paper.
         output: ``identity`` gives signed weights (Case 2), ``softplus`` positive ones (Case 1).
-        head_init: Where training starts. ``default``: PyTorch's initialisation. ``calibrated``: the one common weight
-            that fits the scores best in least squares. ``linear``: the least-squares weights of every concept (the
-            best image-independent explanation), so that only the correction must be learned.
-
-    Raises:
-        ValueError: For ``linear`` with ``softplus``, whose weights cannot be negative.
+        head_init: Where training starts, see :class:`Explainer`.
 
     Example:
+        >>> import torch
         >>> explainer = ResNetExplainer(in_channels=8, map_size=6, n_concepts=3, depth=18).eval()
         >>> explainer(torch.randn(2, 8, 6, 6)).shape
         torch.Size([2, 3])
@@ -41,14 +37,10 @@ class ResNetExplainer(nn.Module):
         map_size: Annotated[int, Ge(1)],
         n_concepts: Annotated[int, Ge(1)],
         depth: Literal[18, 34, 50, 101, 152] = 152,
-        output: Literal["identity", "softplus"] = "identity",
-        head_init: Literal["default", "calibrated", "linear"] = "default",
+        output: Output = "identity",
+        head_init: HeadInit = "default",
     ) -> None:
-        super().__init__()
-        if head_init == "linear" and output == "softplus":
-            raise ValueError("`head_init=linear` needs `output=identity`: a softplus cannot start at negative weights.")
-        self.output = output
-        self.head_init = head_init
+        super().__init__(output, head_init)
         net = torchvision.models.get_model(f"resnet{depth}", weights=None)
         net.conv1 = nn.Conv2d(in_channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
         nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")
@@ -57,23 +49,11 @@ class ResNetExplainer(nn.Module):
         for _ in range(4):  # conv1 and the stages 2, 3 and 4 halve the map, rounding up
             extent = -(-extent // 2)
         self.head = nn.Conv2d(net.fc.in_features, n_concepts, kernel_size=extent)
-        self.bias = nn.Parameter(torch.zeros(()))
 
     def forward(self, feature_map: Tensor) -> Tensor:
         """``u``, the last convolution's output ``(B, n)``, before the output function."""
         return self.head(self.body(feature_map)).flatten(1)
 
-    def weights(self, raw: Tensor) -> Tensor:
-        """α ``(B, n)`` from ``u``, in float32."""
-        return raw.float() if self.output == "identity" else F.softplus(raw.float())
-
-    @torch.no_grad()
-    def start_at(self, weights: Tensor, bias: Tensor) -> None:
-        """Let every image begin with the same weights ``(n,)`` and the bias ``()``.
-
-        The last convolution's kernel becomes zero and its own bias the inverse of the output function.
-        """
-        raw = weights if self.output == "identity" else weights + torch.log(-torch.expm1(-weights))
-        self.head.weight.zero_()
-        self.head.bias.copy_(raw)
-        self.bias.copy_(bias)
+    def last_layer(self) -> tuple[Tensor, Tensor]:
+        """Kernel ``(n, C', h', w')`` and bias ``(n,)`` of the last convolution."""
+        return self.head.weight, cast(Tensor, self.head.bias)

@@ -21,6 +21,8 @@ class AttributeAccuracy(Metric):
         {'accuracy': 0.5, 'accuracy/Male': 0.5, 'accuracy/Young': 0.5}
     """
 
+    correct: Tensor
+    count: Tensor
     is_differentiable = False
     higher_is_better = True
     full_state_update = False

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from semexplain import losses
+from semexplain.explainers.base import Explainer
 from semexplain.explanation import Explanation, Performance
 from semexplain.metrics.linear_map import LinearMap
 from semexplain.performers.base import Performer
@@ -41,10 +42,15 @@ class Distillation(pl.LightningModule):
         ValueError: When a checkpoint of another performer, target or concept set is loaded.
     """
 
+    performer: Performer
+    explainer: Explainer
+    columns: list[int]
+    concept_names: tuple[str, ...]
+
     def __init__(
         self,
         performer: Performer,
-        explainer: Callable[..., nn.Module],
+        explainer: Callable[..., Explainer],
         prior: Callable[[Performance], Tensor],
         prior_loss: PriorLoss,
         concepts: Callable[[Sequence[str]], list[int]],
@@ -63,7 +69,8 @@ class Distillation(pl.LightningModule):
         self.prior_loss = prior_loss
         self.optimizer = optimizer
         self.scheduler = scheduler
-        self.metrics = nn.ModuleDict(metrics)
+        self.measured = dict(metrics)
+        self.metrics = nn.ModuleDict(self.measured)  # so that they move to the device
         self.prior_weight = 0.0  # λ(t); the callback PriorWeight moves it
         self.strict_loading = False  # checkpoints leave the performer out; on_load_checkpoint checks the rest
         self._digest: str | None = None
@@ -135,7 +142,7 @@ class Distillation(pl.LightningModule):
             common: One weight for all concepts, instead of one for each.
         """
         fit = LinearMap().to(self.device)
-        for batch in self.trainer.datamodule.ordered("train"):
+        for batch in self.trainer.datamodule.ordered("train"):  # type: ignore[attr-defined]
             performance, _ = self.perform(self.transfer_batch_to_device(batch, self.device, 0), with_prior=False)
             concepts = performance.concepts.sum(1, keepdim=True) if common else performance.concepts
             fit.observe(concepts=concepts, score=performance.score)
@@ -155,7 +162,9 @@ class Distillation(pl.LightningModule):
         """Measure a batch of the validation split."""
         self._measure(batch, "update")
 
-    def test_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> Explanation | None:
+    def test_step(  # type: ignore[override]
+        self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0
+    ) -> Explanation | None:
         """Fit thresholds and the linear map on the training split (first loader), measure the test split (second)."""
         return self._measure(batch, "observe" if dataloader_idx == 0 else "update")
 
@@ -180,7 +189,7 @@ class Distillation(pl.LightningModule):
             "raw": raw,
             "label": self.label(batch),
         }
-        for metric in self.metrics.values():
+        for metric in self.measured.values():
             receive = getattr(metric, method, None)
             if receive is not None:  # few metrics are fitted on the training split first
                 receive(**{name: fields[name] for name in inspect.signature(receive).parameters})
@@ -188,7 +197,7 @@ class Distillation(pl.LightningModule):
 
     def _report(self, stage: str) -> None:
         values: dict[str, Tensor] = {"bias": self.explainer.bias.detach()}
-        for name, metric in self.metrics.items():
+        for name, metric in self.measured.items():
             result = metric.compute()  # already reduced over the processes
             values |= result if isinstance(result, dict) else {name: result}
             metric.reset()
@@ -225,7 +234,7 @@ class Distillation(pl.LightningModule):
         for key, value in self.identity.items():
             if saved.get(key) != value:
                 raise ValueError(
-                    f"The checkpoint belongs to another explanation: its {key} is {saved.get(key)}, here it is {value}. "
+                    f"The checkpoint belongs to another explanation: its {key} is {saved.get(key)}, not {value}. "
                     "Give the performer and options that the explainer was trained with."
                 )
         expected = {key for key in self.state_dict() if not key.startswith("performer.")}

@@ -19,6 +19,7 @@ class Performer(nn.Module, ABC):
 
     Attributes:
         target_name: What the score stands for.
+        target_index: Column of the target in a batch's labels.
         concept_names: Names of the ``n`` concepts, in the order of the columns that ``head`` returns.
         channels: ``C`` of the feature map ``(B, C, H, W)``.
         map_size: ``H = W`` of the feature map.
@@ -26,6 +27,7 @@ class Performer(nn.Module, ABC):
     """
 
     target_name: str
+    target_index: int
     concept_names: tuple[str, ...]
     channels: int
     map_size: int
@@ -43,6 +45,10 @@ class Performer(nn.Module, ABC):
     @abstractmethod
     def head(self, feature: Tensor) -> tuple[Tensor, Tensor]:
         """Score ``(B,)`` before any sigmoid, and concept strengths ``(B, n)``, both functions of ``feature``."""
+
+    @abstractmethod
+    def trunk_modules(self) -> list[nn.Module]:
+        """The layers that make the feature map, with their preprocessing."""
 
     def freeze(self) -> "Performer":
         """Stay in evaluation mode and without gradients from now on, whatever ``train`` is called with."""

@@ -41,6 +41,10 @@ class Preprocessing(nn.Module):
         tensor([ 0.3200,  7.2210, 20.0610])
     """
 
+    divisor: Tensor
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, name: str) -> None:
         super().__init__()
         recipe = RECIPES[name]

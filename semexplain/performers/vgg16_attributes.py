@@ -2,7 +2,7 @@
 
 import warnings
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import torch
 from annotated_types import Ge, Interval, MultipleOf
@@ -67,13 +67,13 @@ class VGG16Attributes(Performer):
         self.channels = 8 * width
         self.map_size = image_size // 16
 
-        self.trunk = make_layers([c if c == "M" else c * width for c in PLAN], batch_norm=False)
+        self.trunk = make_layers([c * width if isinstance(c, int) else c for c in PLAN], batch_norm=False)
         for layer in self.trunk:
             if isinstance(layer, nn.ReLU):
                 layer.inplace = False  # in place, the ReLU would overwrite a feature that someone else still holds
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-                nn.init.zeros_(layer.bias)
+                nn.init.constant_(cast(Tensor, layer.bias), 0.0)
         self.pool = nn.MaxPool2d(2)
         self.fc1 = nn.Linear(self.channels * (self.map_size // 2) ** 2, hidden)
         self.fc2 = nn.Linear(hidden, hidden)
@@ -137,7 +137,8 @@ class VGG16Attributes(Performer):
         """Load the convolutions; return the name of the preprocessing they were trained with."""
         names = get_model_weights("vgg16").__members__
         if weights in names:
-            state, recorded = names[weights].get_state_dict(progress=True, check_hash=True), "torchvision"
+            state = dict(names[weights].get_state_dict(progress=True, check_hash=True))
+            recorded: str | None = "torchvision"
         elif Path(weights).is_file():
             state, recorded = read_weights(Path(weights))
         else:
@@ -154,7 +155,7 @@ class VGG16Attributes(Performer):
             differing = sorted(expected.items() ^ given.items())
             raise ValueError(
                 f"The weights {weights} are not those of a VGG-16 of width {self.channels // 8}: expected the thirteen "
-                f"convolutions 0 to 28 of torchvision's `vgg16().features`; first differences (name, shape): {differing[:4]}."
+                f"convolutions 0 to 28 of torchvision's `vgg16().features`; first differences: {differing[:4]}."
             )
         self.trunk.load_state_dict(state)
         if preprocessing == "auto" and recorded is None:
@@ -166,7 +167,7 @@ class VGG16Attributes(Performer):
             raise ValueError(
                 f"The weights {weights} expect `{recorded}` input, but `performer.preprocessing` is `{preprocessing}`."
             )
-        return recorded if preprocessing == "auto" else preprocessing
+        return recorded if recorded is not None else preprocessing
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], str | None]:
@@ -179,7 +180,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], str | None]:
         known = {recipe.description: name for name, recipe in RECIPES.items()}
         if described is not None and described not in known:
             raise ValueError(f"The weights {path} expect input `{described}`, which is none of: {'; '.join(known)}.")
-        return load_file(path), known.get(described)
+        return load_file(path), known.get(described or "")
     except SafetensorError as error:
         raise ValueError(f"{path} is not a readable safetensors file ({error}). Copy or convert it again.") from error
 

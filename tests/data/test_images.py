@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from semexplain.data.images import SPLITS, ArrayDataset, ImageDataModule, ImageDataset, Split, read_image
+from semexplain.data.images import SPLITS, ArrayDataset, ImageDataModule, ImageDataset, Split, mirrored, read_image
 from semexplain.data.loading import EpochSampler, ResumableLoader, UnpaddedSampler
 
 SIZES = {"train": 13, "val": 5, "test": 4}
@@ -119,13 +119,9 @@ def test_flips_depend_on_seed_epoch_and_index_alone(folder: Path) -> None:
         assert any(first[index] != compared[index] for index in first.keys() & compared.keys())
 
 
-def test_half_of_the_images_are_flipped(folder: Path) -> None:
-    dataset = stripes(folder).dataset("train", flip=True)
-    mirrored = []
-    for epoch in range(100):
-        dataset.set_epoch(epoch)
-        mirrored += [dataset._mirrored(index) for index in range(len(dataset))]
-    assert np.mean(mirrored) == pytest.approx(0.5, abs=5 * 0.5 / np.sqrt(len(mirrored)))
+def test_half_of_the_images_are_flipped() -> None:
+    coins = [mirrored(0, epoch, index) for epoch in range(100) for index in range(13)]
+    assert np.mean(coins) == pytest.approx(0.5, abs=5 * 0.5 / np.sqrt(len(coins)))
 
 
 def test_batches_hold_image_label_and_index(folder: Path) -> None:
@@ -325,5 +321,23 @@ def test_arrays_resume_within_an_epoch(folder: Path) -> None:
 def test_arrays_of_unknown_splits_or_beside_flips_are_refused(folder: Path) -> None:
     with pytest.raises(ValueError, match="splits train, val, test, got valid"):
         stripes(folder).attach({"valid": {}})
-    with pytest.raises(ValueError, match="one view of each training image"):
+    with pytest.raises(ValueError, match="a second one of the mirrored images: score_mirrored is missing"):
         stripes(folder, flip=True).attach({"train": {"score": np.zeros(13)}})
+
+
+def test_arrays_of_both_views_are_flipped_as_the_images_would_be(folder: Path) -> None:
+    """Two batches, one of pixels and one of stored pixels of both views, show the same view of every image."""
+    images, arrays = stripes(folder, flip=True), stripes(folder, flip=True)
+    straight = torch.stack([sample["image"] for sample in images.dataset("train")])
+    arrays.attach({"train": {"pixels": straight.numpy(), "pixels_mirrored": straight.flip(3).numpy()}})
+    loaders = images.train_dataloader(), arrays.train_dataloader()
+    views = set()
+    for epoch in range(3):
+        for loader in loaders:
+            loader.batch_sampler.sampler.set_epoch(epoch)
+        for one, two in zip(*loaders, strict=True):
+            assert torch.equal(one["index"], two["index"])
+            assert torch.equal(one["image"], two["pixels"])
+            views |= {bool((a == straight[i]).all()) for a, i in zip(one["image"], one["index"], strict=True)}
+    assert views == {True, False}
+    assert torch.equal(next(iter(arrays.ordered("train")))["pixels"], straight[:4])

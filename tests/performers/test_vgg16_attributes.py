@@ -42,10 +42,7 @@ def test_the_whole_is_torchvisions_network(performer: VGG16Attributes):
     reference = vgg16(num_classes=40).features
     weights = iter(performer.trunk.state_dict().values())
     for layer in reference:
-        if isinstance(layer, nn.Conv2d):
-            x = F.conv2d(x, next(weights), next(weights), padding=1)
-        else:
-            x = layer(x)
+        x = F.conv2d(x, next(weights), next(weights), padding=1) if isinstance(layer, nn.Conv2d) else layer(x)
     for layer in (performer.fc1, performer.fc2):
         x = F.relu(F.linear(x.flatten(1), layer.weight, layer.bias))
     expected = F.linear(x, performer.fc3.weight, performer.fc3.bias)
