@@ -15,7 +15,7 @@ from annotated_types import Ge, Gt
 from filelock import FileLock, Timeout
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger
 from safetensors.torch import save_file
 
@@ -81,6 +81,7 @@ class PerformerTraining:
             ModelCheckpoint(folder, "best", monitor="val/loss", save_weights_only=True, enable_version_counter=False),
             ModelCheckpoint(folder, "last", every_n_epochs=1, enable_version_counter=False),
             RandomState(),
+            TQDMProgressBar(refresh_rate=10),
         ]
         if self.patience is not None:
             callbacks.append(EarlyStopping("val/loss", patience=self.patience))

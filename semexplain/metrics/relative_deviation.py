@@ -8,6 +8,8 @@ from torchmetrics.utilities import rank_zero_warn
 
 from semexplain.metrics.base import PreciseMetric
 
+ENOUGH_TO_JUDGE = 10
+
 
 def relative_deviation(prediction: Tensor, score: Tensor) -> Tensor:
     """Mean absolute error of predictions ``(N,)``, as a fraction of the range of scores ``(N,)``.
@@ -32,7 +34,7 @@ class RelativeDeviation(PreciseMetric):
 
     The range is taken over the whole data set, so the metric keeps a sum, a count, a maximum and a minimum, and divides
     once, in ``compute``; averaging per-batch ratios would be a different number. If all scores are equal there is no
-    range: the result is nan and a warning says so.
+    range: the result is nan and a warning says so. A warning also says so if all scores look like probabilities.
 
     Example:
         >>> metric = RelativeDeviation()
@@ -71,6 +73,12 @@ class RelativeDeviation(PreciseMetric):
             rank_zero_warn(
                 f"The relative deviation is nan: all {int(self.count)} scores of the performer are "
                 f"{self.highest:.4g}, so there is no range to divide by.",
+                UserWarning,
+            )
+        elif self.count >= ENOUGH_TO_JUDGE and self.lowest > 0 and self.highest < 1:
+            rank_zero_warn(
+                f"All {int(self.count)} scores of the performer lie between 0 and 1, as after a sigmoid. Explain the "
+                "value before it: a probability is not a sum of contributions.",
                 UserWarning,
             )
         return _fraction(self.error / self.count, self.highest - self.lowest)

@@ -51,3 +51,14 @@ def test_float64_sums_keep_what_float32_would_lose() -> None:
     for _ in range(10):
         metric.update(prediction=torch.tensor([1.0]), score=torch.tensor([0.0]))
     assert metric.error.item() == 3e8 + 11
+
+
+def test_scores_that_look_like_probabilities_are_doubted() -> None:
+    probabilities = torch.linspace(0.01, 0.99, 10)
+    metric = RelativeDeviation()
+    metric.update(prediction=probabilities, score=probabilities)
+    with pytest.warns(UserWarning, match=r"All 10 scores .* lie between 0 and 1, as after a sigmoid"):
+        metric.compute()
+    logits = RelativeDeviation()
+    logits.update(prediction=probabilities, score=probabilities.logit())
+    logits.compute()
