@@ -48,6 +48,7 @@ class PerformanceCache:
     @torch.no_grad()
     def attach_feature_maps(self, performer: Performer) -> None:
         """Let the data module yield ``feature_map`` ``(B, C, H, W)`` instead of images."""
+        training = performer.training
         performer = performer.to(self.device).eval()
         key = _key(performer.digest(*performer.trunk_modules()), self.datamodule.fingerprint())
         shape = (performer.channels, performer.map_size, performer.map_size)
@@ -65,6 +66,7 @@ class PerformanceCache:
                     f"feature_maps-{key}", split, {f"feature_map{MIRRORED}": shape}, compute_mirrored
                 )
             self.datamodule.attach({split: arrays})
+        performer.train(training)  # a performer that is about to be trained must not stay without dropout
 
     def attach_performances(
         self, performer: Performer, prior: Callable[[Performance], Tensor], prior_splits: Sequence[str]

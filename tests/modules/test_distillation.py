@@ -146,6 +146,15 @@ def test_a_cache_of_other_weights_is_another_cache_and_a_damaged_one_is_noticed(
         build()
 
 
+def test_caching_features_leaves_a_performer_in_its_mode(performer: VGG16Attributes, faces: Path, tmp_path: Path):
+    """Lightning trains modules in the mode it finds them in: left in evaluation mode, dropout would be off."""
+    cache = PerformanceCache(tmp_path, data(faces), torch.device("cpu"))
+    cache.attach_feature_maps(performer.train())
+    assert all(module.training for module in performer.modules())
+    cache.attach_feature_maps(performer.freeze())
+    assert not any(module.training for module in performer.modules())
+
+
 @pytest.mark.parametrize("init", ["calibrated", "linear"])
 def test_training_starts_at_the_least_squares_map(performer: VGG16Attributes, faces: Path, tmp_path: Path, init: str):
     module, datamodule = distillation(performer, head_init=init), data(faces)
