@@ -4,7 +4,6 @@ import logging
 import warnings
 
 WARNINGS = {
-    r"Found \d+ module\(s\) in eval mode": "the performer is frozen on purpose",
     r"Experiment logs directory .* exists and is not empty": "it is the run folder; a resumed run keeps its old file",
     r".*does not have many workers": "cached arrays are read fastest without workers",
     r"The number of training batches .* is smaller than the logging interval": "training is logged by epoch",
