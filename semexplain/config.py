@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 import hydra
 import torch
 from annotated_types import Ge
+from hydra.errors import InstantiationException
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -91,12 +92,17 @@ def instantiate(config: Any, *args: Any, **kwargs: Any) -> Any:
     """Build what a configuration describes, if all of it is trusted (see ``TRUSTED``).
 
     Raises:
-        ConfigError: If any ``_target_`` is outside the trusted packages.
+        ConfigError: If any ``_target_`` is outside the trusted packages, or a constructor refuses its arguments.
     """
     problems = [problem for path, node in _targets(_plain(config)) for problem in _untrusted(path, node["_target_"])]
     if problems:
         raise ConfigError("\n  ".join(["The configuration may not build this:", *problems]))
-    return hydra.utils.instantiate(config, *args, **kwargs)
+    try:
+        return hydra.utils.instantiate(config, *args, **kwargs)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, ValueError | TypeError | OSError):
+            raise ConfigError(f"{config.get('_target_', 'configuration')}: {error.__cause__}") from error
+        raise
 
 
 def check(config: DictConfig) -> None:

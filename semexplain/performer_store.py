@@ -23,6 +23,7 @@ from semexplain.cache import PerformanceCache
 from semexplain.callbacks.random_state import RandomState
 from semexplain.config import instantiate
 from semexplain.data.images import ImageDataModule
+from semexplain.data.ready import ready_data
 from semexplain.files import read_json, write_json
 from semexplain.modules.classification import Classification
 from semexplain.performers.vgg16_attributes import VGG16Attributes
@@ -72,9 +73,7 @@ class PerformerTraining:
             Accuracies on the test split, by name.
         """
         pl.seed_everything(self.seed, verbose=False)
-        datamodule = instantiate(config.data, batch_size=self.batch_size, flip=self.flip, seed=self.seed)
-        datamodule.prepare_data()
-        datamodule.setup()
+        datamodule = ready_data(config.data, batch_size=self.batch_size, flip=self.flip, seed=self.seed)
         performer = instantiate(config.performer, checkpoint=None)
         module = Classification(performer, self.optimizer, self.train, self.trunk_lr_factor)
         callbacks = [

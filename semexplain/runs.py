@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from semexplain.config import ConfigError, instantiate
 from semexplain.data.images import ImageDataModule
+from semexplain.data.ready import ready_data
 from semexplain.files import read_json, write_json, write_text
 from semexplain.modules.distillation import Distillation
 from semexplain.performer_store import cache_for, performer_metrics, trained_performer
@@ -65,9 +66,7 @@ def open_run(config: DictConfig, folder: Path) -> DictConfig:
 
 def build(config: DictConfig, folder: Path) -> tuple[ImageDataModule, Distillation, pl.Trainer]:
     """Data, module and trainer of an explainer run, with the performer trained first if nobody has."""
-    datamodule = instantiate(config.data)
-    datamodule.prepare_data()
-    datamodule.setup()
+    datamodule = ready_data(config.data)
     checkpoint = trained_performer(config, datamodule)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     performer = instantiate(config.performer, checkpoint=str(checkpoint))
@@ -97,9 +96,7 @@ def train_explainer(config: DictConfig, folder: Path) -> dict[str, float]:
 
 def train_performer(config: DictConfig, folder: Path) -> dict[str, float]:
     """Train the performer that explainer runs of the same configuration find in the store."""
-    datamodule = instantiate(config.data)
-    datamodule.prepare_data()
-    datamodule.setup()
+    datamodule = ready_data(config.data)
     path = trained_performer(config, datamodule)
     metrics = performer_metrics(path)
     write_json(folder / PERFORMER, {"path": str(path.absolute())})

@@ -22,14 +22,18 @@ from semexplain.performer_store import performer_description
 from train import train
 
 OVERRIDES = ("trainer.max_epochs=2",)
+# a performer of two epochs
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The performer's convolutions start from random weights"),
+    pytest.mark.filterwarnings(r"ignore:All \d+ scores of the performer lie between 0 and 1"),
+]
 
 
 @pytest.fixture(scope="module")
 def run(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run."""
     folder = tmp_path_factory.mktemp("whole")
-    with pytest.warns(UserWarning, match="random weights"):
-        train(configured(*smoke(faces, folder, *OVERRIDES)), folder / "run")
+    train(configured(*smoke(faces, folder, *OVERRIDES)), folder / "run")
     return folder / "run"
 
 
@@ -107,7 +111,6 @@ def test_the_performer_is_trained_once(run: Path, faces: Path, tmp_path: Path):
     assert description["performer"]["width"] == 8
 
 
-@pytest.mark.filterwarnings("ignore:The performer's convolutions start from random weights")
 def test_what_determines_a_performer_addresses_it(run: Path, faces: Path):
     def description(*overrides: str) -> dict:
         config = configured(*smoke(faces, run.parent, *overrides))
@@ -146,6 +149,18 @@ def test_resume_is_bit_identical(run: Path, faces: Path, tmp_path: Path):
     assert len(list((tmp_path / "run").glob("metrics.until-*.csv"))) == 1  # what was logged before is kept
     with pytest.raises(ConfigError, match="is finished, its numbers are in metrics.json"):
         train(configured(*overrides, f"resume={tmp_path / 'run'}"), tmp_path / "run")
+
+
+def test_missing_data_are_named_with_what_runs_without_them(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"data: Expected the folder of CelebA at .*nowhere.*`data=synthetic_faces`"):
+        train(configured(*smoke(tmp_path / "nowhere", tmp_path)), tmp_path / "run")
+
+
+def test_a_missing_performer_is_named(faces: Path, tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"no trained performer at .*p.safetensors"):
+        train(
+            configured(*smoke(faces, tmp_path, f"performer.checkpoint={tmp_path / 'p.safetensors'}")), tmp_path / "run"
+        )
 
 
 def test_one_seed_one_result_and_another_another(run: Path, faces: Path, tmp_path: Path):

@@ -9,7 +9,7 @@ from annotated_types import Ge, Interval, MultipleOf
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torchvision.models import get_model_weights
+from torchvision.models import WeightsEnum, get_model_weights
 from torchvision.models.vgg import make_layers
 
 from semexplain.attributes import ATTRIBUTES, FaceAttribute
@@ -137,7 +137,7 @@ class VGG16Attributes(Performer):
         """Load the convolutions; return the name of the preprocessing they were trained with."""
         names = get_model_weights("vgg16").__members__
         if weights in names:
-            state = dict(names[weights].get_state_dict(progress=True, check_hash=True))
+            state = _download(names[weights])
             recorded: str | None = "torchvision"
         elif Path(weights).is_file():
             state, recorded = read_weights(Path(weights))
@@ -168,6 +168,16 @@ class VGG16Attributes(Performer):
                 f"The weights {weights} expect `{recorded}` input, but `performer.preprocessing` is `{preprocessing}`."
             )
         return recorded if recorded is not None else preprocessing
+
+
+def _download(weights: WeightsEnum) -> dict[str, Tensor]:
+    try:
+        return dict(weights.get_state_dict(progress=True, check_hash=True))
+    except OSError as error:
+        raise OSError(
+            f"The weights {weights.name} could not be downloaded ({error}). Give a local state dict of VGG-16 by "
+            "`performer.weights=<file>`, or `performer.weights=null` for random ones (with `data=synthetic_faces`)."
+        ) from error
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], str | None]:

@@ -1,6 +1,7 @@
 """The face performer: its layers, its cut at x, its preprocessing, and that frozen means frozen."""
 
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 import torch
@@ -216,6 +217,15 @@ def test_missing_and_damaged_files_are_named(tmp_path: Path):
     (tmp_path / "bad.safetensors").write_bytes(b"not a file")
     with pytest.raises(ValueError, match="not a readable safetensors file"):
         VGG16Attributes(weights=str(tmp_path / "bad.safetensors"), **SMALL)
+
+
+def test_a_download_that_fails_says_what_else_there_is(monkeypatch: pytest.MonkeyPatch):
+    def offline(*_: object, **__: object) -> None:
+        raise URLError("no route")
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
+    with pytest.raises(OSError, match="IMAGENET1K_V1 could not be downloaded .*`performer.weights=<file>`"):
+        VGG16Attributes(weights="IMAGENET1K_V1", image_size=32, hidden=8)
 
 
 @pytest.mark.filterwarnings("ignore:The performer's convolutions start from random weights")
