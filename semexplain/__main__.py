@@ -32,6 +32,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run_demo(overrides: list[str]) -> int:
     """Experiment 2 on drawn faces, baseline and with the prior, then the table of both."""
+    if not TRAIN.exists():
+        print(
+            f"The demo needs the repository (there is no {TRAIN}): clone it and run `make demo` there.", file=sys.stderr
+        )
+        return 1
     sweep = Path("multirun/demo") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
     command = [
         sys.executable,

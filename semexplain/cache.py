@@ -77,9 +77,8 @@ class PerformanceCache:
         """
         performer = performer.to(self.device).freeze()
         self.attach_feature_maps(performer)
-        options = [f"{performer.target_name}", *(str(getattr(performer, "x_stage", "")),)]
-        key = _key(performer.digest(), self.datamodule.fingerprint(), *options)
-        prior_key = _key(key, getattr(prior, "func", prior).__qualname__)
+        key = _key(performer.digest(), self.datamodule.fingerprint(), performer.variant)
+        prior_key = _key(key, _name(prior))
         n = len(performer.concept_names)
 
         def compute(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -156,6 +155,13 @@ class PerformanceCache:
                     f"The stored {key} in {folder} differ from what the performer says now. Delete that folder; it "
                     "will be computed again."
                 )
+
+
+def _name(prior: Callable[[Performance], Tensor]) -> str:
+    """A prior's function and options, but for the memory it may use, which does not change its result."""
+    function = getattr(prior, "func", prior)
+    options = sorted((key, value) for key, value in getattr(prior, "keywords", {}).items() if key != "chunk_bytes")
+    return f"{function.__module__}.{function.__qualname__} {options}"
 
 
 def _key(*parts: str | Iterable[str]) -> str:

@@ -6,6 +6,7 @@ import functools
 import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
 import hydra
@@ -33,6 +34,8 @@ TRUSTED = (
 OmegaConf.register_new_resolver("first", lambda *values: next((v for v in values if v is not None), None), replace=True)
 OmegaConf.register_new_resolver("least", lambda *values: min(v for v in values if v is not None), replace=True)
 OmegaConf.register_new_resolver("unless", lambda flag, value: None if flag is not None else value, replace=True)
+PRECISIONS = ("32-true", "32", "bf16-mixed", "16-mixed")
+PATHS = ("data", "performers", "cache", "outputs", "multirun")
 
 
 class ConfigError(ValueError):
@@ -146,7 +149,7 @@ def _problems(config: DictConfig) -> Iterator[str]:
         if len(found) == before and not missing:
             yield from _misbuilds(path, node, target)
     if not found and not missing:
-        yield from _misselections(config, plain)
+        yield from _contradictions(config, plain)
 
 
 def _misfits(
@@ -189,31 +192,54 @@ def _misvalue(value: Any, hint: Any) -> str | None:
 
 
 def _misbuilds(path: str, node: dict[str, Any], target: Callable) -> Iterator[str]:
-    """What only a constructor knows: optimizers are tried on one parameter, the explainer without memory."""
+    """What only a constructor knows: optimizer and scheduler are tried on a parameter, the explainer without memory."""
     values = {key: value for key, value in node.items() if not key.startswith("_")}
     try:
         with torch.device("meta"):
+            parameter = nn.Parameter(torch.zeros(1))
             if path.split(".")[-1] == "optimizer":
-                target([nn.Parameter(torch.zeros(1))], **values)
+                target([parameter], **values)
+            elif path == "scheduler":
+                target(torch.optim.SGD([parameter], lr=1.0), **values)
             elif path == "explainer":
                 target(in_channels=1, map_size=1, n_concepts=1, **values)
     except (ValueError, TypeError) as error:
         yield f"{path}: {error}"
 
 
-def _misselections(config: DictConfig, plain: dict[str, Any]) -> Iterator[str]:
-    """Concepts that this performer does not have, and a prior loss that cannot take these weights."""
+def _contradictions(config: DictConfig, plain: dict[str, Any]) -> Iterator[str]:
+    """Values that are possible each but not together."""
+    try:
+        select_concepts(config)
+    except (ValueError, TypeError) as error:
+        yield f"concepts: {error.__cause__ or error}"
     if plain["prior_loss"]["_target_"].endswith("prior_cross_entropy"):
         if plain["explainer"].get("output") == "identity":
             yield "prior_loss: the cross-entropy needs positive weights: `explainer.output=softplus`, or use l2."
         if plain["prior"]["_target_"].endswith("feature_ratio"):
             yield "prior_loss: the cross-entropy needs a positive prior, feature_ratio is signed: `prior_loss=l2`."
-    if "performer" in plain and "concepts" in plain:
-        try:
-            select_concepts(config)
-        except (ValueError, TypeError) as error:
-            cause = error.__cause__ or error
-            yield f"concepts: {cause}"
+    callbacks = [node for _, node in _targets(plain["callbacks"])]
+    if plain["beta"] > 0 and not any(node["_target_"].endswith("PriorWeight") for node in callbacks):
+        yield "callbacks: without prior_weight λ stays 0 whatever `beta` is. Add it to the list, or give `beta=0`."
+    kept = {node.get("filename") for node in callbacks if node["_target_"].endswith("ModelCheckpoint")}
+    yield from (
+        f"callbacks: {name}_checkpoint is missing, without it a run cannot be {use}."
+        for name, use in (("best", "measured"), ("last", "resumed"))
+        if name not in kept
+    )
+    size, seen = plain["data"].get("image_size"), plain["performer"].get("image_size")
+    if size != seen:
+        yield f"performer.image_size: {seen} but the images have data.image_size={size}. Set the latter alone."
+    if plain["data"].get("flip"):
+        yield "data.flip: an explainer sees every image as it is; `performer_training.flip` mirrors the performer's."
+    precision = plain["trainer"].get("precision", "32-true")
+    if str(precision) not in PRECISIONS:
+        yield f"trainer.precision: expected one of {', '.join(PRECISIONS)}, got {precision!r}: priors need 32 bits."
+    weights = plain["performer"].get("weights")
+    if weights is not None and not weights.isidentifier() and not Path(weights).is_file():
+        yield f"performer.weights: there is no file {Path(weights).absolute()}."
+    unknown = set(plain["paths"]) - set(PATHS)
+    yield from (f"paths.{key}: unknown key{_suggest(key, PATHS)}. There are: {', '.join(PATHS)}." for key in unknown)
 
 
 def select_concepts(config: DictConfig) -> list[int]:

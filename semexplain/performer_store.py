@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 
 from semexplain.cache import PerformanceCache
 from semexplain.callbacks.random_state import RandomState
-from semexplain.config import instantiate
+from semexplain.config import ConfigError, instantiate
 from semexplain.data.images import ImageDataModule
 from semexplain.data.ready import ready_data
 from semexplain.files import read_json, write_json
@@ -85,7 +85,7 @@ class PerformerTraining:
         if self.patience is not None:
             callbacks.append(EarlyStopping("val/loss", patience=self.patience))
         trainer = pl.Trainer(
-            accelerator=config.trainer.accelerator,
+            accelerator=accelerator(config.trainer.accelerator),
             devices=1,
             max_epochs=self.max_epochs,
             callbacks=callbacks,
@@ -96,9 +96,10 @@ class PerformerTraining:
             enable_model_summary=False,
             log_every_n_steps=10,
         )
-        cache = cache_for(config, datamodule, trainer.strategy.root_device, performer)
-        if self.train == "head" and cache is not None:
-            cache.attach_feature_maps(performer)
+        if self.train == "head":
+            cache = cache_for(config, datamodule, trainer.strategy.root_device, performer)
+            if cache is not None:
+                cache.attach_feature_maps(performer)
         last = folder / "last.ckpt"
         trainer.fit(module, datamodule=datamodule, ckpt_path=last if last.exists() else None, weights_only=True)
         tested = trainer.test(
@@ -108,6 +109,11 @@ class PerformerTraining:
         last.unlink(missing_ok=True)
         (folder / "best.ckpt").unlink(missing_ok=True)
         return {name: float(value) for name, value in tested[0].items()}
+
+
+def accelerator(choice: str) -> str:
+    """The accelerator to use for a choice: ``auto`` leaves out Apple's, which has no float64 for the metrics."""
+    return ("cuda" if torch.cuda.is_available() else "cpu") if choice == "auto" else choice
 
 
 def cache_for(
@@ -181,4 +187,8 @@ def _train_into(config: DictConfig, folder: Path, description: dict[str, Any]) -
 
 def performer_metrics(path: Path) -> dict[str, float]:
     """Test accuracies that were measured when a performer of the store was trained."""
+    if not (path.parent / "metrics.json").exists():
+        raise ConfigError(
+            f"performer.checkpoint: {path} is not of the store; use `performer.checkpoint=auto` to train."
+        )
     return read_json(path.parent / "metrics.json")

@@ -13,17 +13,21 @@ from typing import Any, cast
 import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.utilities import rank_zero_only
 
-from semexplain.config import ConfigError, instantiate
+from semexplain.config import PATHS, ConfigError, instantiate
 from semexplain.data.images import ImageDataModule
 from semexplain.data.ready import ready_data
 from semexplain.files import read_json, write_json, write_text
 from semexplain.modules.distillation import Distillation
-from semexplain.performer_store import cache_for, performer_metrics, trained_performer
+from semexplain.performer_store import accelerator, cache_for, performer_metrics, trained_performer
 
 log = logging.getLogger(__name__)
 CONFIG, METRICS, PERFORMER = "config.yaml", "metrics.json", "performer.json"
-BEST, LAST = Path("checkpoints/best.ckpt"), Path("checkpoints/last.ckpt")
+CHECKPOINTS = Path("checkpoints")
+BEST, LAST = CHECKPOINTS / "best.ckpt", CHECKPOINTS / "last.ckpt"
+PLACES = ("data.root", *(f"paths.{name}" for name in PATHS))
 # A launcher that trained before leaves these behind; a new process that inherits them believes to be one of several.
 LAUNCHER_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
 
@@ -42,8 +46,10 @@ def open_run(config: DictConfig, folder: Path) -> DictConfig:
         ConfigError: If ``resume`` names no run, a finished one, or one with other options.
     """
     path = folder / CONFIG
+    config = _settled(config)
     if config.resume is None:
-        write_text(path, OmegaConf.to_yaml(config))
+        if _is_first():
+            write_text(path, OmegaConf.to_yaml(config))
         return config
     if not path.exists():
         raise ConfigError(f"resume: {folder} is not a run folder, it has no {CONFIG}.")
@@ -57,37 +63,49 @@ def open_run(config: DictConfig, folder: Path) -> DictConfig:
                 f"resume: the run {folder} was started with other options. Repeat them, or give `resume` alone, or "
                 "start a new run:\n  " + "\n  ".join(differences)
             )
-    started.trainer = config.trainer if _chosen_overrides() else started.trainer
     previous = folder / "metrics.csv"
-    if previous.exists():  # the logger starts a new file
+    if previous.exists() and _is_first():  # the logger starts a new file
         os.replace(previous, folder / f"metrics.until-{previous.stat().st_mtime_ns}.csv")
     return started
 
 
-def build(config: DictConfig, folder: Path) -> tuple[ImageDataModule, Distillation, pl.Trainer]:
-    """Data, module and trainer of an explainer run, with the performer trained first if nobody has."""
+def build(config: DictConfig, folder: Path, *, training: bool) -> tuple[ImageDataModule, Distillation, pl.Trainer]:
+    """Data, module and trainer of an explainer run, with the performer trained first if nobody has.
+
+    Args:
+        config: The run's configuration.
+        folder: Where the run writes.
+        training: Whether to train; measuring needs no priors of the training split.
+    """
     datamodule = ready_data(config.data)
     checkpoint = trained_performer(config, datamodule)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     performer = instantiate(config.performer, checkpoint=str(checkpoint))
     module = instantiate(config.module)(performer=performer)
+    callbacks = list(instantiate(config.callbacks).values())
+    for callback in callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+            callback.dirpath = str(folder / CHECKPOINTS)  # Lightning would ask the first logger
     trainer = instantiate(
         config.trainer,
-        callbacks=list(instantiate(config.callbacks).values()),
+        accelerator=accelerator(config.trainer.accelerator),
+        callbacks=callbacks,
         logger=[logger(save_dir=str(folder)) for logger in instantiate(config.logger).values()],
         default_root_dir=str(folder),
     )
     cache = cache_for(config, datamodule, trainer.strategy.root_device, performer)
     if cache is not None:
-        needed = ("train", "val", "test") if config.beta > 0 else ("val", "test")
+        needed = ("train", "val", "test") if training and config.beta > 0 else ("val", "test")
         cache.attach_performances(performer, module.prior, needed)
-    write_json(folder / PERFORMER, {"path": str(checkpoint.absolute()), "sha256": module.identity["performer_sha256"]})
+    if _is_first():
+        given = {"path": str(checkpoint.absolute()), "sha256": module.identity["performer_sha256"]}
+        write_json(folder / PERFORMER, {**given, "data_sha256": datamodule.fingerprint()})
     return datamodule, module, trainer
 
 
 def train_explainer(config: DictConfig, folder: Path) -> dict[str, float]:
     """Train an explainer, measure its best epoch on the test split, and write the run folder."""
-    datamodule, module, trainer = build(config, folder)
+    datamodule, module, trainer = build(config, folder, training=True)
     last = folder / LAST
     warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")  # the performer is frozen on purpose
     trainer.fit(module, datamodule=datamodule, ckpt_path=str(last) if last.exists() else None, weights_only=True)
@@ -127,15 +145,26 @@ def evaluate_run(run: Path, folder: Path, overrides: Mapping[str, Any]) -> dict[
     """
     if not (run / CONFIG).exists():
         raise ConfigError(f"run: {run.absolute()} is not a run folder, it has no {CONFIG}.")
+    if OmegaConf.load(run / CONFIG).task == "performer":
+        raise ConfigError(f"run: {run} trained a performer, its numbers are in {METRICS}; give an explainer's run.")
     if not (run / BEST).exists():
         raise ConfigError(f"run: {run} has no {BEST}: the run ended before its first validation. `resume` it.")
     config = cast(DictConfig, OmegaConf.load(run / CONFIG))
-    performer = Path(read_json(run / PERFORMER)["path"])
-    if performer.exists():
-        config.performer.checkpoint = str(performer)
+    recorded = read_json(run / PERFORMER)
+    config.performer.checkpoint = recorded["path"]
     for key, value in overrides.items():
         OmegaConf.update(config, key, value, force_add=True)
-    datamodule, module, trainer = build(config, folder)
+    if not Path(config.performer.checkpoint).exists():
+        raise ConfigError(
+            f"performer: the run explains the performer with SHA-256 {recorded['sha256']}, which is no longer at "
+            f"{config.performer.checkpoint}. Say where it is: `performer.checkpoint=<performer.safetensors>`."
+        )
+    datamodule, module, trainer = build(config, folder, training=False)
+    if datamodule.fingerprint() != recorded["data_sha256"]:
+        raise ConfigError(
+            f"data: images or labels in {config.data.root} are not those of the run (other files, labels or splits). "
+            "Say where those are: `data.root=<folder>`."
+        )
     return measure(trainer, module, datamodule, run / BEST, folder)
 
 
@@ -160,14 +189,28 @@ def run_in_fresh_process(hydra: Any, script: Path) -> dict[str, Any]:
     return json.loads(metrics.read_text()) if metrics.exists() else {}
 
 
+def _is_first() -> bool:
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def _settled(config: DictConfig) -> DictConfig:
+    """A configuration that means the same in another folder and environment: resolved, with absolute paths."""
+    settled = cast(DictConfig, OmegaConf.create(OmegaConf.to_container(config, resolve=True)))
+    for key in ("data.cache", "performer.weights", "performer.checkpoint", *PLACES):
+        value = OmegaConf.select(settled, key)
+        if value is not None and (key in PLACES or Path(value).exists()):
+            OmegaConf.update(settled, key, str(Path(value).expanduser().absolute()))
+    return settled
+
+
 def _chosen_overrides() -> list[str]:
     if not HydraConfig.initialized():
         return []
-    return [item for item in HydraConfig.get().overrides.task if not item.startswith(("resume=", "trainer"))]
+    return [item for item in HydraConfig.get().overrides.task if not item.startswith("resume=")]
 
 
 def _differences(started: Any, given: Any, path: str = "") -> list[str]:
     if isinstance(started, dict) and isinstance(given, dict):
-        keys = [key for key in {**started, **given} if path or key not in ("resume", "trainer")]
+        keys = [key for key in {**started, **given} if path or key != "resume"]
         return [d for k in keys for d in _differences(started.get(k), given.get(k), f"{path}.{k}" if path else str(k))]
     return [] if started == given else [f"{path}: {started!r} then, {given!r} now"]

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -90,6 +91,29 @@ def test_evaluate_repeats_the_runs_numbers(run: Path, tmp_path: Path):
     assert again.equals(own)
 
 
+def test_evaluate_from_another_folder(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert runs.evaluate_run(run, tmp_path, {}) == json.loads((run / "metrics.json").read_text())
+
+
+def test_evaluate_names_a_performer_that_is_gone_and_data_that_changed(run: Path, faces: Path, tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"performer with SHA-256 [0-9a-f]{64}, which is no longer at .*gone"):
+        runs.evaluate_run(run, tmp_path, {"performer.checkpoint": str(tmp_path / "gone.safetensors")})
+    shutil.copytree(faces, tmp_path / "faces")
+    partition = tmp_path / "faces" / "list_eval_partition.txt"
+    partition.write_text(partition.read_text().replace("000113.jpg 2\n", "").replace("000112.jpg 2\n", ""))
+    with pytest.raises(ConfigError, match=r"data: images or labels in .* are not those of the run"):
+        runs.evaluate_run(run, tmp_path, {"data.root": str(tmp_path / "faces"), "data.limit": 20})
+    shutil.copytree(faces, tmp_path / "moved")
+    assert runs.evaluate_run(run, tmp_path, {"data.root": str(tmp_path / "moved")})
+
+
+def test_checkpoints_are_in_the_run_folder_whatever_logs_first(run: Path, faces: Path, tmp_path: Path):
+    overrides = smoke(faces, run.parent, "trainer.max_epochs=1", "logger.csv.name=elsewhere", "logger.csv.version=7")
+    train(configured(*overrides), tmp_path / "run")
+    assert (tmp_path / "run/checkpoints/best.ckpt").exists()
+
+
 def test_evaluate_of_something_else(tmp_path: Path, run: Path):
     with pytest.raises(ConfigError, match="not a run folder, it has no config.yaml"):
         runs.evaluate_run(tmp_path, tmp_path, {})
@@ -139,7 +163,7 @@ def test_resume_is_bit_identical(run: Path, faces: Path, tmp_path: Path):
         with pytest.raises(InterruptedError):
             train(configured(*overrides), tmp_path / "run")
     assert not (tmp_path / "run/metrics.json").exists()
-    with pytest.raises(ConfigError, match="resume: .* is not a run folder"):
+    with pytest.raises(ConfigError, match=r"resume: .* is not a run folder"):
         train(configured(*overrides, f"resume={tmp_path / 'nothing'}"), tmp_path / "nothing")
     metrics = train(configured(*overrides, f"resume={tmp_path / 'run'}"), tmp_path / "run")
     assert metrics == json.loads((run / "metrics.json").read_text())

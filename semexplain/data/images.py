@@ -170,7 +170,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         num_workers: Annotated[int, Ge(0)] = 2,
         seed: Annotated[int, Ge(0)] = 0,
         flip: bool = False,
-        limit: Annotated[int, Ge(1)] | None = None,
+        limit: Annotated[int, Ge(2)] | None = None,
         cache: str = "auto",
         cache_gb: Annotated[float, Ge(0)] = 8.0,
     ) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torchmetrics import Metric
+from torchmetrics import MeanMetric, Metric
 
 from semexplain import losses
 from semexplain.explainers.base import Explainer
@@ -69,8 +69,9 @@ class Distillation(pl.LightningModule):
         self.prior_loss = prior_loss
         self.optimizer = optimizer
         self.scheduler = scheduler
+        self.mean_losses = {"distillation": MeanMetric(), "prior_loss": MeanMetric()}
         self.measured = dict(metrics)
-        self.metrics = nn.ModuleDict(self.measured)  # so that they move to the device
+        self.metrics = nn.ModuleDict({**self.measured, **self.mean_losses})  # so that they move to the device
         self.prior_weight = 0.0  # λ(t); the callback PriorWeight moves it
         self.strict_loading = False  # checkpoints leave the performer out; on_load_checkpoint checks the rest
         self._digest: str | None = None
@@ -122,12 +123,10 @@ class Distillation(pl.LightningModule):
         """Log the epoch's mean losses: once an epoch, since a call of ``log`` costs as much as a small layer."""
         distillation, disagreement = torch.stack(self._epoch_losses).mean(0)
         self._epoch_losses = []
-        values = {
-            "train/distillation": distillation,
-            "train/prior": disagreement,
-            "train/prior_weight": self.prior_weight,
-        }
-        self.log_dict({**values, "train/loss": distillation + self.prior_weight * disagreement}, sync_dist=True)
+        values = {"distillation": distillation, "loss": distillation + self.prior_weight * disagreement}
+        if self.prior_weight > 0:  # otherwise no prior was computed
+            values |= {"prior_loss": disagreement, "prior_weight": torch.tensor(self.prior_weight)}
+        self.log_dict({f"train/{name}": value for name, value in values.items()}, sync_dist=True)
 
     def on_train_start(self) -> None:
         """Start the explainer's last layer where ``head_init`` asks, unless the run is resumed."""
@@ -189,6 +188,12 @@ class Distillation(pl.LightningModule):
             "raw": raw,
             "label": self.label(batch),
         }
+        if prior is not None:
+            disagreement = self.prior_loss(raw=raw, weights=explanation.weights, prior=prior)
+            self.mean_losses["prior_loss"].update(disagreement, weight=len(prior))
+            self.mean_losses["distillation"].update(
+                losses.distillation(explanation.prediction, explanation.score), weight=len(prior)
+            )
         for metric in self.measured.values():
             receive = getattr(metric, method, None)
             if receive is not None:  # few metrics are fitted on the training split first
@@ -197,12 +202,11 @@ class Distillation(pl.LightningModule):
 
     def _report(self, stage: str) -> None:
         values: dict[str, Tensor] = {"bias": self.explainer.bias.detach()}
-        for name, metric in self.measured.items():
+        for name, metric in {**self.measured, **self.mean_losses}.items():
             result = metric.compute()  # already reduced over the processes
             values |= result if isinstance(result, dict) else {name: result}
             metric.reset()
-        known = {name: torch.as_tensor(value).float() for name, value in values.items() if not torch.isnan(value)}
-        self.log_dict({f"{stage}/{name}": value for name, value in known.items()})
+        self.log_dict({f"{stage}/{name}": torch.as_tensor(value).float() for name, value in values.items()})
 
     # -- checkpoints -------------------------------------------------------------------------------------------------
 

@@ -34,6 +34,16 @@ class Performer(nn.Module, ABC):
     explanation_options: frozenset[str] = frozenset({"checkpoint"})
     _frozen = False
 
+    @staticmethod
+    @abstractmethod
+    def names_of_concepts(target: str) -> tuple[str, ...]:
+        """Names of the concepts that explain a target, known without building anything."""
+
+    @property
+    @abstractmethod
+    def variant(self) -> str:
+        """What the weights do not tell but scores, concepts and priors depend on: part of their address in a cache."""
+
     @abstractmethod
     def encode(self, image: Tensor) -> Tensor:
         """The feature map ``(B, C, H, W)`` of images ``(B, 3, S, S)``, uint8 RGB."""

@@ -9,7 +9,7 @@ from annotated_types import Ge, Interval, MultipleOf
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torchvision.models import WeightsEnum, get_model_weights
+from torchvision.models import get_model_weights
 from torchvision.models.vgg import make_layers
 
 from semexplain.attributes import ATTRIBUTES, FaceAttribute
@@ -18,6 +18,9 @@ from semexplain.performers.preprocessing import RECIPES, Preprocessing
 
 # Channels of VGG-16's thirteen convolutions in units of `width`; "M" is a max-pool. The last pool belongs to the head.
 PLAN = [1, 1, "M", 2, 2, "M", 4, 4, 4, "M", 8, 8, 8, "M", 8, 8, 8]
+
+# torchvision's names of weights whose input is its usual one; IMAGENET1K_FEATURES expects another
+DOWNLOADS = ("IMAGENET1K_V1",)
 
 
 class VGG16Attributes(Performer):
@@ -30,7 +33,7 @@ class VGG16Attributes(Performer):
     Args:
         target: The attribute to explain.
         image_size: ``S``, the side of the square input in pixels.
-        weights: Initial weights of the convolutions: a torchvision name such as ``IMAGENET1K_V1``, the path of a
+        weights: Initial weights of the convolutions: ``IMAGENET1K_V1`` (torchvision's, downloaded), the path of a
             local ``.safetensors`` or ``.pth`` state dict (of VGG-16 or of its ``features``), or ``None`` for random.
         preprocessing: What the weights expect; ``auto`` takes it from the weights.
         x_stage: Read ``x`` before or after the ReLU of the first fully-connected layer.
@@ -93,7 +96,7 @@ class VGG16Attributes(Performer):
             self.preprocess = Preprocessing(self._load_trunk(weights, preprocessing))
 
     @staticmethod
-    def names_of_concepts(target: FaceAttribute) -> tuple[str, ...]:
+    def names_of_concepts(target: str) -> tuple[str, ...]:
         """The concepts that explain ``target``: every other attribute, in CelebA's order.
 
         Example:
@@ -101,6 +104,11 @@ class VGG16Attributes(Performer):
             ('Arched_Eyebrows', 'Attractive')
         """
         return tuple(name for name in ATTRIBUTES if name != target)
+
+    @property
+    def variant(self) -> str:
+        """Target and stage of x."""
+        return f"{self.target_name} {self.x_stage}"
 
     def encode(self, image: Tensor) -> Tensor:
         """Feature map of conv5_3 after its ReLU, ``(B, 8 width, S / 16, S / 16)``."""
@@ -135,15 +143,14 @@ class VGG16Attributes(Performer):
 
     def _load_trunk(self, weights: str, preprocessing: str) -> str:
         """Load the convolutions; return the name of the preprocessing they were trained with."""
-        names = get_model_weights("vgg16").__members__
-        if weights in names:
-            state = _download(names[weights])
+        if weights in DOWNLOADS:
+            state = _download(weights)
             recorded: str | None = "torchvision"
         elif Path(weights).is_file():
             state, recorded = read_weights(Path(weights))
         else:
             raise FileNotFoundError(
-                f"`performer.weights` must be null, one of {', '.join(names)} (downloaded), or the path of a local "
+                f"`performer.weights` must be null, one of {', '.join(DOWNLOADS)} (downloaded), or the path of a local "
                 f"state dict; there is no file {Path(weights).absolute()}."
             )
         state = {
@@ -170,12 +177,12 @@ class VGG16Attributes(Performer):
         return recorded if recorded is not None else preprocessing
 
 
-def _download(weights: WeightsEnum) -> dict[str, Tensor]:
+def _download(weights: str) -> dict[str, Tensor]:
     try:
-        return dict(weights.get_state_dict(progress=True, check_hash=True))
+        return dict(get_model_weights("vgg16")[weights].get_state_dict(progress=True, check_hash=True))
     except OSError as error:
         raise OSError(
-            f"The weights {weights.name} could not be downloaded ({error}). Give a local state dict of VGG-16 by "
+            f"The weights {weights} could not be downloaded ({error}). Give a local state dict of VGG-16 by "
             "`performer.weights=<file>`, or `performer.weights=null` for random ones (with `data=synthetic_faces`)."
         ) from error
 

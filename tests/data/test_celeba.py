@@ -1,6 +1,7 @@
 """The reader of CelebA's text files, and each way in which they can be wrong."""
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from PIL import Image
 from semexplain.attributes import ATTRIBUTES
 from semexplain.data.celeba import CelebADataModule, read_attributes, read_partition
 
-SUBSET = Path(__file__).parents[2].parent / "shared" / "data" / "celeba_subset"
+# the first 9,000 images of CelebA with a partition file of their own, if you have them
+SUBSET = Path(os.environ.get("SEMEXPLAIN_CELEBA_SUBSET", Path(__file__).parents[2] / "data" / "celeba_subset"))
 IDS = [f"{number:06d}.jpg" for number in range(1, 13)]
 PARTS = [0] * 8 + [1] * 2 + [2] * 2
 LABELS = np.random.default_rng(0).random((12, 40)) < 0.5

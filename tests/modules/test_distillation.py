@@ -133,6 +133,11 @@ def test_a_cache_of_other_weights_is_another_cache_and_a_damaged_one_is_noticed(
         return {path.name for path in tmp_path.iterdir()}
 
     first = build()
+    assert build() == first
+    performer.x_stage = "post_relu"
+    assert len(build() - first) == 2  # performances and priors of another x
+    performer.x_stage = "pre_relu"
+    first = build()
     with torch.no_grad():
         performer.fc3.weight.mul_(2.0)
     assert len(build() - first) == 2  # performances and priors; the feature maps are the same
@@ -148,10 +153,9 @@ def test_a_cache_of_other_weights_is_another_cache_and_a_damaged_one_is_noticed(
 
 def test_caching_features_leaves_a_performer_in_its_mode(performer: VGG16Attributes, faces: Path, tmp_path: Path):
     """Lightning trains modules in the mode it finds them in: left in evaluation mode, dropout would be off."""
-    cache = PerformanceCache(tmp_path, data(faces), torch.device("cpu"))
-    cache.attach_feature_maps(performer.train())
+    PerformanceCache(tmp_path, data(faces), torch.device("cpu")).attach_feature_maps(performer.train())
     assert all(module.training for module in performer.modules())
-    cache.attach_feature_maps(performer.freeze())
+    PerformanceCache(tmp_path, data(faces), torch.device("cpu")).attach_feature_maps(performer.freeze())
     assert not any(module.training for module in performer.modules())
 
 

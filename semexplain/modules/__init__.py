@@ -1,0 +1,1 @@
+"""What is trained: explainers by distillation, performers by labels."""
