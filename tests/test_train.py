@@ -288,9 +288,14 @@ def test_two_processes_measure_what_one_does(run: Path):
     assert done.returncode == 0, done.stderr
     own = json.loads((run / "metrics.json").read_text())
     two = json.loads((run / "evaluations/two/metrics.json").read_text())
-    assert two == pytest.approx(own, rel=1e-5, abs=1e-6)
     rows = pq.read_table(run / "evaluations/two/explanations.parquet").to_pydict()
     assert rows["id"] == pq.read_table(run / "explanations.parquet").to_pydict()["id"]
+    # The networks' float32 sums depend on the batch (12 and 11 images, not 23), so the processes' rows differ from the
+    # run's in the last digits; what is made of the rows does not.
+    assert two == pytest.approx(own, rel=1e-4, abs=1e-6)
+    score, prediction = rows["score"], rows["prediction"]
+    error = sum(abs(a - b) for a, b in zip(score, prediction, strict=True)) / 23
+    assert two["test/relative_deviation"] == pytest.approx(error / (max(score) - min(score)), rel=1e-6)
 
 
 @pytest.mark.slow
