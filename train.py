@@ -9,6 +9,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from semexplain import runs
+from semexplain.comparison import comparison
 from semexplain.config import ConfigError, check
 from semexplain.notices import hush
 
@@ -20,6 +21,8 @@ def train(config: DictConfig, folder: Path) -> dict[str, float]:
     config = runs.open_run(config, folder)
     task = {"explainer": runs.train_explainer, "performer": runs.train_performer}[config.task]
     metrics = task(config, folder)
+    if config.task == "explainer":
+        print(f"\n{comparison([folder])}\n")
     print(f"run folder: {folder}")
     return metrics
 

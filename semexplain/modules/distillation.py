@@ -1,6 +1,7 @@
 """Train the explainer on what the frozen performer says (Sec. 3, Eqs. 1 to 4)."""
 
 import inspect
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +16,8 @@ from semexplain.explainers.base import Explainer
 from semexplain.explanation import Explanation, Performance
 from semexplain.metrics.linear_map import LinearMap
 from semexplain.performers.base import Performer
+
+log = logging.getLogger(__name__)
 
 
 class PriorLoss(Protocol):
@@ -140,6 +143,7 @@ class Distillation(pl.LightningModule):
         Args:
             common: One weight for all concepts, instead of one for each.
         """
+        log.info("Fitting the least-squares map at which the explainer starts.")
         fit = LinearMap().to(self.device)
         for batch in self.trainer.datamodule.ordered("train"):  # type: ignore[attr-defined]
             performance, _ = self.perform(self.transfer_batch_to_device(batch, self.device, 0), with_prior=False)
