@@ -19,6 +19,7 @@ from support import ROOT, configured, smoke
 from semexplain import runs
 from semexplain.callbacks.prior_weight import PriorWeight
 from semexplain.config import ConfigError, instantiate
+from semexplain.modules.classification import Classification
 from semexplain.performer_store import performer_description
 from train import train
 
@@ -173,6 +174,26 @@ def test_resume_is_bit_identical(run: Path, faces: Path, tmp_path: Path):
     assert len(list((tmp_path / "run").glob("metrics.until-*.csv"))) == 1  # what was logged before is kept
     with pytest.raises(ConfigError, match="is finished, its numbers are in metrics.json"):
         train(configured(*overrides, f"resume={tmp_path / 'run'}"), tmp_path / "run")
+
+
+def test_an_interrupted_performer_is_continued_and_becomes_the_same(faces: Path, tmp_path: Path):
+    def performer(folder: Path) -> bytes:
+        train(configured(*smoke(faces, folder, "task=performer", "objective=test/accuracy")), folder / "run")
+        (path,) = (folder / "performers").glob("*/performer.safetensors")
+        return path.read_bytes()
+
+    def interrupt(self: Classification, batch: dict, batch_idx: int) -> torch.Tensor:
+        if self.current_epoch == 1:
+            raise InterruptedError
+        return original(self, batch, batch_idx)
+
+    original = Classification.training_step
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Classification, "training_step", interrupt)
+        with pytest.raises(InterruptedError):
+            performer(tmp_path / "interrupted")
+    assert not list(tmp_path.glob("interrupted/performers/*/performer.safetensors"))
+    assert performer(tmp_path / "interrupted") == performer(tmp_path / "whole")
 
 
 def test_missing_data_are_named_with_what_runs_without_them(tmp_path: Path):
