@@ -8,7 +8,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from semexplain import runs
+from semexplain.comparison import COLUMNS
 from semexplain.config import ConfigError
+from semexplain.data.images import ImageError
 from semexplain.files import read_json
 from semexplain.notices import hush
 
@@ -16,19 +18,23 @@ from semexplain.notices import hush
 def evaluate(config: DictConfig, folder: Path) -> dict[str, float]:
     """Metrics of ``config.run`` on its test split; says whether they are the run's own."""
     hush()
+    if config.run is None:
+        raise ConfigError("run: name the folder of the run to measure, `python evaluate.py run=outputs/...`.")
     run = Path(config.run)
     moved = {
         f"{group}.{key}": config[group][key] for group in ("data", "performer", "trainer") for key in config[group]
     }
     overrides = {key: value for key, value in moved.items() if value is not None}
     metrics = runs.evaluate_run(run, folder, overrides)
+    print("\n".join(f"{name:20} {metrics[key]:.4f}" for name, key in COLUMNS.items() if key in metrics))
     if (run / runs.METRICS).exists():
-        own = read_json(run / runs.METRICS)
-        again = read_json(folder / runs.METRICS)
+        own, again = read_json(run / runs.METRICS), read_json(folder / runs.METRICS)
         differing = [name for name in own if own[name] != again.get(name)]
         print(
             f"{len(own) - len(differing)} of {len(own)} numbers equal the run's own; different: {differing or 'none'}"
         )
+    else:
+        print(f"The run is not finished (python train.py resume={run}); measured at its best epoch so far.")
     print(f"evaluation: {folder}")
     return metrics
 
@@ -36,10 +42,14 @@ def evaluate(config: DictConfig, folder: Path) -> dict[str, float]:
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
 def main(config: DictConfig) -> None:
     """The command."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
     try:
-        evaluate(config, Path(HydraConfig.get().runtime.output_dir))
+        evaluate(config, folder)
     except ConfigError as error:
+        runs.discard(folder)
         sys.exit(f"{error}")
+    except ImageError as error:
+        sys.exit(error.text())
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from semexplain import runs
 from semexplain.comparison import comparison
 from semexplain.config import ConfigError, check
+from semexplain.data.images import ImageError
 from semexplain.notices import hush
 
 
@@ -20,7 +21,10 @@ def train(config: DictConfig, folder: Path) -> dict[str, float]:
     check(config)
     config = runs.open_run(config, folder)
     task = {"explainer": runs.train_explainer, "performer": runs.train_performer}[config.task]
-    metrics = task(config, folder)
+    try:
+        metrics = task(config, folder)
+    except (SystemExit, KeyboardInterrupt) as interruption:  # Lightning turns both signals into an exit
+        raise SystemExit(f"\nInterrupted. To go on: python train.py resume={folder}") from interruption
     if config.task == "explainer":
         print(f"\n{comparison([folder])}\n")
     print(f"run folder: {folder}")
@@ -31,13 +35,18 @@ def train(config: DictConfig, folder: Path) -> dict[str, float]:
 def main(config: DictConfig) -> float | None:
     """The command; returns ``objective`` to a sweeper."""
     job = HydraConfig.get()
+    folder = Path(job.runtime.output_dir)
     try:
         if job.mode == RunMode.MULTIRUN:
             metrics = runs.run_in_fresh_process(job, Path(__file__).absolute())
         else:
-            metrics = train(config, Path(job.runtime.output_dir))
+            metrics = train(config, folder)
     except ConfigError as error:
+        if config.resume is None or not (folder / runs.CONFIG).exists():
+            runs.discard(folder)
         sys.exit(f"{error}")
+    except ImageError as error:
+        sys.exit(error.text())
     return metrics.get(config.objective)
 
 

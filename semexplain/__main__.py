@@ -6,7 +6,7 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-from semexplain.comparison import LEGEND, comparison, finished_runs
+from semexplain.comparison import LEGEND, comparison, finished_runs, unfinished_runs
 
 TRAIN = Path(__file__).parents[1] / "train.py"
 
@@ -53,13 +53,19 @@ def run_demo(overrides: list[str]) -> int:
 
 def run_compare(folders: list[Path]) -> int:
     """Print the comparison of all finished runs in some folders."""
+    absent = [str(folder) for folder in folders if not folder.is_dir()]
+    if absent:
+        print(f"There is no folder {', '.join(absent)}.", file=sys.stderr)
+        return 1
     runs = finished_runs(folders)
     try:
         print(f"\n{comparison(runs)}\n\n{LEGEND}\n")
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1
-    print("\n".join(f"run folder: {run}" for run in runs))
+    print("\n".join(f"run folder {number}: {run}" for number, run in enumerate(runs, start=1)))
+    for run in unfinished_runs(folders):
+        print(f"not finished: {run} (python train.py resume={run})")
     return 0
 
 

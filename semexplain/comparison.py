@@ -1,6 +1,6 @@
 """Finished runs side by side: one row a run, the paper's three quantities."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ COLUMNS = {
     "rel. deviation": "test/relative_deviation",
     "linear map dev.": "test/linear_map_relative_deviation",
 }
+PLACES = ("paths", "module", "resume", "logger", "callbacks")
+OWN_COLUMN = ("performer.target", "beta", "seed", "data.seed", "data.root", "concepts._target_", "concepts.count")
 LEGEND = """\
-entropy: of the contributions, in nats; high means that no few concepts explain everything (ln 39 = 3.66).
+entropy: of the contributions, in nats; high means that no few concepts explain everything (at most ln n: 3.66 for 39).
 acc.: agreement with the labels; the explainer's threshold is the best on test (the paper's protocol) or on train.
 rel. deviation: mean |performer - explainer| as a share of the performer's range of scores.
 linear map dev.: the same for one least-squares map from the concepts to the score, fitted on train: the control."""
@@ -30,42 +32,59 @@ def finished_runs(folders: Iterable[Path]) -> list[Path]:
     return sorted(run for run in found if "test/relative_deviation" in read_json(run / METRICS))
 
 
-def comparison(runs: Iterable[Path]) -> str:
-    """A Markdown table of finished runs.
+def unfinished_runs(folders: Iterable[Path]) -> list[Path]:
+    """Run folders in or under the given folders that were started and not finished."""
+    started = {path.parent for folder in folders for path in folder.rglob(CONFIG) if path.parent.name != ".hydra"}
+    return sorted(run for run in started if not (run / METRICS).exists())
+
+
+def comparison(runs: Sequence[Path]) -> str:
+    """A Markdown table of finished runs, with a column for every option in which they differ.
 
     Args:
-        runs: Run folders.
+        runs: Run folders; the table numbers them from 1.
 
     Raises:
         ValueError: If there are none.
     """
-    rows = [_row(run) for run in runs]
-    if not rows:
+    if not runs:
         raise ValueError(
-            "There are no finished explainer runs here: none of the folders holds config.yaml and metrics.json."
+            "There are no finished explainer runs here: no folder holds both config.yaml and metrics.json."
         )
-    header = ["target", "beta", "concepts", "seed", *COLUMNS]
-    table = [header, ["---"] * len(header), *([row[name] for name in header] for row in rows)]
+    configs = [OmegaConf.load(run / CONFIG) for run in runs]
+    options = [_options(OmegaConf.to_container(config)) for config in configs]
+    keys = {key: None for option in options for key in option}  # in the order of the configuration
+    varying = [key for key in keys if len({str(option.get(key)) for option in options}) > 1]
+    header = ["#", "target", "beta", "concepts", "seed", *varying, *COLUMNS]
+    table = [header, ["---"] * len(header)]
+    for number, (run, config, option) in enumerate(zip(runs, configs, options, strict=True), start=1):
+        metrics = read_json(run / METRICS)
+        chosen = [
+            str(number),
+            config.performer.target,
+            f"{config.beta:g}",
+            _concepts(config.concepts),
+            str(config.seed),
+        ]
+        measured = [_number(metrics.get(key)) for key in COLUMNS.values()]
+        table.append([*chosen, *(str(option.get(key, "-")) for key in varying), *measured])
     widths = [max(len(line[i]) for line in table) for i in range(len(header))]
     return "\n".join(
-        "| " + " | ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) + " |" for line in table
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in table
     )
 
 
-def _row(run: Path) -> dict[str, str]:
-    config, metrics = OmegaConf.load(run / CONFIG), read_json(run / METRICS)
-    measured = {name: _number(metrics.get(key)) for name, key in COLUMNS.items()}
-    return {
-        "target": config.performer.target,
-        "beta": f"{config.beta:g}",
-        "concepts": _concepts(config.concepts),
-        "seed": str(config.seed),
-        **measured,
-    }
+def _options(node: Any, path: str = "") -> dict[str, Any]:
+    """Options by dotted key, without those that have their own column or are places."""
+    if not isinstance(node, dict):
+        return {} if path in OWN_COLUMN else {path: node}
+    items = {f"{path}.{key}" if path else str(key): value for key, value in node.items() if path or key not in PLACES}
+    return {key: value for name, item in items.items() for key, value in _options(item, name).items()}
 
 
 def _concepts(concepts: Any) -> str:
-    return str(concepts.get("count") or len(concepts.get("include") or ()) or "all")
+    kind = concepts.get("_target_", "").removeprefix("semexplain.concepts.").removesuffix("_concepts")
+    return f"{kind} {concepts.get('count') or len(concepts.get('include') or ()) or ''}".strip()
 
 
 def _number(value: float | None) -> str:

@@ -293,7 +293,7 @@ def _owner(path: str, target: Callable) -> str:
 
 def _suggest(word: Any, options: Any) -> str:
     close = difflib.get_close_matches(str(word), list(options), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def _signature(target: Callable) -> tuple[dict[str, inspect.Parameter], dict[str, Any]]:

@@ -10,13 +10,14 @@ WARNINGS = {
     r"The number of training batches .* is smaller than the logging interval": "training is logged by epoch",
     r"Checkpoint directory .* exists and is not empty": "a resumed run continues in its folder",
 }
-LOGGED = ("litlogger", "litmodels", "GPU available", "TPU available", "HPU available")
+LOGGED = ("litlogger", "litmodels", "GPU available", "TPU available", "HPU available", "Restor", "Loaded model weights")
 
 
 def hush() -> None:
     """Leave out what is listed here, nothing else."""
     for message in WARNINGS:
         warnings.filterwarnings("ignore", message=message)
+    warnings.formatwarning = lambda message, category, *_, **__: f"{category.__name__}: {message}\n"
     for name in ("pytorch_lightning.utilities.rank_zero", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).addFilter(_wanted)
 

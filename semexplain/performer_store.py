@@ -24,7 +24,7 @@ from semexplain.callbacks.random_state import RandomState
 from semexplain.config import ConfigError, instantiate
 from semexplain.data.images import ImageDataModule
 from semexplain.data.ready import ready_data
-from semexplain.files import read_json, write_json
+from semexplain.files import keep_aside, read_json, write_json
 from semexplain.modules.classification import Classification
 from semexplain.performers.vgg16_attributes import VGG16Attributes
 
@@ -176,6 +176,7 @@ def _train_into(config: DictConfig, folder: Path, description: dict[str, Any]) -
     log.info("There is no performer %s yet: training it once, for all runs that use it.", folder)
     partial = folder.with_suffix(".partial")
     partial.mkdir(exist_ok=True)
+    keep_aside(partial / "metrics.csv")
     metrics = instantiate(config.performer_training).fit(config, partial)
     write_json(partial / "metrics.json", metrics)
     write_json(partial / "performer.json", description)

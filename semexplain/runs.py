@@ -1,12 +1,13 @@
 """Run folders: what a run leaves behind, and how it is rebuilt, resumed and repeated in a sweep."""
 
-import json
+import contextlib
 import logging
 import os
+import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +20,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from semexplain.config import PATHS, ConfigError, instantiate
 from semexplain.data.images import ImageDataModule
 from semexplain.data.ready import ready_data
-from semexplain.files import read_json, write_json, write_text
+from semexplain.files import keep_aside, read_json, write_json, write_text
 from semexplain.modules.distillation import Distillation
 from semexplain.performer_store import accelerator, cache_for, performer_metrics, trained_performer
 
@@ -56,17 +57,38 @@ def open_run(config: DictConfig, folder: Path) -> DictConfig:
     if (folder / METRICS).exists():
         raise ConfigError(f"resume: the run {folder} is finished, its numbers are in {METRICS}.")
     started = cast(DictConfig, OmegaConf.load(path))
-    if _chosen_overrides():  # options given again must be those of the run
-        differences = list(_differences(OmegaConf.to_container(started), OmegaConf.to_container(config)))
-        if differences:
-            raise ConfigError(
-                f"resume: the run {folder} was started with other options. Repeat them, or give `resume` alone, or "
-                "start a new run:\n  " + "\n  ".join(differences)
-            )
-    previous = folder / "metrics.csv"
-    if previous.exists() and _is_first():  # the logger starts a new file
-        os.replace(previous, folder / f"metrics.until-{previous.stat().st_mtime_ns}.csv")
+    differences = _differences(OmegaConf.to_container(started), OmegaConf.to_container(config))
+    differences = [line for line in differences if _was_given(line.split(":")[0])]
+    if differences:
+        raise ConfigError(
+            f"resume: the run {folder} was started with other options. Give `resume` alone, or start a new run:\n  "
+            + "\n  ".join(differences)
+        )
+    if _is_first():
+        keep_aside(folder / "metrics.csv")  # the logger starts a new file
     return started
+
+
+def discard(folder: Path) -> None:
+    """Remove what was prepared for a run that could not start, and nothing else.
+
+    Args:
+        folder: Hydra's output folder of the attempt.
+    """
+    if any((folder / name).exists() for name in (CHECKPOINTS, METRICS)) or not folder.is_dir():
+        return
+    for name in (
+        ".hydra/config.yaml",
+        ".hydra/hydra.yaml",
+        ".hydra/overrides.yaml",
+        CONFIG,
+        "train.log",
+        "evaluate.log",
+    ):
+        (folder / name).unlink(missing_ok=True)
+    for empty in (folder / ".hydra", folder, folder.parent):
+        with contextlib.suppress(OSError):
+            empty.rmdir()
 
 
 def build(config: DictConfig, folder: Path, *, training: bool) -> tuple[ImageDataModule, Distillation, pl.Trainer]:
@@ -183,10 +205,28 @@ def run_in_fresh_process(hydra: Any, script: Path) -> dict[str, Any]:
     folder = Path(hydra.runtime.output_dir).absolute()
     command = [sys.executable, str(script), *hydra.overrides.task, f"hydra.run.dir='{folder}'", "hydra.mode=RUN"]
     environment = {key: value for key, value in os.environ.items() if key not in LAUNCHER_VARIABLES}
-    if subprocess.run(command, cwd=hydra.runtime.cwd, env=environment, check=False).returncode != 0:
+    with subprocess.Popen(command, cwd=hydra.runtime.cwd, env=environment) as job, _stopped_together(job):
+        status = job.wait()
+    if status != 0 or not (folder / METRICS).exists():
         raise RuntimeError(f"The job in {folder} failed: {' '.join(hydra.overrides.task)}. See its output above.")
-    metrics = folder / METRICS
-    return json.loads(metrics.read_text()) if metrics.exists() else {}
+    return read_json(folder / METRICS)
+
+
+@contextlib.contextmanager
+def _stopped_together(job: subprocess.Popen[bytes]) -> Iterator[None]:
+    """End a job with the sweep that started it, and the sweep with its job."""
+
+    def stop(*_: object) -> None:
+        job.terminate()
+        job.wait()
+        raise SystemExit("The sweep was stopped. Its finished jobs are kept; the one that ran can be resumed.")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _is_first() -> bool:
@@ -203,10 +243,12 @@ def _settled(config: DictConfig) -> DictConfig:
     return settled
 
 
-def _chosen_overrides() -> list[str]:
+def _was_given(key: str) -> bool:
+    """Whether the command line says something about a key, itself or by a group of options."""
     if not HydraConfig.initialized():
-        return []
-    return [item for item in HydraConfig.get().overrides.task if not item.startswith("resume=")]
+        return True
+    given = {item.split("=")[0].lstrip("+~").split("@")[0] for item in HydraConfig.get().overrides.task}
+    return bool(given & {"experiment", "scale"}) or any(key == name or key.startswith(f"{name}.") for name in given)
 
 
 def _differences(started: Any, given: Any, path: str = "") -> list[str]:

@@ -49,15 +49,15 @@ def test_the_command_line_beats_the_scale_and_the_scale_beats_the_experiment():
 
 MISTAKES = {
     "performer.target=Atractive": r"performer.target: expected one of .*did you mean 'Attractive'\?",
-    "+explainer.dept=18": r"explainer.dept: unknown key; did you mean 'depth'\?",
+    "+explainer.dept=18": r"explainer.dept: unknown key \(did you mean 'depth'\?\)",
     "explainer.depth=19": r"explainer.depth: expected 18, 34, 50, 101 or 152, got 19",
     "beta=-1": r"beta: expected greater than or equal to 0, got -1",
     "beta=abc": r"beta: expected a valid number, got 'abc'",
-    "+betta=1": r"betta: unknown key; did you mean 'beta'\?",
+    "+betta=1": r"betta: unknown key \(did you mean 'beta'\?\)",
     "data.batch_size=1": r"data.batch_size: expected greater than or equal to 2, got 1",
-    "+data.bach_size=4": r"data.bach_size: unknown key; did you mean 'batch_size'\?",
+    "+data.bach_size=4": r"data.bach_size: unknown key \(did you mean 'batch_size'\?\)",
     "optimizer.lr=-0.1": r"optimizer: Invalid learning rate: -0.1",
-    "+trainer.max_epoch=3": r"trainer.max_epoch: unknown key; did you mean 'max_epochs'\?",
+    "+trainer.max_epoch=3": r"trainer.max_epoch: unknown key \(did you mean 'max_epochs'\?\)",
     "performer_training.optimizer.lr=-2": r"performer_training.optimizer: Invalid learning rate",
     "scheduler.factor=-3": r"scheduler: Constant multiplicative factor expected to be between 0 and 1",
     "callbacks=[best_checkpoint,last_checkpoint]": r"callbacks: without prior_weight λ stays 0 whatever `beta` is",
@@ -66,7 +66,7 @@ MISTAKES = {
     "+data.flip=true": r"data.flip: an explainer sees every image as it is",
     "+trainer.precision=bf16-true": r"trainer.precision: expected one of 32-true, .*, got 'bf16-true'",
     "performer.weights=no/such.pth": r"performer.weights: there is no file .*no/such.pth",
-    "+paths.performer=x": r"paths.performer: unknown key; did you mean 'performers'\?",
+    "+paths.performer=x": r"paths.performer: unknown key \(did you mean 'performers'\?\)",
     "data.limit=1": r"data.limit: expected greater than or equal to 2, got 1",
     "task=explain": r"task: expected 'explainer' or 'performer', got 'explain'",
 }

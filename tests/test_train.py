@@ -252,6 +252,41 @@ def test_a_killed_run_is_resumed_from_the_command_line(run: Path, faces: Path, t
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_run_says_how_to_go_on(faces: Path, tmp_path: Path, number: signal.Signals):
+    folder = tmp_path / "run"
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            str(ROOT / "train.py"),
+            *smoke(faces, tmp_path, "trainer.max_epochs=500"),
+            f"hydra.run.dir={folder}",
+        ],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (folder / "checkpoints/last.ckpt").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(number)
+    _, errors = process.communicate()
+    assert process.returncode not in (0, None)
+    assert f"To go on: python train.py resume={folder}" in errors
+
+
+@pytest.mark.slow
+def test_a_refused_start_leaves_nothing_behind(faces: Path, tmp_path: Path):
+    refused = command("train.py", *smoke(faces, tmp_path, "beta=-1"))
+    assert "beta: expected greater than or equal to 0, got -1" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert command("evaluate.py", f"run={tmp_path / 'nowhere'}").returncode != 0
+    assert "name the folder of the run" in command("evaluate.py").stderr
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.slow
 def test_a_sweep_trains_one_performer_and_leaves_a_folder_per_job(faces: Path, tmp_path: Path):
     overrides = smoke(faces, tmp_path, "trainer.max_epochs=1", "concepts=random")
     done = command("train.py", "-m", *overrides, "beta=0,0.2", "concepts.count=5,39")
@@ -269,7 +304,7 @@ def test_a_sweep_trains_one_performer_and_leaves_a_folder_per_job(faces: Path, t
         cwd=ROOT,
     )
     assert compared.stdout.count("| Attractive ") == 4
-    assert "| Attractive | 0.2  | 5 " in compared.stdout
+    assert "| Attractive | 0.2  | random 5 " in compared.stdout
 
 
 @pytest.mark.slow

@@ -22,6 +22,14 @@ SPLITS = ("train", "val", "test")
 MIRRORED = "_mirrored"  # suffix of an array computed from mirrored images
 
 
+class ImageError(ValueError):
+    """A file is not a readable image."""
+
+    def text(self) -> str:
+        """What is wrong, without the stack that a worker process puts before it."""
+        return str(self).strip().splitlines()[-1].removeprefix(f"{__name__}.{type(self).__name__}: ")
+
+
 class Split(NamedTuple):
     """Images of one split with their labels; ``N`` images, ``K`` attributes."""
 
@@ -319,7 +327,7 @@ def read_image(path: Path, size: int) -> Tensor:
     except FileNotFoundError:
         raise
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(
+        raise ImageError(
             f"Expected a complete image in {path}, but it cannot be decoded: {error}. Delete the file and copy or "
             "download it again, or leave it out of the partition file."
         ) from error

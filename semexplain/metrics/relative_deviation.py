@@ -34,7 +34,8 @@ class RelativeDeviation(PreciseMetric):
 
     The range is taken over the whole data set, so the metric keeps a sum, a count, a maximum and a minimum, and divides
     once, in ``compute``; averaging per-batch ratios would be a different number. If all scores are equal there is no
-    range: the result is nan and a warning says so. A warning also says so if all scores look like probabilities.
+    range: the result is nan and a warning says so. A warning also says so if all scores lie between 0
+    and 1 and come close to both, like probabilities.
 
     Example:
         >>> metric = RelativeDeviation()
@@ -75,7 +76,7 @@ class RelativeDeviation(PreciseMetric):
                 f"{self.highest:.4g}, so there is no range to divide by.",
                 UserWarning,
             )
-        elif self.count >= ENOUGH_TO_JUDGE and self.lowest > 0 and self.highest < 1:
+        elif self.count >= ENOUGH_TO_JUDGE and 0 < self.lowest < 0.1 and 0.9 < self.highest < 1:
             rank_zero_warn(
                 f"All {int(self.count)} scores of the performer lie between 0 and 1, as after a sigmoid. Explain the "
                 "value before it: a probability is not a sum of contributions.",

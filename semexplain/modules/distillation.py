@@ -211,6 +211,8 @@ class Distillation(pl.LightningModule):
             values |= result if isinstance(result, dict) else {name: result}
             metric.reset()
         self.log_dict({f"{stage}/{name}": torch.as_tensor(value).float() for name, value in values.items()})
+        if stage == "val" and "relative_deviation" in values:
+            self.log("deviation", values["relative_deviation"].float(), prog_bar=True, logger=False)
 
     # -- checkpoints -------------------------------------------------------------------------------------------------
 

@@ -59,6 +59,9 @@ def test_scores_that_look_like_probabilities_are_doubted() -> None:
     metric.update(prediction=probabilities, score=probabilities)
     with pytest.warns(UserWarning, match=r"All 10 scores .* lie between 0 and 1, as after a sigmoid"):
         metric.compute()
+    small = RelativeDeviation()  # of a network that has hardly learned
+    small.update(prediction=probabilities / 10, score=probabilities / 10)
+    small.compute()
     logits = RelativeDeviation()
     logits.update(prediction=probabilities, score=probabilities.logit())
     logits.compute()
