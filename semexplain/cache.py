@@ -1,7 +1,6 @@
 """What a frozen performer says of every image, computed once and shared by all runs."""
 
 import hashlib
-import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,17 +15,14 @@ from semexplain.data.images import MIRRORED, SPLITS, ImageDataModule
 from semexplain.explanation import Performance
 from semexplain.performers.base import Performer
 
-log = logging.getLogger(__name__)
-
 
 class PerformanceCache:
     """Feature maps, scores, concepts and priors of a data set, as raw arrays on disk.
 
     Valid when nothing random happens to an image before the explainer sees it, except mirroring: then both views are
-    kept. Arrays are addressed by a digest of
-    everything that determines them: the performer's weights and options, the data, the image size, the prior. They
-    are written under a temporary name and renamed, under a lock that lets parallel jobs wait for the first. On
-    opening, a few images are computed again and compared.
+    kept. Arrays are addressed by a digest of everything that determines them: the performer's weights and options, the
+    data, the image size, the prior. They are written under a temporary name and renamed, under a lock that lets
+    parallel jobs wait for the first. On opening, a few images are computed again and compared.
 
     Args:
         folder: Where the arrays are kept.

@@ -29,7 +29,8 @@ linear map dev.: the same for one least-squares map from the concepts to the sco
 def finished_runs(folders: Iterable[Path]) -> list[Path]:
     """Explainer run folders in or under the given folders, in the order of their names."""
     found = {path.parent for folder in folders for path in folder.rglob(METRICS) if (path.parent / CONFIG).exists()}
-    return sorted(run for run in found if "test/relative_deviation" in read_json(run / METRICS))
+    finished = [run for run in found if "test/relative_deviation" in read_json(run / METRICS)]
+    return sorted(finished, key=lambda run: (run.parent, len(run.name), run.name))  # job 10 after job 9
 
 
 def unfinished_runs(folders: Iterable[Path]) -> list[Path]:
