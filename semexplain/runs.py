@@ -194,7 +194,7 @@ def run_in_fresh_process(hydra: Any, script: Path) -> dict[str, Any]:
     """Run one job of a multirun as a single run of its own.
 
     Several trainings in one process share what libraries keep globally (process groups, loggers, seeds), and a
-    launcher would start its helpers with the whole sweep's command line.
+    launcher would start its other processes with the whole sweep's command line.
 
     Returns:
         The job's metrics.

@@ -254,3 +254,14 @@ def test_performance_is_a_record(performer: VGG16Attributes):
     performance = performer.freeze()(images(2))
     assert isinstance(performance, Performance)
     assert [tuple(t.shape) for t in performance] == [(2,), (2, 39), (2, 32), (2, 64, 2, 2)]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_says_what_the_cpu_says(performer: VGG16Attributes):
+    performer.freeze()
+    here = performer.perform(performer.encode(images(4)), feature_ratio)
+    performer.cuda()
+    there = performer.perform(performer.encode(images(4).cuda()), feature_ratio)
+    torch.testing.assert_close(there[0].score.cpu(), here[0].score, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(there[1].cpu(), here[1], rtol=1e-2, atol=1e-3)
