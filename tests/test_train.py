@@ -266,6 +266,7 @@ def test_an_interrupted_run_says_how_to_go_on(faces: Path, tmp_path: Path, numbe
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )
     deadline = time.monotonic() + 120
     while not (folder / "checkpoints/last.ckpt").exists() and time.monotonic() < deadline:
