@@ -22,7 +22,9 @@ def evaluate(config: DictConfig, folder: Path) -> dict[str, float]:
         raise ConfigError("run: name the folder of the run to measure, `python evaluate.py run=outputs/...`.")
     run = Path(config.run)
     moved = {
-        f"{group}.{key}": config[group][key] for group in ("data", "performer", "trainer") for key in config[group]
+        f"{group}.{key}": config[group][key]
+        for group in ("data", "performer", "trainer", "parts")
+        for key in config[group]
     }
     overrides = {key: value for key, value in moved.items() if value is not None}
     metrics = runs.evaluate_run(run, folder, overrides)

@@ -1,12 +1,16 @@
 """The console script: ``semexplain <verb>``."""
 
 import argparse
+import logging
 import subprocess
 import sys
 from datetime import datetime
 from pathlib import Path
 
 from semexplain.comparison import LEGEND, comparison, finished_runs, unfinished_runs
+from semexplain.config import ConfigError
+from semexplain.filter_report import report_filters
+from semexplain.notices import hush
 
 TRAIN = Path(__file__).parents[1] / "train.py"
 
@@ -26,8 +30,15 @@ def main(arguments: list[str] | None = None) -> int:
     demo.add_argument("override", nargs="*", help="configuration overrides, for example trainer.max_epochs=3")
     compare = verbs.add_parser("compare", help="print finished runs side by side")
     compare.add_argument("folder", nargs="+", type=Path, help="run folders, or folders that contain them")
+    parts = verbs.add_parser("parts", help="draw the filters that a run explains by, to name them by hand")
+    parts.add_argument("run", type=Path, help="folder of a run with named filters")
+    parts.add_argument("--out", type=Path, help="where to write; <run>/filters by default")
     given = parser.parse_args(arguments)
-    return run_demo(given.override) if given.verb == "demo" else run_compare(given.folder)
+    if given.verb == "demo":
+        return run_demo(given.override)
+    if given.verb == "parts":
+        return run_parts(given.run, given.out or given.run / "filters")
+    return run_compare(given.folder)
 
 
 def run_demo(overrides: list[str]) -> int:
@@ -49,6 +60,22 @@ def run_demo(overrides: list[str]) -> int:
     ]
     status = subprocess.run(command, check=False).returncode
     return status or run_compare([sweep])
+
+
+def run_parts(run: Path, folder: Path) -> int:
+    """Draw the filters of a run and print how well they stand for parts."""
+    hush()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        result = report_filters(run, folder)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print("\n".join(f"{name:22} {value:.4g}" for name, value in result.items()))
+    print(
+        f"edit {folder / 'parts.yaml'} and give it back: python evaluate.py run={run} parts.file={folder / 'parts.yaml'}"
+    )
+    return 0
 
 
 def run_compare(folders: list[Path]) -> int:

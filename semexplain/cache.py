@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from filelock import FileLock
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from semexplain.data.images import MIRRORED, SPLITS, ImageDataModule
 from semexplain.explanation import Performance
-from semexplain.performers.base import Performer
+from semexplain.performers.base import Performer, TrainablePerformer, state_digest
 
 
 class PerformanceCache:
@@ -42,27 +42,26 @@ class PerformanceCache:
         return images * performer.channels * performer.map_size**2 * 4 <= limit_gb * 1e9
 
     @torch.no_grad()
-    def attach_feature_maps(self, performer: Performer) -> None:
-        """Let the data module yield ``feature_map`` ``(B, C, H, W)`` instead of images."""
+    def attach_trunk_maps(self, performer: TrainablePerformer) -> None:
+        """Let the data module yield the trunk's output, ``trunk_map`` ``(B, C', H', W')``, instead of images."""
         training = performer.training
         performer = performer.to(self.device).eval()
-        key = _key(performer.digest(*performer.trunk_modules()), self.datamodule.fingerprint())
-        shape = (performer.channels, performer.map_size, performer.map_size)
-
-        def compute(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            return {"feature_map": performer.encode(batch["image"].to(self.device))}
-
-        def compute_mirrored(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            return {f"feature_map{MIRRORED}": performer.encode(batch["image"].flip(3).to(self.device))}
-
-        for split in SPLITS:
-            arrays = self._arrays(f"feature_maps-{key}", split, {"feature_map": shape}, compute)
-            if split == "train" and self.datamodule.flip_train:
-                arrays |= self._arrays(
-                    f"feature_maps-{key}", split, {f"feature_map{MIRRORED}": shape}, compute_mirrored
-                )
-            self.datamodule.attach({split: arrays})
+        self._attach_maps("trunk_map", performer.trunk_modules(), performer.trunk_map)
         performer.train(training)  # a performer that is about to be trained must not stay without dropout
+
+    @torch.no_grad()
+    def attach_feature_maps(self, performer: Performer) -> None:
+        """Let the data module yield ``feature_map`` ``(B, C, H, W)`` instead of images.
+
+        Where the trunk's output was kept when the performer was trained, it is not computed again.
+        """
+        performer = performer.to(self.device).freeze()
+        encode = performer.encode
+        if isinstance(performer, TrainablePerformer) and self._has_maps(performer.trunk_modules()):
+            self.attach_trunk_maps(performer)
+            encode = performer.refine
+        self._attach_maps("feature_map", performer.encode_modules(), encode, performer.encode_variant)
+        self.datamodule.detach("trunk_map")
 
     def attach_performances(
         self, performer: Performer, prior: Callable[[Performance], Tensor], prior_splits: Sequence[str]
@@ -86,26 +85,51 @@ class PerformanceCache:
             return {} if weights is None else {"prior": weights}
 
         for split in SPLITS:
-            arrays = self._arrays(f"performances-{key}", split, {"score": (), "concepts": (n,)}, compute)
+            arrays = self._arrays(f"performances-{key}", split, ("score", "concepts"), compute)
             if split in prior_splits:
-                arrays |= self._arrays(f"priors-{prior_key}", split, {"prior": (n,)}, compute_prior)
+                arrays |= self._arrays(f"priors-{prior_key}", split, ("prior",), compute_prior)
             self.datamodule.attach({split: arrays})
+
+    def _maps_folder(self, modules: Sequence[nn.Module], variant: str) -> str:
+        return f"maps-{_key(state_digest(*modules), self.datamodule.fingerprint(), variant)}"
+
+    def _has_maps(self, modules: Sequence[nn.Module]) -> bool:
+        folder = self.folder / self._maps_folder(modules, "")
+        return all((folder / f"{split}-map.npy").exists() for split in SPLITS)
+
+    def _attach_maps(
+        self, name: str, modules: Sequence[nn.Module], encode: Callable[[Tensor], Tensor], variant: str = ""
+    ) -> None:
+        """Let the data module yield what ``encode`` makes of an image, or of the trunk's output if that is attached."""
+
+        def compute(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {"map": encode(_seen(batch).to(self.device))}
+
+        def compute_mirrored(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {f"map{MIRRORED}": encode(batch["image"].flip(3).to(self.device))}
+
+        folder = self._maps_folder(modules, variant)
+        for split in SPLITS:
+            arrays = self._arrays(folder, split, ("map",), compute)
+            if split == "train" and self.datamodule.flip_train:
+                arrays |= self._arrays(folder, split, (f"map{MIRRORED}",), compute_mirrored)
+            self.datamodule.attach({split: {key.replace("map", name): array for key, array in arrays.items()}})
 
     def _arrays(
         self,
         name: str,
         split: str,
-        shapes: Mapping[str, tuple[int, ...]],
+        keys: Sequence[str],
         compute: Callable[[Mapping[str, Tensor]], dict[str, Tensor]],
     ) -> dict[str, np.ndarray]:
         """Open the arrays of a split, after computing them if nobody has."""
         folder = self.folder / name
         folder.mkdir(parents=True, exist_ok=True)
-        paths = {key: folder / f"{split}-{key}.npy" for key in shapes}
+        paths = {key: folder / f"{split}-{key}.npy" for key in keys}
         with FileLock(folder / f"{split}.lock"):
             found = all(path.exists() for path in paths.values())
             if not found:
-                self._build(split, paths, shapes, compute)
+                self._build(split, paths, compute)
         arrays = {key: np.load(path, mmap_mode="r") for key, path in paths.items()}
         if found:
             self._spot_check(split, arrays, compute, folder)
@@ -115,18 +139,18 @@ class PerformanceCache:
         self,
         split: str,
         paths: Mapping[str, Path],
-        shapes: Mapping[str, tuple[int, ...]],
         compute: Callable[[Mapping[str, Tensor]], dict[str, Tensor]],
     ) -> None:
         size = len(self.datamodule.splits[split].ids)
         partial = {key: path.with_suffix(".partial") for key, path in paths.items()}
-        arrays = {
-            key: np.lib.format.open_memmap(partial[key], "w+", np.float32, (size, *shapes[key])) for key in shapes
-        }
-        description = f"{'+'.join(shapes)} of the {split} split, once"
+        arrays: dict[str, np.memmap] = {}
+        description = f"{'+'.join(paths)} of the {split} split, once"
         with tqdm(total=size, desc=description, unit="image", mininterval=2) as progress:
-            for batch in self.datamodule.ordered(split):
+            for batch in self.datamodule.distinct(split):
                 for key, value in compute(batch).items():
+                    if key not in arrays:
+                        shape = (size, *value.shape[1:])
+                        arrays[key] = np.lib.format.open_memmap(partial[key], "w+", np.float32, shape)
                     arrays[key][batch["index"].numpy()] = value.float().cpu().numpy()
                 progress.update(len(batch["index"]))
         for key, array in arrays.items():
@@ -151,6 +175,10 @@ class PerformanceCache:
                     f"The stored {key} in {folder} differ from what the performer says now. Delete that folder; it "
                     "will be computed again."
                 )
+
+
+def _seen(batch: Mapping[str, Tensor]) -> Tensor:
+    return batch["trunk_map"] if "trunk_map" in batch else batch["image"]
 
 
 def _name(prior: Callable[[Performance], Tensor]) -> str:

@@ -64,6 +64,7 @@ def root_options(
     logger: Any,
     module: Any,
     paths: Any,
+    parts: Any = None,
 ) -> None:
     """The root of the configuration; the signature is its schema.
 
@@ -88,6 +89,7 @@ def root_options(
         logger: By name.
         module: What is trained.
         paths: Folders.
+        parts: How filters are given the names of object parts, if they are.
     """
 
 
@@ -114,7 +116,12 @@ def check(config: DictConfig) -> None:
     Raises:
         ConfigError: Naming every unknown key, wrong type, impossible value and missing value in the user's words.
     """
-    problems = list({problem.split(": ", 1)[-1]: problem for problem in reversed([*_problems(config)])}.values())[::-1]
+    told: dict[str, str] = {}
+    for problem in _problems(config):
+        path, _, text = problem.partition(": ")
+        if text not in told or _is_taken_over(config, told[text].partition(": ")[0]):
+            told[text] = problem
+    problems = list(told.values())
     if problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise ConfigError(f"The configuration has {count}; nothing was started.\n  " + "\n  ".join(problems))
@@ -150,6 +157,13 @@ def _problems(config: DictConfig) -> Iterator[str]:
             yield from _misbuilds(path, node, target)
     if not found and not missing:
         yield from _contradictions(config, plain)
+
+
+def _is_taken_over(config: DictConfig, path: str) -> bool:
+    """Whether an option takes its value from another one, which is the one to mend."""
+    parent, _, key = path.rpartition(".")
+    node = OmegaConf.select(config, parent) if parent else config
+    return isinstance(node, DictConfig) and key in node and OmegaConf.is_interpolation(node, key)
 
 
 def _misfits(
@@ -218,6 +232,12 @@ def _contradictions(config: DictConfig, plain: dict[str, Any]) -> Iterator[str]:
             yield "prior_loss: the cross-entropy needs positive weights: `explainer.output=softplus`, or use l2."
         if plain["prior"]["_target_"].endswith("feature_ratio"):
             yield "prior_loss: the cross-entropy needs a positive prior, feature_ratio is signed: `prior_loss=l2`."
+        if plain["prior"].get("clamp") is False:
+            yield "prior_loss: the cross-entropy needs a positive prior: `prior.clamp=true`, or use l2."
+    elif plain["prior_loss"]["_target_"].endswith("prior_l2") and plain["prior"].get("clamp"):
+        yield "prior_loss: l2 compares directions, which a prior clamped at 0 has lost: `prior.clamp=false`."
+    if "part_error" in plain["metrics"] and plain.get("parts") is None:
+        yield "metrics: part_error needs filters that have been named, for example by `parts=peak`."
     callbacks = [node for _, node in _targets(plain["callbacks"])]
     if plain["beta"] > 0 and not any(node["_target_"].endswith("PriorWeight") for node in callbacks):
         yield "callbacks: without prior_weight λ stays 0 whatever `beta` is. Add it to the list, or give `beta=0`."
@@ -229,7 +249,7 @@ def _contradictions(config: DictConfig, plain: dict[str, Any]) -> Iterator[str]:
     )
     size, seen = plain["data"].get("image_size"), plain["performer"].get("image_size")
     if size != seen:
-        yield f"performer.image_size: {seen} but the images have data.image_size={size}. Set the latter alone."
+        yield f"data.image_size: {size} but the performer sees images of performer.image_size={seen}. Set that alone."
     if plain["data"].get("flip"):
         yield "data.flip: an explainer sees every image as it is; `performer_training.flip` mirrors the performer's."
     precision = plain["trainer"].get("precision", "32-true")
@@ -245,7 +265,7 @@ def _contradictions(config: DictConfig, plain: dict[str, Any]) -> Iterator[str]:
 def select_concepts(config: DictConfig) -> list[int]:
     """Columns of the performer's concepts that the explanation uses."""
     performer = get_object(config.performer._target_)
-    names = performer.names_of_concepts(config.performer.target)
+    names = performer.names_of_concepts(**_plain(config.performer))
     return instantiate(config.concepts)(names)
 
 

@@ -26,7 +26,7 @@ from semexplain.data.images import ImageDataModule
 from semexplain.data.ready import ready_data
 from semexplain.files import keep_aside, read_json, write_json
 from semexplain.modules.classification import Classification
-from semexplain.performers.vgg16_attributes import VGG16Attributes
+from semexplain.performers.base import Performer
 
 log = logging.getLogger(__name__)
 FILE = "performer.safetensors"
@@ -44,6 +44,7 @@ class PerformerTraining:
         patience: Stop after this many epochs without a better validation loss; the best epoch is kept in any case.
         flip: Mirror training images at random.
         seed: Of initialisation, order and dropout.
+        scheduler: Partial of a learning-rate scheduler stepped every epoch; a constant rate by default.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class PerformerTraining:
         patience: Annotated[int, Ge(1)] | None = None,
         flip: bool = True,
         seed: Annotated[int, Ge(0)] = 0,
+        scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler] | None = None,
     ) -> None:
         self.optimizer = optimizer
         self.train = train
@@ -65,6 +67,7 @@ class PerformerTraining:
         self.patience = patience
         self.flip = flip
         self.seed = seed
+        self.scheduler = scheduler
 
     def fit(self, config: DictConfig, folder: Path) -> dict[str, float]:
         """Train in ``folder``, continuing where an earlier attempt stopped; leave ``performer.safetensors`` there.
@@ -75,7 +78,9 @@ class PerformerTraining:
         pl.seed_everything(self.seed, verbose=False)
         datamodule = ready_data(config.data, batch_size=self.batch_size, flip=self.flip, seed=self.seed)
         performer = instantiate(config.performer, checkpoint=None)
-        module = Classification(performer, self.optimizer, self.train, self.trunk_lr_factor)
+        module = Classification(
+            performer, datamodule.names, self.optimizer, self.scheduler, self.train, self.trunk_lr_factor
+        )
         callbacks = [
             ModelCheckpoint(folder, "best", monitor="val/loss", save_weights_only=True, enable_version_counter=False),
             ModelCheckpoint(folder, "last", every_n_epochs=1, enable_version_counter=False),
@@ -99,7 +104,7 @@ class PerformerTraining:
         if self.train == "head":
             cache = cache_for(config, datamodule, trainer.strategy.root_device, performer)
             if cache is not None:
-                cache.attach_feature_maps(performer)
+                cache.attach_trunk_maps(performer)
         last = folder / "last.ckpt"
         trainer.fit(module, datamodule=datamodule, ckpt_path=last if last.exists() else None, weights_only=True)
         tested = trainer.test(
@@ -117,7 +122,7 @@ def accelerator(choice: str) -> str:
 
 
 def cache_for(
-    config: DictConfig, datamodule: ImageDataModule, device: torch.device, performer: VGG16Attributes
+    config: DictConfig, datamodule: ImageDataModule, device: torch.device, performer: Performer
 ) -> PerformanceCache | None:
     """The cache that ``data.cache`` asks for: ``auto`` (if it fits), ``off`` or a folder."""
     if datamodule.cache == "off":

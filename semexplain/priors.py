@@ -62,6 +62,68 @@ def feature_ratio(performance: Performance, *, chunk_bytes: Annotated[int, Ge(1)
         return _ratio(torch.cat(moved).T, torch.cat(raised).T)
 
 
+def filter_jacobian(performance: Performance, *, clamp: bool = True) -> Tensor:
+    r"""Weigh each filter by how fast the score grows when its whole map is raised (Case 1, Eq. (5)).
+
+    .. math:: w_i = \max\Bigl(0, \sum_{h,w} \frac{\partial \hat y}{\partial x_{h,w,i}}\Bigr)
+
+    A filter's strength is the sum of its map, :math:`y_i = \sum_{h,w} x_{h,w,i}`. The paper's factor 1/Z is the same for
+    all filters and is left out: prior losses compare directions. One gradient serves the whole batch, because the
+    images of a batch do not influence one another (a performer in evaluation mode).
+
+    Args:
+        performance: Score ``(B,)`` with the graph that leads back to ``feature`` ``(B, n, H, W)``. The graph is kept.
+        clamp: Replace negative weights by 0, as the cross-entropy needs.
+
+    Returns:
+        Prior weights of shape ``(B, n)``, detached, at least float32.
+
+    Raises:
+        ValueError: If the score does not depend on ``feature``, or ``feature`` is not a stack of maps.
+
+    Example:
+        >>> x = torch.ones(1, 2, 2, 2, requires_grad=True)
+        >>> score = 3 * x[:, 0].sum((1, 2)) - x[:, 1].sum((1, 2))
+        >>> filter_jacobian(Performance(score, x.sum((2, 3)), x, x))
+        tensor([[12.,  0.]])
+    """
+    weights = feature_gradient(performance).sum((2, 3))
+    return weights.clamp_min(0) if clamp else weights
+
+
+def gradient_times_activation(performance: Performance) -> Tensor:
+    r"""Attribute the score to filters without any training: gradient times activation, summed over each map.
+
+    .. math:: c_i = \sum_{h,w} x_{h,w,i} \frac{\partial \hat y}{\partial x_{h,w,i}}
+
+    For a head of ReLUs and max-pools without biases the contributions add up to the score (Euler's theorem). This is
+    the control that a trained explanation has to beat.
+
+    Args:
+        performance: Score ``(B,)`` with the graph that leads back to ``feature`` ``(B, n, H, W)``. The graph is kept.
+
+    Returns:
+        Contributions ``(B, n)``, detached, at least float32.
+
+    Example:
+        >>> x = torch.tensor([[[[2.0]], [[5.0]]]], requires_grad=True)
+        >>> gradient_times_activation(Performance(3 * x[:, 0, 0, 0], x.sum((2, 3)), x, x))
+        tensor([[6., 0.]])
+    """
+    return (feature_gradient(performance) * performance.feature.detach()).sum((2, 3))
+
+
+def feature_gradient(performance: Performance) -> Tensor:
+    """Gradient of the score with respect to ``feature``, of its shape ``(B, n, H, W)``, detached, at least float32."""
+    score, _, feature, _ = performance
+    if feature.ndim != 4:
+        raise ValueError(
+            f"Filters are weighed on feature maps (B, n, H, W), but `feature` has the shape {tuple(feature.shape)}. "
+            "Use `prior=feature_ratio` for this performer."
+        )
+    return _gradient("score", score, feature, torch.ones_like(score)[None])[0].unflatten(1, feature.shape[1:])
+
+
 def three_layer_feature_ratio(
     x: Tensor, fc2: nn.Linear, fc3: nn.Linear, target: int, concepts: Sequence[int], *, pre_relu: bool
 ) -> Tensor:

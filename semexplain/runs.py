@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytorch_lightning as pl
+import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -22,10 +23,13 @@ from semexplain.data.images import ImageDataModule
 from semexplain.data.ready import ready_data
 from semexplain.files import keep_aside, read_json, write_json, write_text
 from semexplain.modules.distillation import Distillation
+from semexplain.naming import performer_description
+from semexplain.parts import Parts, read_parts, write_parts
+from semexplain.performers.base import Performer
 from semexplain.performer_store import accelerator, cache_for, performer_metrics, trained_performer
 
 log = logging.getLogger(__name__)
-CONFIG, METRICS, PERFORMER = "config.yaml", "metrics.json", "performer.json"
+CONFIG, METRICS, PERFORMER, PARTS = "config.yaml", "metrics.json", "performer.json", "parts.yaml"
 CHECKPOINTS = Path("checkpoints")
 BEST, LAST = CHECKPOINTS / "best.ckpt", CHECKPOINTS / "last.ckpt"
 PLACES = ("data.root", *(f"paths.{name}" for name in PATHS))
@@ -91,19 +95,19 @@ def discard(folder: Path) -> None:
             empty.rmdir()
 
 
-def build(config: DictConfig, folder: Path, *, training: bool) -> tuple[ImageDataModule, Distillation, pl.Trainer]:
+def build(
+    config: DictConfig, folder: Path, *, training: bool, named: Path | None = None
+) -> tuple[ImageDataModule, Distillation, pl.Trainer]:
     """Data, module and trainer of an explainer run, with the performer trained first if nobody has.
 
     Args:
         config: The run's configuration.
         folder: Where the run writes.
         training: Whether to train; measuring needs no priors of the training split.
+        named: File with the names that the run gave to the filters, to use again; they are proposed by default.
     """
     datamodule = ready_data(config.data)
     checkpoint = trained_performer(config, datamodule)
-    pl.seed_everything(config.seed, workers=True, verbose=False)
-    performer = instantiate(config.performer, checkpoint=str(checkpoint))
-    module = instantiate(config.module)(performer=performer)
     callbacks = list(instantiate(config.callbacks).values())
     for callback in callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
@@ -115,6 +119,17 @@ def build(config: DictConfig, folder: Path, *, training: bool) -> tuple[ImageDat
         logger=[logger(save_dir=str(folder)) for logger in instantiate(config.logger).values()],
         default_root_dir=str(folder),
     )
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    performer = instantiate(config.performer, checkpoint=str(checkpoint))
+    if performer.target_name not in datamodule.names:
+        raise ConfigError(
+            f"data: {config.data._target_} has no labels of {performer.target_name!r}, which the performer explains. "
+            "Choose data and performer of the same experiment."
+        )
+    parts = _parts(config, datamodule, performer, trainer.strategy.root_device, named)
+    if parts is not None and _is_first():
+        write_parts(folder / PARTS, parts)
+    module = instantiate(config.module)(performer=performer, parts=parts)
     cache = cache_for(config, datamodule, trainer.strategy.root_device, performer)
     if cache is not None:
         needed = ("train", "val", "test") if training and config.beta > 0 else ("val", "test")
@@ -165,13 +180,32 @@ def evaluate_run(run: Path, folder: Path, overrides: Mapping[str, Any]) -> dict[
         folder: Where the new numbers are written.
         overrides: Values to use in place of the run's own, by dotted key: where data or performer are now.
     """
-    if not (run / CONFIG).exists():
-        raise ConfigError(f"run: {run.absolute()} is not a run folder, it has no {CONFIG}.")
-    if OmegaConf.load(run / CONFIG).task == "performer":
-        raise ConfigError(f"run: {run} trained a performer, its numbers are in {METRICS}; give an explainer's run.")
+    config = recorded_config(run, overrides)
     if not (run / BEST).exists():
         raise ConfigError(f"run: {run} has no {BEST}: the run ended before its first validation. `resume` it.")
+    named = run / PARTS if (run / PARTS).exists() and "parts.file" not in overrides else None
+    datamodule, module, trainer = build(config, folder, training=False, named=named)
+    check_data(config, datamodule, run)
+    return measure(trainer, module, datamodule, run / BEST, folder)
+
+
+def recorded_config(run: Path, overrides: Mapping[str, Any]) -> DictConfig:
+    """The configuration of an explainer's run, with the performer that it explains.
+
+    Args:
+        run: The run's folder.
+        overrides: Values to use in place of the run's own, by dotted key.
+
+    Raises:
+        ConfigError: If the folder is not an explainer's run, or the performer is gone.
+    """
+    if not (run / CONFIG).exists():
+        raise ConfigError(f"run: {run.absolute()} is not a run folder, it has no {CONFIG}.")
     config = cast(DictConfig, OmegaConf.load(run / CONFIG))
+    if config.task == "performer":
+        raise ConfigError(f"run: {run} trained a performer, its numbers are in {METRICS}; give an explainer's run.")
+    if not (run / PERFORMER).exists():
+        raise ConfigError(f"run: {run} has no {PERFORMER}: the run ended before it had a performer. `resume` it.")
     recorded = read_json(run / PERFORMER)
     config.performer.checkpoint = recorded["path"]
     for key, value in overrides.items():
@@ -181,13 +215,20 @@ def evaluate_run(run: Path, folder: Path, overrides: Mapping[str, Any]) -> dict[
             f"performer: the run explains the performer with SHA-256 {recorded['sha256']}, which is no longer at "
             f"{config.performer.checkpoint}. Say where it is: `performer.checkpoint=<performer.safetensors>`."
         )
-    datamodule, module, trainer = build(config, folder, training=False)
-    if datamodule.fingerprint() != recorded["data_sha256"]:
+    return config
+
+
+def check_data(config: DictConfig, datamodule: ImageDataModule, run: Path) -> None:
+    """Refuse data that are not those of a run.
+
+    Raises:
+        ConfigError: If images, labels or splits differ.
+    """
+    if datamodule.fingerprint() != read_json(run / PERFORMER)["data_sha256"]:
         raise ConfigError(
             f"data: images or labels in {config.data.root} are not those of the run (other files, labels or splits). "
             "Say where those are: `data.root=<folder>`."
         )
-    return measure(trainer, module, datamodule, run / BEST, folder)
 
 
 def run_in_fresh_process(hydra: Any, script: Path) -> dict[str, Any]:
@@ -227,6 +268,16 @@ def _stopped_together(job: subprocess.Popen[bytes]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _parts(
+    config: DictConfig, datamodule: ImageDataModule, performer: Performer, device: torch.device, named: Path | None
+) -> Parts | None:
+    if config.get("parts") is None:
+        return None
+    if named is not None:
+        return read_parts(named, performer=performer_description(performer))
+    return instantiate(config.parts)(performer, datamodule, device, Path(config.paths.cache))
 
 
 def _is_first() -> bool:

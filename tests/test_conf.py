@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 from support import ROOT, configured
 
 from semexplain.config import ConfigError, check, instantiate, select_concepts
@@ -10,12 +11,21 @@ from semexplain.config import ConfigError, check, instantiate, select_concepts
 CONF = ROOT / "conf"
 LISTS = ("metrics", "callbacks", "logger")
 CALLBACKS = "prior_weight,best_checkpoint,last_checkpoint"  # the ones that no run does without
-VALUES = {"concepts=random": ["concepts.count=5"], "concepts=named": ["concepts.include=[Smiling]"]}
+FILTERS = ["experiment=pascal_part_dog"]  # what is for filters does not go with attributes
+VALUES = {
+    "concepts=random": ["concepts.count=5"],
+    "concepts=named": ["concepts.include=[Smiling]"],
+    "data=pascal_part": FILTERS,
+    "data=synthetic_animals": FILTERS,
+    "metrics=part_error": FILTERS,
+    "prior=filter_jacobian": FILTERS,
+}
 
 
 def options() -> list[str]:
     names = sorted(f"{path.parent.name}={path.stem}" for path in CONF.glob("*/*.yaml") if path.parent.name != "local")
-    return [name for name in names if name != "prior_loss=cross_entropy"]  # tested below: not for a signed prior
+    # tested below: not for a signed prior; and sizes belong to a scale and a performer
+    return [name for name in names if name != "prior_loss=cross_entropy" and not name.startswith("size=")]
 
 
 @pytest.mark.parametrize("option", options())
@@ -33,6 +43,31 @@ def test_every_experiment_fits_at_every_scale(experiment: str, scale: str):
     check(configured(f"experiment={experiment}", f"scale={scale}"))
 
 
+@pytest.mark.parametrize("network", ["alexnet", "vgg_m", "vgg_s", "vgg16"])
+@pytest.mark.parametrize("scale", [None, "laptop", "smoke"])
+def test_every_network_fits_the_animals_at_every_scale(network: str, scale: str | None):
+    scaled = [f"scale={scale}"] if scale else []
+    config = configured("experiment=pascal_part_cow", f"performer=interpretable_{network}", *scaled)
+    check(config)
+    assert len(select_concepts(config)) == (256 if network == "alexnet" else 512) // (8 if scale == "smoke" else 1)
+    if scale is None:
+        rates = {"alexnet": (512, 3e-3), "vgg_m": (196, 3e-3), "vgg_s": (128, 1e-3), "vgg16": (32, 1e-4)}
+        training = config.performer_training
+        assert (training.batch_size, training.optimizer.lr) == rates[network]
+        assert (config.beta, config.data.split, config.performer.dropout, training.max_epochs) == (10, "icnn", 0.8, 50)
+        assert (config.explainer.output, config.explainer.head_init) == ("softplus", "default")
+
+
+def test_the_sweep_of_table_1_is_24_cells_twice():
+    params = OmegaConf.load(CONF / "sweep/table1_pascal_part.yaml").hydra.sweeper.params
+    values = {key: str(value).split(",") for key, value in params.items()}
+    assert [len(value) for value in values.values()] == [4, 6, 2]
+    for performer in values["performer"]:
+        assert (CONF / "performer" / f"{performer}.yaml").exists()
+    for experiment in values["experiment"]:
+        assert (CONF / "experiment" / f"{experiment}.yaml").exists()
+
+
 def test_the_experiments_are_the_papers():
     config = configured("experiment=celeba_heavy_makeup")
     assert (config.performer.target, config.performer.width, config.performer.hidden) == ("Heavy_Makeup", 64, 4096)
@@ -42,7 +77,7 @@ def test_the_experiments_are_the_papers():
 
 
 def test_the_command_line_beats_the_scale_and_the_scale_beats_the_experiment():
-    config = configured("experiment=celeba_male", "scale=laptop", "explainer=resnet50", "data.image_size=64")
+    config = configured("experiment=celeba_male", "scale=laptop", "explainer=resnet50", "performer.image_size=64")
     assert (config.explainer.depth, config.data.image_size, config.performer.image_size) == (50, 64, 64)
     assert config.performer_training.train == "head"
 
@@ -62,7 +97,7 @@ MISTAKES = {
     "scheduler.factor=-3": r"scheduler: Constant multiplicative factor expected to be between 0 and 1",
     "callbacks=[best_checkpoint,last_checkpoint]": r"callbacks: without prior_weight λ stays 0 whatever `beta` is",
     "callbacks=[prior_weight,last_checkpoint]": r"callbacks: best_checkpoint is missing",
-    "performer.image_size=64": r"performer.image_size: 64 but the images have data.image_size=224",
+    "data.image_size=64": r"data.image_size: 64 but the performer sees images of performer.image_size=224",
     "+data.flip=true": r"data.flip: an explainer sees every image as it is",
     "+trainer.precision=bf16-true": r"trainer.precision: expected one of 32-true, .*, got 'bf16-true'",
     "performer.weights=no/such.pth": r"performer.weights: there is no file .*no/such.pth",
@@ -105,6 +140,21 @@ def test_more_concepts_than_there_are():
 def test_a_cross_entropy_of_signed_weights_is_refused():
     with pytest.raises(ConfigError, match="needs positive weights.*\n.*needs a positive prior"):
         check(configured("prior_loss=cross_entropy"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["prior.clamp=false"], "prior_loss: the cross-entropy needs a positive prior: `prior.clamp=true`"),
+        (["prior_loss=l2"], "prior_loss: l2 compares directions, .*: `prior.clamp=false`"),
+        (["~parts"], "metrics: part_error needs filters that have been named, for example by `parts=peak`"),
+        (["performer.target=Male"], "performer.target: expected 'bird', 'cat', 'cow', 'dog', 'horse' or 'sheep'"),
+        (["parts.method=guess"], "parts.method: expected 'peak' or 'iou', got 'guess'"),
+    ],
+)
+def test_mistakes_about_filters(overrides: list[str], message: str):
+    with pytest.raises(ConfigError, match=message):
+        check(configured("experiment=pascal_part_dog", *overrides))
 
 
 def test_a_softplus_explainer_cannot_start_at_the_linear_map():

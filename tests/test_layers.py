@@ -7,14 +7,15 @@ import pytest
 from support import ROOT
 
 LAYERS = [
-    {"attributes", "explanation", "files", "notices"},
-    {"priors", "losses", "concepts", "metrics", "performers.base", "performers.preprocessing", "config"},
+    {"attributes", "explanation", "files", "geometry", "notices", "schedulers"},
+    {"priors", "losses", "filter_loss", "concepts", "metrics", "parts", "grad_cam", "contact_sheet"}
+    | {"performers.base", "performers.preprocessing", "performers.weights", "config"},
     {"performers", "explainers", "data"},
     {"modules"},
-    {"callbacks", "cache"},
+    {"callbacks", "cache", "naming"},
     {"performer_store"},
     {"runs"},
-    {"comparison"},
+    {"comparison", "filter_report"},
     {"__main__", "__init__"},
 ]
 

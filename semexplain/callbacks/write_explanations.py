@@ -66,7 +66,7 @@ class WriteExplanations(Callback):
         if not trainer.is_global_zero or not rows:
             return
         columns = {key: np.concatenate([row[key] for row in rows]) for key in rows[0]}
-        order = np.argsort(columns["index"], kind="stable")
+        order = np.unique(columns["index"], return_index=True)[1]  # an image that counts several times has one row
         columns = {key: value[order] for key, value in columns.items()}
         ids = np.asarray(trainer.datamodule.splits["test"].ids)[columns["index"]]  # type: ignore[attr-defined]
         table = {"id": pa.array(ids), **{key: columns[key] for key in ("label", "score", "prediction", "bias")}}

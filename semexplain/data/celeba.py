@@ -1,9 +1,7 @@
 """CelebA, faces with 40 attributes (Sec. 4.2), from a local copy of the aligned images."""
 
-import csv
 import difflib
 import logging
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +11,7 @@ import numpy as np
 
 from semexplain.attributes import ATTRIBUTES
 from semexplain.data.images import SPLITS, ImageDataModule, Split
+from semexplain.data.reports import fields_of_lines, first_few, require_present, require_unique
 
 IMAGES = "img_align_celeba"
 HELP = (
@@ -77,17 +76,10 @@ class CelebADataModule(ImageDataModule):
         if unlabelled:
             raise ValueError(
                 f"{partition_file} lists {len(unlabelled)} images without a row in {attribute_file}: "
-                f"{_first(unlabelled)}. Remove them from the partition or use the matching attribute file."
+                f"{first_few(unlabelled)}. Remove them from the partition or use the matching attribute file."
             )
-        with os.scandir(folder) as entries:
-            present = {entry.name for entry in entries}
-        missing = [image for image in parts if image not in present]
-        if missing:
-            raise FileNotFoundError(
-                f"{len(missing)} of the {len(parts)} images in {partition_file} are not in {folder}: "
-                f"{_first(missing)}. Copy them there, or set `data.partition` to a file that lists only the images "
-                f"at hand. {HELP}"
-            )
+        remedy = f"Copy them there, or set `data.partition` to a file that lists only the images at hand. {HELP}"
+        require_present(list(parts), folder, source=str(partition_file), remedy=remedy)
         if len(row) > len(parts):
             logger.info("%d images of %s are in no split and left out.", len(row) - len(parts), attribute_file)
 
@@ -118,7 +110,7 @@ def read_attributes(path: Path) -> tuple[list[str], np.ndarray]:
     Raises:
         ValueError: If the file does not follow the layout, with the line at fault.
     """
-    rows = _rows(path)
+    rows = fields_of_lines(path, HELP)
     if path.suffix == ".csv":
         count = None
         names = _header(path, rows)
@@ -156,7 +148,7 @@ def read_attributes(path: Path) -> tuple[list[str], np.ndarray]:
             f"{path} announces {count} images in its first line but lists {len(images)}. If the file was cut, "
             "download it again; if it was shortened on purpose, correct the first line."
         )
-    _unique(path, images)
+    require_unique(path, images)
     return images, np.array(labels, dtype=np.bool_)[:, columns]
 
 
@@ -174,7 +166,7 @@ def read_partition(path: Path) -> dict[str, int]:
     Raises:
         ValueError: If the file does not follow the layout, with the line at fault.
     """
-    rows = _rows(path)
+    rows = fields_of_lines(path, HELP)
     if path.suffix == ".csv":
         _header(path, rows)
     parts: list[tuple[str, int]] = []
@@ -189,7 +181,7 @@ def read_partition(path: Path) -> dict[str, int]:
         parts.append((image, int(part)))
     if not parts:
         raise ValueError(f"{path} lists no images. {HELP}")
-    _unique(path, [image for image, _ in parts])
+    require_unique(path, [image for image, _ in parts])
     return dict(parts)
 
 
@@ -201,17 +193,6 @@ def _either(path: Path) -> Path:
             return candidate
     also = f" or {table.name}" if table != path else ""
     raise FileNotFoundError(f"Expected the file {path}{also}. {HELP}")
-
-
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line number and fields of every line that is not blank."""
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty. {HELP}")
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        lines = csv.reader(file, skipinitialspace=True) if path.suffix == ".csv" else map(str.split, file)
-        for number, fields in enumerate(lines, start=1):
-            if fields:
-                yield number, fields
 
 
 def _count(path: Path, rows: Iterator[tuple[int, list[str]]]) -> int:
@@ -246,14 +227,3 @@ def _columns(path: Path, names: Sequence[str]) -> list[int]:
 def _with_match(name: str) -> str:
     close = difflib.get_close_matches(name, ATTRIBUTES, n=1)
     return f"{name} (did you mean {close[0]}?)" if close else name
-
-
-def _unique(path: Path, images: Sequence[str]) -> None:
-    if len(set(images)) == len(images):
-        return
-    repeated = [image for image, times in Counter(images).items() if times > 1]
-    raise ValueError(f"{path} lists {len(repeated)} images more than once: {_first(repeated)}. Keep one line of each.")
-
-
-def _first(images: Sequence[str]) -> str:
-    return ", ".join(images[:5]) + (", ..." if len(images) > 5 else "")

@@ -39,6 +39,29 @@ class Split(NamedTuple):
     """File of each image."""
     labels: np.ndarray
     """bool ``(N, K)``: whether image and attribute go together. The only coding of labels from here on."""
+    boxes: np.ndarray | None = None
+    """int ``(N, 4)``: left, top, right and bottom (exclusive) of the part of the file that is the image; None: all."""
+    mirrored: np.ndarray | None = None
+    """bool ``(N,)``: whether the image is the file's mirror image; None: never."""
+    repeats: np.ndarray | None = None
+    """int ``(N,)``: how often the image occurs in one pass over the split; None: once."""
+    groups: np.ndarray | None = None
+    """int ``(N,)``: images with the same number show the same object; None: all differ."""
+
+    def first(self, count: int | None) -> "Split":
+        """The first ``count`` images; all by default."""
+        return Split(*(None if field is None else field[:count] for field in self))
+
+    def order(self) -> np.ndarray:
+        """Positions of the images in one pass over the split."""
+        positions = np.arange(len(self.ids))
+        return positions if self.repeats is None else np.repeat(positions, self.repeats)
+
+    def read(self, index: int, size: int) -> Tensor:
+        """The image at a position as uint8 RGB ``(3, size, size)``."""
+        box = None if self.boxes is None else self.boxes[index]
+        image = read_image(self.paths[index], size, box)
+        return image.flip(2) if self.mirrored is not None and self.mirrored[index] else image
 
 
 class ImageDataset(Dataset[dict[str, Tensor]]):
@@ -73,11 +96,17 @@ class ImageDataset(Dataset[dict[str, Tensor]]):
         return len(self.split.ids)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """``image``: uint8 ``(3, S, S)``; ``label``: bool ``(K,)``; ``index``: int64 ``()``."""
-        image = read_image(self.split.paths[index], self.image_size)
+        """``image``: uint8 ``(3, S, S)``; ``label``: bool ``(K,)``; ``index``, ``object_id``: int64 ``()``."""
+        image = self.split.read(index, self.image_size)
         if self.flip and mirrored(self.seed, int(self._epoch), index):
             image = image.flip(2)
-        return {"image": image, "label": torch.from_numpy(self.split.labels[index]), "index": torch.tensor(index)}
+        number = index if self.split.groups is None else int(self.split.groups[index])
+        return {
+            "image": image,
+            "label": torch.from_numpy(self.split.labels[index]),
+            "index": torch.tensor(index),
+            "object_id": torch.tensor(number),
+        }
 
 
 class ArrayDataset(Dataset[dict[str, Tensor]]):
@@ -91,6 +120,7 @@ class ArrayDataset(Dataset[dict[str, Tensor]]):
     Args:
         arrays: One array per key of the batch, each with a row per image: memory-mapped, in memory, or a tensor.
         labels: bool ``(N, K)``.
+        groups: int ``(N,)``, equal for images of one object; by default all differ.
         flip: Choose between the two views of an image at random.
         seed: Seed of the choice.
 
@@ -106,10 +136,16 @@ class ArrayDataset(Dataset[dict[str, Tensor]]):
     """
 
     def __init__(
-        self, arrays: Mapping[str, np.ndarray | Tensor], labels: np.ndarray, *, flip: bool = False, seed: int = 0
+        self,
+        arrays: Mapping[str, np.ndarray | Tensor],
+        labels: np.ndarray,
+        *,
+        groups: np.ndarray | None = None,
+        flip: bool = False,
+        seed: int = 0,
     ) -> None:
         for name, array in arrays.items():
-            if name in ("label", "index"):
+            if name in ("label", "index", "object_id"):
                 raise ValueError(f"The name {name!r} is taken by the data set itself; rename the array.")
             if len(array) != len(labels):
                 raise ValueError(
@@ -118,6 +154,7 @@ class ArrayDataset(Dataset[dict[str, Tensor]]):
         self.mirrored = {name: arrays[f"{name}{MIRRORED}"] for name in _plain(arrays)} if flip else {}
         self.arrays = {name: arrays[name] for name in _plain(arrays)}
         self.labels = labels
+        self.groups = np.arange(len(labels)) if groups is None else groups
         self.seed = seed
         self._epoch = 0
 
@@ -129,7 +166,7 @@ class ArrayDataset(Dataset[dict[str, Tensor]]):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """The row of every array, with ``label`` and ``index``."""
+        """The row of every array, with ``label``, ``index`` and ``object_id``."""
         return {name: rows[0] for name, rows in self.__getitems__([index]).items()}
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
@@ -141,14 +178,15 @@ class ArrayDataset(Dataset[dict[str, Tensor]]):
             other = torch.tensor([mirrored(self.seed, self._epoch, int(index)) for index in asked])
             for name, array in self.mirrored.items():
                 batch[name][other] = _rows(array, on_disk)[back][other]
-        return {**batch, "label": torch.from_numpy(self.labels[asked]), "index": torch.from_numpy(asked)}
+        fixed = {"label": self.labels[asked], "index": asked, "object_id": self.groups[asked].astype(np.int64)}
+        return {**batch, **{name: torch.from_numpy(value) for name, value in fixed.items()}}
 
 
 class ImageDataModule(pl.LightningDataModule, ABC):
-    """Splits of labelled images as batches ``{"image", "label", "index"}``.
+    """Splits of labelled images as batches ``{"image", "label", "index", "object_id"}``.
 
     ``image``: uint8 ``(B, 3, S, S)``; ``label``: bool ``(B, K)``; ``index``: int64 ``(B,)``, position within the
-    split. A data set is a subclass with a ``read`` method that returns its splits and, where they are not known
+    split; ``object_id``: int64 ``(B,)``, equal for images of the same object. A data set is a subclass with a ``read`` method that returns its splits and, where they are not known
     before, sets ``names``.
 
     Args:
@@ -209,10 +247,14 @@ class ImageDataModule(pl.LightningDataModule, ABC):
             return
         splits = self.read()
         _check(splits, self.names)
-        kept = slice(self.limit)
-        self.splits = {
-            name: Split(ids[kept], paths[kept], labels[kept]) for name, (ids, paths, labels) in splits.items()
-        }
+        self.splits = {name: split.first(self.limit) for name, split in splits.items()}
+
+    def detach(self, name: str) -> None:
+        """No longer yield an array; images again if none is left."""
+        for split in list(self._arrays):
+            self._arrays[split].pop(name, None)
+            if not self._arrays[split]:
+                del self._arrays[split]
 
     def attach(self, arrays: dict[str, dict[str, np.ndarray]]) -> None:
         """Yield these arrays instead of images from now on, together with those attached before.
@@ -237,7 +279,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
             self._arrays[split] = self._arrays.get(split, {}) | named
 
     def fingerprint(self) -> str:
-        """SHA-256 of what decides the batches: names, ids, file sizes and labels of each split, and the image size.
+        """SHA-256 of what decides the batches: names, ids, file sizes, boxes, labels of each split, and the image size.
 
         It stays the same when the data are moved or copied, so that results computed from them can be found again.
         The content of the files enters by its size only.
@@ -245,9 +287,13 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         if self._fingerprint is None:
             digest = hashlib.sha256(json.dumps([self.names, self.image_size]).encode())
             for name in SPLITS:
-                ids, paths, labels = self._split(name)
-                digest.update(json.dumps([name, ids, [os.path.getsize(path) for path in paths]]).encode())
-                digest.update(np.packbits(labels).tobytes())
+                split = self._split(name)
+                digest.update(json.dumps([name, split.ids, [os.path.getsize(path) for path in split.paths]]).encode())
+                digest.update(np.packbits(split.labels).tobytes())
+                for field in ("boxes", "mirrored", "repeats"):
+                    value = getattr(split, field)
+                    if value is not None:
+                        digest.update(json.dumps([field, value.tolist()]).encode())
             self._fingerprint = digest.hexdigest()
         return self._fingerprint
 
@@ -260,20 +306,25 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         """
         data = self._split(split)
         if split in self._arrays:
-            return ArrayDataset(self._arrays[split], data.labels, flip=flip, seed=self.seed)
+            return ArrayDataset(self._arrays[split], data.labels, groups=data.groups, flip=flip, seed=self.seed)
         return ImageDataset(data, self.image_size, flip=flip, seed=self.seed)
 
-    def loader(
-        self, split: str, *, shuffle: bool, flip: bool = False, batch_size: int | None = None
-    ) -> ResumableLoader:
-        """Batches of a split: in a new order every epoch for training, or each image once and in order."""
+    def loader(self, split: str, *, shuffle: bool, flip: bool = False, distinct: bool = False) -> ResumableLoader:
+        """Batches of a split: in a new order every epoch for training, or in order and each image as often as it counts.
+
+        Args:
+            split: Its name.
+            shuffle: Whether to train on it.
+            flip: Mirror images at random.
+            distinct: Each image once, however often it counts.
+        """
         dataset = self.dataset(split, flip)
-        size = len(dataset)
         arrays = isinstance(dataset, ArrayDataset)
+        samples = np.arange(len(dataset)) if distinct else self._split(split).order()
         return ResumableLoader(
             dataset,
-            EpochSampler(size, seed=self.seed) if shuffle else UnpaddedSampler(size),
-            batch_size or self.batch_size,
+            EpochSampler(samples, seed=self.seed) if shuffle else UnpaddedSampler(samples),
+            self.batch_size,
             drop_last=shuffle,
             num_workers=0 if arrays else self.num_workers,
             collate_fn=whole_batch if arrays else None,
@@ -287,8 +338,12 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         return default_collate([dataset[index] for index in indices])
 
     def ordered(self, split: str) -> ResumableLoader:
-        """Each image of the split exactly once over all processes, in order and never flipped."""
+        """The split exactly once over all processes, in order and never flipped."""
         return self.loader(split, shuffle=False)
+
+    def distinct(self, split: str) -> ResumableLoader:
+        """Each image of the split once over all processes, in order, however often it counts."""
+        return self.loader(split, shuffle=False, distinct=True)
 
     def train_dataloader(self) -> ResumableLoader:
         """Shuffled training images."""
@@ -310,12 +365,13 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         return self.splits[name]
 
 
-def read_image(path: Path, size: int) -> Tensor:
+def read_image(path: Path, size: int, box: Sequence[int] | np.ndarray | None = None) -> Tensor:
     """Decode an image file to uint8 RGB ``(3, size, size)``.
 
     Args:
         path: The file.
         size: Side of the square; the aspect ratio is not kept.
+        box: Left, top, right and bottom (exclusive) of the part to take, clipped to the image; the whole by default.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -331,6 +387,9 @@ def read_image(path: Path, size: int) -> Tensor:
             f"Expected a complete image in {path}, but it cannot be decoded: {error}. Delete the file and copy or "
             "download it again, or leave it out of the partition file."
         ) from error
+    if box is not None:
+        left, top, right, bottom = (int(edge) for edge in box)
+        image = image.crop((max(left, 0), max(top, 0), min(right, image.width), min(bottom, image.height)))
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
@@ -359,7 +418,8 @@ def _rows(array: np.ndarray | Tensor, indices: np.ndarray) -> Tensor:
 def _check(splits: Mapping[str, Split], names: Sequence[str]) -> None:
     if sorted(splits) != sorted(SPLITS):
         raise ValueError(f"`read` must return the splits {', '.join(SPLITS)}, got {', '.join(splits) or 'none'}.")
-    for name, (ids, paths, labels) in splits.items():
+    for name, split in splits.items():
+        ids, paths, labels = split[:3]
         if not ids:
             raise ValueError(f"The split {name!r} has no images.")
         if len(paths) != len(ids):

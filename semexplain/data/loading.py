@@ -1,6 +1,6 @@
 """Loaders whose order is a pure function of seed and epoch, so that runs resume exactly and every image counts once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,7 @@ class EpochSampler(Sampler[int]):
     gradients; the ``size % world`` samples left over differ from epoch to epoch.
 
     Args:
-        size: Number of samples in the data set.
+        samples: Number of samples in the data set, or the samples of one pass over it, some perhaps more than once.
         seed: Seed of the run.
         rank: Share to draw. By default that of this process, read when iterating.
         world: Number of shares. By default the number of processes.
@@ -61,8 +61,16 @@ class EpochSampler(Sampler[int]):
         False
     """
 
-    def __init__(self, size: int, *, seed: int = 0, rank: int | None = None, world: int | None = None) -> None:
-        self.size = size
+    def __init__(
+        self,
+        samples: int | Sequence[int] | np.ndarray,
+        *,
+        seed: int = 0,
+        rank: int | None = None,
+        world: int | None = None,
+    ) -> None:
+        self.samples = _pass(samples)
+        self.size = len(self.samples)
         self.seed = seed
         self.rank = rank
         self.world = world
@@ -74,8 +82,8 @@ class EpochSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         rank, world = _share(self.rank, self.world)
-        order = torch.randperm(self.size, generator=generator(self.seed, self.epoch)).tolist()
-        yield from order[rank::world][: len(self)]
+        order = torch.randperm(self.size, generator=generator(self.seed, self.epoch)).numpy()
+        yield from self.samples[order][rank::world][: len(self)].tolist()
 
     def __len__(self) -> int:
         _, world = _share(self.rank, self.world)
@@ -94,7 +102,7 @@ class UnpaddedSampler(Sampler[int]):
     processes count as 12. Here the shares differ by at most one sample instead.
 
     Args:
-        size: Number of samples in the data set.
+        samples: Number of samples in the data set, or the samples of one pass over it, some perhaps more than once.
         rank: Share to draw. By default that of this process, read when iterating.
         world: Number of shares. By default the number of processes.
 
@@ -103,14 +111,17 @@ class UnpaddedSampler(Sampler[int]):
         [[0, 3, 6, 9], [1, 4, 7], [2, 5, 8]]
     """
 
-    def __init__(self, size: int, *, rank: int | None = None, world: int | None = None) -> None:
-        self.size = size
+    def __init__(
+        self, samples: int | Sequence[int] | np.ndarray, *, rank: int | None = None, world: int | None = None
+    ) -> None:
+        self.samples = _pass(samples)
+        self.size = len(self.samples)
         self.rank = rank
         self.world = world
 
     def __iter__(self) -> Iterator[int]:
         rank, world = _share(self.rank, self.world)
-        yield from range(rank, self.size, world)
+        yield from self.samples[rank::world].tolist()
 
     def __len__(self) -> int:
         rank, world = _share(self.rank, self.world)
@@ -260,6 +271,10 @@ class ResumableLoader(DataLoader[dict[str, Tensor]]):
 
     def _sampler_epoch(self) -> int:
         return getattr(self.batch_sampler.sampler, "epoch", 0)
+
+
+def _pass(samples: int | Sequence[int] | np.ndarray) -> np.ndarray:
+    return np.arange(samples) if isinstance(samples, int) else np.asarray(samples)
 
 
 def _share(rank: int | None, world: int | None) -> tuple[int, int]:

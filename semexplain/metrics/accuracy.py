@@ -110,7 +110,9 @@ class ExplainerAccuracy(PreciseMetric):
 
     ``compute`` returns
 
-    - ``performer_accuracy`` with ``performer_accuracy_low`` and ``_high``, its 95 % interval;
+    - ``performer_accuracy`` with ``performer_accuracy_low`` and ``_high``, its 95 % interval, for as many trials as there
+      are different objects (images of one object are no independent trials);
+    - ``performer_balanced_accuracy``: mean of the shares of right answers among images with and without the target;
     - ``explainer_accuracy_tau_eval`` and ``tau_eval``: threshold chosen on the reported split (the paper's protocol);
     - ``explainer_accuracy_tau_0``: threshold 0;
     - ``explainer_accuracy_tau_train``, with ``_low`` and ``_high``, and ``tau_train``: threshold chosen on what was
@@ -122,7 +124,10 @@ class ExplainerAccuracy(PreciseMetric):
         >>> metric = ExplainerAccuracy()
         >>> metric.observe(prediction=torch.tensor([0.0, 2.0]), label=torch.tensor([False, True]))
         >>> metric.update(
-        ...     score=torch.tensor([-1.0, 3.0]), prediction=torch.tensor([0.5, 0.9]), label=torch.tensor([False, True])
+        ...     score=torch.tensor([-1.0, 3.0]),
+        ...     prediction=torch.tensor([0.5, 0.9]),
+        ...     label=torch.tensor([False, True]),
+        ...     object_id=torch.tensor([0, 1]),
         ... )
         >>> result = metric.compute()
         >>> [round(result[f"explainer_accuracy_tau_{tau}"].item(), 2) for tau in ("eval", "train", "0")]
@@ -137,10 +142,11 @@ class ExplainerAccuracy(PreciseMetric):
     score: list[Tensor]
     prediction: list[Tensor]
     label: list[Tensor]
+    object_id: list[Tensor]
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        for name in ("observed_prediction", "observed_label", "score", "prediction", "label"):
+        for name in ("observed_prediction", "observed_label", "score", "prediction", "label", "object_id"):
             self.add_rows(name)
 
     def observe(self, prediction: Tensor, label: Tensor) -> None:
@@ -149,8 +155,12 @@ class ExplainerAccuracy(PreciseMetric):
         self.observed_prediction.append(prediction.detach().double())
         self.observed_label.append(label.double())
 
-    def update(self, score: Tensor, prediction: Tensor, label: Tensor) -> None:
-        """Add a batch of performer scores, explainer predictions and labels of the target, all ``(B,)``."""
+    def update(self, score: Tensor, prediction: Tensor, label: Tensor, object_id: Tensor) -> None:
+        """Add a batch of performer scores, explainer predictions, labels of the target, and what shows the same object.
+
+        All are ``(B,)``; images with the same ``object_id`` show the same object.
+        """
+        self.object_id.append(object_id.double())
         self.score.append(score.detach().double())
         self.prediction.append(prediction.detach().double())
         self.label.append(label.double())
@@ -165,12 +175,16 @@ class ExplainerAccuracy(PreciseMetric):
             "explainer_accuracy_tau_0": accuracy(prediction, label),
             "tau_eval": tau_eval,
         }
+        if 0 < label.sum() < label.numel():
+            with_target = [accuracy(score[label == kind], label[label == kind]) for kind in (0, 1)]
+            result["performer_balanced_accuracy"] = torch.stack(with_target).mean()
         observed = self.rows("observed_prediction")
         bounded = ["performer_accuracy"]
+        objects = self.rows("object_id").unique().numel()
         if observed.numel() > 0:
             result["tau_train"], _ = best_threshold(observed, self.rows("observed_label"))
             result["explainer_accuracy_tau_train"] = accuracy(prediction, label, result["tau_train"])
             bounded.append("explainer_accuracy_tau_train")
         for name in bounded:
-            result[f"{name}_low"], result[f"{name}_high"] = wilson_interval(result[name], label.numel())
+            result[f"{name}_low"], result[f"{name}_high"] = wilson_interval(result[name], objects)
         return result

@@ -11,17 +11,20 @@ from torchmetrics import Metric
 class AttributeAccuracy(Metric):
     """Share of images for which ``logit > 0`` agrees with the label, per attribute and on average.
 
+    The balanced accuracy is the mean of the shares among the images that have the attribute and among those that have
+    not: 0.5 for an answer that is always the same. It is left out where there is no image of one kind.
+
     Args:
         names: Names of the ``K`` attributes.
 
     Example:
-        >>> metric = AttributeAccuracy(["Male", "Young"])
-        >>> metric.update(torch.tensor([[1.0, -1.0], [2.0, 3.0]]), torch.tensor([[True, True], [False, True]]))
-        >>> {name: round(value.item(), 2) for name, value in metric.compute().items()}
-        {'accuracy': 0.5, 'accuracy/Male': 0.5, 'accuracy/Young': 0.5}
+        >>> metric = AttributeAccuracy(["Male"])
+        >>> metric.update(torch.tensor([[1.0], [2.0], [1.0], [-1.0]]), torch.tensor([[True], [True], [False], [False]]))
+        >>> {name: round(value.item(), 2) for name, value in metric.compute().items() if "/" not in name}
+        {'accuracy': 0.75, 'balanced_accuracy': 0.75}
     """
 
-    correct: Tensor
+    right: Tensor
     count: Tensor
     is_differentiable = False
     higher_is_better = True
@@ -30,16 +33,26 @@ class AttributeAccuracy(Metric):
     def __init__(self, names: Sequence[str], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.names = tuple(names)
-        self.add_state("correct", torch.zeros(len(self.names), dtype=torch.long), dist_reduce_fx="sum")
-        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
+        for state in ("right", "count"):  # of images without and with each attribute
+            self.add_state(state, torch.zeros(2, len(self.names), dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, label: Tensor) -> None:
         """Add a batch of logits ``(B, K)`` and labels ``(B, K)``, bool."""
+        kind = torch.stack([~label, label])
         # not in place: a state touched in inference mode could not be changed outside it
-        self.correct = self.correct + ((logits > 0) == label).sum(0)
-        self.count = self.count + len(label)
+        self.right = self.right + (kind & ((logits > 0) == label)).sum(1)
+        self.count = self.count + kind.sum(1)
 
     def compute(self) -> dict[str, Tensor]:
-        """Mean accuracy, and each attribute's, as fractions."""
-        accuracy = self.correct.double() / self.count
-        return {"accuracy": accuracy.mean(), **{f"accuracy/{name}": accuracy[i] for i, name in enumerate(self.names)}}
+        """Accuracy and balanced accuracy, of every attribute and their means, as fractions."""
+        accuracy = self.right.sum(0).double() / self.count.sum(0)
+        balanced = (self.right.double() / self.count).mean(0)
+        known = balanced.isfinite()
+        result = {"accuracy": accuracy.mean()}
+        if known.any():
+            result["balanced_accuracy"] = balanced[known].mean()
+        for column, name in enumerate(self.names):
+            result[f"accuracy/{name}"] = accuracy[column]
+            if known[column]:
+                result[f"balanced_accuracy/{name}"] = balanced[column]
+        return result

@@ -1,52 +1,58 @@
-"""Train a performer on labels, so that there is something to explain (Sec. 4.2)."""
+"""Train a performer on labels, so that there is something to explain (Secs. 4.1 and 4.2)."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from semexplain.attributes import ATTRIBUTES
 from semexplain.metrics.attribute_accuracy import AttributeAccuracy
-from semexplain.performers.vgg16_attributes import VGG16Attributes
+from semexplain.performers.base import TrainablePerformer, logistic_loss
 
 
 class Classification(pl.LightningModule):
-    """A multi-attribute performer and its logistic loss, summed over the attributes and averaged over the images.
+    """A performer that learns to tell which labels an image has.
 
     Args:
         performer: The network to train.
+        names: Of the ``K`` labels.
         optimizer: Partial of an optimizer, given parameter groups.
-        train: Train the layers above the feature map only (``head``) or all of them (``all``).
+        scheduler: Partial of a learning-rate scheduler stepped every epoch, given an optimizer; none by default.
+        train: Train the layers above the trunk only (``head``) or all of them (``all``).
         trunk_lr_factor: Learning rate of the trunk as a share of the head's, when all layers train.
     """
 
     def __init__(
         self,
-        performer: VGG16Attributes,
+        performer: TrainablePerformer,
+        names: tuple[str, ...],
         optimizer: Callable[..., torch.optim.Optimizer],
+        scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler] | None = None,
         train: Literal["head", "all"] = "all",
         trunk_lr_factor: float = 0.1,
     ) -> None:
         super().__init__()
         self.performer = performer
         self.optimizer = optimizer
+        self.scheduler = scheduler
         self.trunk_lr_factor = trunk_lr_factor
         for module in performer.trunk_modules():
             module.requires_grad_(train == "all")
-        self.accuracy = AttributeAccuracy(ATTRIBUTES)
+        self.accuracy = AttributeAccuracy(names)
         self._epoch_losses: list[Tensor] = []
 
+    def trunk_map(self, batch: dict[str, Tensor]) -> Tensor:
+        """The trunk's output ``(B, C, H, W)``: of the images, or as it was computed once."""
+        return batch["trunk_map"] if "trunk_map" in batch else self.performer.trunk_map(batch["image"])
+
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        """Logits ``(B, 40)`` of a batch of images, or of feature maps that were computed once."""
-        feature_map = batch["feature_map"] if "feature_map" in batch else self.performer.encode(batch["image"])
-        return self.performer.logits(feature_map)
+        """Logits ``(B, K)`` of a batch."""
+        return self.performer.logits(self.trunk_map(batch))
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The loss of a batch."""
-        loss = logistic_loss(self(batch), batch["label"])
+        loss = self.performer.training_loss(self.trunk_map(batch), batch["label"], self.current_epoch + 1)
         self._epoch_losses.append(loss.detach())
         return loss
 
@@ -77,25 +83,13 @@ class Classification(pl.LightningModule):
         self.log_dict({f"test/{name}": value.float() for name, value in self.accuracy.compute().items()})
         self.accuracy.reset()
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The head at the given learning rate, a trained trunk at a share of it."""
-        head = [parameter for module in self.performer.head_modules() for parameter in module.parameters()]
-        trunk = [p for module in self.performer.trunk_modules() for p in module.parameters() if p.requires_grad]
-        optimizer = self.optimizer([{"params": group} for group in (head, trunk) if group])
-        for group in optimizer.param_groups[1:]:
-            group["lr"] *= self.trunk_lr_factor
-        return optimizer
-
-
-def logistic_loss(logits: Tensor, label: Tensor) -> Tensor:
-    """``Σ log(1 + exp(-c y))`` over the attributes with ``c = ±1``, averaged over the images.
-
-    Args:
-        logits: ``(B, K)``.
-        label: ``(B, K)``, bool.
-
-    Example:
-        >>> logistic_loss(torch.zeros(2, 3), torch.tensor([[True, False, True]] * 2))  # 3 ln 2
-        tensor(2.0794)
-    """
-    return F.binary_cross_entropy_with_logits(logits, label.to(logits.dtype), reduction="sum") / len(logits)
+    def configure_optimizers(self) -> Any:
+        """The performer's own groups, each at its share of the learning rate."""
+        groups = self.performer.parameter_groups(self.trunk_lr_factor)
+        factors = [group.pop("lr_factor") for group in groups]
+        trained = [[parameter for parameter in group["params"] if parameter.requires_grad] for group in groups]
+        kept = [number for number, parameters in enumerate(trained) if parameters]
+        optimizer = self.optimizer([{**groups[number], "params": trained[number]} for number in kept])
+        for group, number in zip(optimizer.param_groups, kept, strict=True):
+            group["lr"] *= factors[number]
+        return optimizer if self.scheduler is None else ([optimizer], [self.scheduler(optimizer)])

@@ -15,7 +15,9 @@ from semexplain import losses
 from semexplain.explainers.base import Explainer
 from semexplain.explanation import Explanation, Performance
 from semexplain.metrics.linear_map import LinearMap
+from semexplain.parts import Parts
 from semexplain.performers.base import Performer
+from semexplain.priors import gradient_times_activation
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +41,8 @@ class Distillation(pl.LightningModule):
         concepts: Partial that selects the concepts to use, given their names.
         optimizer: Partial of an optimizer, given parameters.
         scheduler: Partial of a learning-rate scheduler stepped every epoch, given an optimizer.
-        metrics: What to measure in validation and test, by name.
+        metrics: What to measure in validation and test, by name; a partial is completed with the names of the parts.
+        parts: Which filter stands for which object part, if they have been named.
 
     Raises:
         ValueError: When a checkpoint of another performer, target or concept set is loaded.
@@ -59,7 +62,8 @@ class Distillation(pl.LightningModule):
         concepts: Callable[[Sequence[str]], list[int]],
         optimizer: Callable[..., torch.optim.Optimizer],
         scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler],
-        metrics: Mapping[str, Metric],
+        metrics: Mapping[str, Metric | Callable[..., Metric]],
+        parts: Parts | None = None,
     ) -> None:
         super().__init__()
         self.performer = performer.freeze()
@@ -73,12 +77,23 @@ class Distillation(pl.LightningModule):
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.mean_losses = {"distillation": MeanMetric(), "prior_loss": MeanMetric()}
-        self.measured = dict(metrics)
+        self.parts = parts
+        self.measured = {name: self._completed(metric) for name, metric in metrics.items()}
         self.metrics = nn.ModuleDict({**self.measured, **self.mean_losses})  # so that they move to the device
         self.prior_weight = 0.0  # λ(t); the callback PriorWeight moves it
         self.strict_loading = False  # checkpoints leave the performer out; on_load_checkpoint checks the rest
         self._digest: str | None = None
         self._epoch_losses: list[Tensor] = []
+
+    def _completed(self, metric: Metric | Callable[..., Metric]) -> Metric:
+        if isinstance(metric, Metric):
+            return metric
+        if self.parts is None:
+            raise ValueError(
+                "A metric of object parts needs filters that have been named: use `parts=peak` with data that have "
+                "part masks, or leave the metric out."
+            )
+        return metric(parts=self.parts.names_with_other)
 
     # -- one batch ---------------------------------------------------------------------------------------------------
 
@@ -163,13 +178,13 @@ class Distillation(pl.LightningModule):
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Measure a batch of the validation split."""
-        self._measure(batch, "update")
+        self._measure(batch, "update", self._metrics_of("val"))
 
     def test_step(  # type: ignore[override]
         self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0
     ) -> Explanation | None:
         """Fit thresholds and the linear map on the training split (first loader), measure the test split (second)."""
-        return self._measure(batch, "observe" if dataloader_idx == 0 else "update")
+        return self._measure(batch, "observe" if dataloader_idx == 0 else "update", self._metrics_of("test"))
 
     def on_validation_epoch_end(self) -> None:
         """Report and reset the validation metrics."""
@@ -179,7 +194,14 @@ class Distillation(pl.LightningModule):
         """Report and reset the test metrics."""
         self._report("test")
 
-    def _measure(self, batch: dict[str, Tensor], method: str) -> Explanation | None:
+    def _metrics_of(self, stage: str) -> dict[str, Metric]:
+        return {
+            name: metric
+            for name, metric in self.measured.items()
+            if stage == "test" or getattr(metric, "in_validation", True)
+        }
+
+    def _measure(self, batch: dict[str, Tensor], method: str, metrics: Mapping[str, Metric]) -> Explanation | None:
         performance, prior = self.perform(batch, with_prior=method == "update")
         explanation, raw = self.explain(performance)
         fields = {
@@ -191,6 +213,7 @@ class Distillation(pl.LightningModule):
             "prior": prior,
             "raw": raw,
             "label": self.label(batch),
+            "object_id": batch["object_id"],
         }
         if prior is not None:
             disagreement = self.prior_loss(raw=raw, weights=explanation.weights, prior=prior)
@@ -198,15 +221,32 @@ class Distillation(pl.LightningModule):
             self.mean_losses["distillation"].update(
                 losses.distillation(explanation.prediction, explanation.score), weight=len(prior)
             )
-        for metric in self.measured.values():
+        for metric in metrics.values():
             receive = getattr(metric, method, None)
             if receive is not None:  # few metrics are fitted on the training split first
-                receive(**{name: fields[name] for name in inspect.signature(receive).parameters})
+                wanted = inspect.signature(receive).parameters
+                if "part_effects" in wanted:
+                    fields |= self._part_fields(performance, explanation)
+                receive(**{name: fields[name] for name in wanted})
         return explanation if method == "update" else None
+
+    def _part_fields(self, performance: Performance, explanation: Explanation) -> dict[str, Tensor]:
+        """What each part contributes, by the explanation, by gradient times activation, and by removal: ``(B, P)``."""
+        assert self.parts is not None
+        attributions = self.performer.perform(performance.feature_map, gradient_times_activation)[1]
+        assert attributions is not None
+        with torch.no_grad():
+            feature = self.performer.feature(performance.feature_map.float())
+            effects = self.parts.ablation_effects(self.performer.head, feature, performance.score)
+        return {
+            "part_effects": effects,
+            "part_contributions": self.parts.contributions(explanation.contributions, self.columns),
+            "part_attributions": self.parts.contributions(attributions),
+        }
 
     def _report(self, stage: str) -> None:
         values: dict[str, Tensor] = {"bias": self.explainer.bias.detach()}
-        for name, metric in {**self.measured, **self.mean_losses}.items():
+        for name, metric in {**self._metrics_of(stage), **self.mean_losses}.items():
             result = metric.compute()  # already reduced over the processes
             values |= result if isinstance(result, dict) else {name: result}
             metric.reset()

@@ -3,11 +3,14 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from semexplain.explanation import Performance
+from semexplain.geometry import MapGeometry
 
 
 class Performer(nn.Module, ABC):
@@ -36,13 +39,18 @@ class Performer(nn.Module, ABC):
 
     @staticmethod
     @abstractmethod
-    def names_of_concepts(target: str) -> tuple[str, ...]:
-        """Names of the concepts that explain a target, known without building anything."""
+    def names_of_concepts(**options: Any) -> tuple[str, ...]:
+        """Names of the concepts, known from the constructor's options without building anything."""
 
     @property
     @abstractmethod
     def variant(self) -> str:
         """What the weights do not tell but scores, concepts and priors depend on: part of their address in a cache."""
+
+    @property
+    def encode_variant(self) -> str:
+        """What the weights do not tell but the feature map depends on; nothing by default."""
+        return ""
 
     @abstractmethod
     def encode(self, image: Tensor) -> Tensor:
@@ -57,8 +65,8 @@ class Performer(nn.Module, ABC):
         """Score ``(B,)`` before any sigmoid, and concept strengths ``(B, n)``, both functions of ``feature``."""
 
     @abstractmethod
-    def trunk_modules(self) -> list[nn.Module]:
-        """The layers that make the feature map, with their preprocessing."""
+    def encode_modules(self) -> list[nn.Module]:
+        """The layers that ``encode`` uses, with their preprocessing."""
 
     def freeze(self) -> "Performer":
         """Stay in evaluation mode and without gradients from now on, whatever ``train`` is called with."""
@@ -109,9 +117,81 @@ class Performer(nn.Module, ABC):
             feature_map = self.encode(image)
         return self.perform(feature_map)[0]
 
+    @property
+    def geometry(self) -> MapGeometry:
+        """Where in the image the cells of the feature map look."""
+        raise NotImplementedError(f"{type(self).__name__} does not say where the cells of its feature map look.")
+
     def digest(self, *modules: nn.Module) -> str:
         """SHA-256 of names, shapes, types and bytes of all parameters and buffers (or of those of ``modules``)."""
         return state_digest(*(modules or (self,)))
+
+
+class TrainablePerformer(Performer):
+    """A performer that can be trained here: pretrained layers (the trunk), and new ones above them.
+
+    Where only the new layers train, the trunk's output is computed once. The feature map of the explanation may lie
+    higher: ``encode`` is the trunk followed by ``refine``.
+    """
+
+    @abstractmethod
+    def trunk_map(self, image: Tensor) -> Tensor:
+        """Output ``(B, C', H', W')`` of the pretrained layers for images ``(B, 3, S, S)``, uint8 RGB."""
+
+    def refine(self, trunk_map: Tensor) -> Tensor:
+        """The feature map ``(B, C, H, W)`` from the trunk's output; the same by default."""
+        return trunk_map
+
+    def encode(self, image: Tensor) -> Tensor:
+        """The feature map ``(B, C, H, W)`` of images ``(B, 3, S, S)``, uint8 RGB."""
+        return self.refine(self.trunk_map(image))
+
+    @abstractmethod
+    def trunk_modules(self) -> list[nn.Module]:
+        """The layers that make the trunk's output, with their preprocessing."""
+
+    @abstractmethod
+    def head_modules(self) -> list[nn.Module]:
+        """All other layers that have parameters."""
+
+    def encode_modules(self) -> list[nn.Module]:
+        """The layers that ``encode`` uses: the trunk by default."""
+        return self.trunk_modules()
+
+    @abstractmethod
+    def logits(self, trunk_map: Tensor) -> Tensor:
+        """Logits ``(B, K)`` of the labels ``(B, K)`` that the performer is trained on."""
+
+    def training_loss(self, trunk_map: Tensor, label: Tensor, epoch: int) -> Tensor:
+        """What training minimises, per image.
+
+        Args:
+            trunk_map: ``(B, C', H', W')``.
+            label: bool ``(B, K)``.
+            epoch: Counted from 1.
+        """
+        del epoch
+        return logistic_loss(self.logits(trunk_map), label)
+
+    def parameter_groups(self, trunk_lr_factor: float) -> list[dict[str, Any]]:
+        """Groups for an optimizer; ``lr_factor`` multiplies its learning rate, other keys are the optimizer's own."""
+        head = [parameter for module in self.head_modules() for parameter in module.parameters()]
+        trunk = [parameter for module in self.trunk_modules() for parameter in module.parameters()]
+        return [{"params": head, "lr_factor": 1.0}, {"params": trunk, "lr_factor": trunk_lr_factor}]
+
+
+def logistic_loss(logits: Tensor, label: Tensor) -> Tensor:
+    """``Σ log(1 + exp(-c y))`` over the labels with ``c = ±1``, averaged over the images.
+
+    Args:
+        logits: ``(B, K)``.
+        label: ``(B, K)``, bool.
+
+    Example:
+        >>> logistic_loss(torch.zeros(2, 3), torch.tensor([[True, False, True]] * 2))  # 3 ln 2
+        tensor(2.0794)
+    """
+    return F.binary_cross_entropy_with_logits(logits, label.to(logits.dtype), reduction="sum") / len(logits)
 
 
 def state_digest(*modules: nn.Module) -> str:

@@ -1,29 +1,23 @@
 """The face-attribute performer of Experiment 2: VGG-16 with one output per CelebA attribute (Sec. 4.2)."""
 
-import warnings
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Any, Literal
 
-import torch
 from annotated_types import Ge, Interval, MultipleOf
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import Tensor, nn
-from torchvision.models import get_model_weights
 from torchvision.models.vgg import make_layers
 
 from semexplain.attributes import ATTRIBUTES, FaceAttribute
-from semexplain.performers.base import Performer
-from semexplain.performers.preprocessing import RECIPES, Preprocessing
+from semexplain.geometry import MapGeometry
+from semexplain.performers.base import TrainablePerformer
+from semexplain.performers.preprocessing import Preprocessing
+from semexplain.performers.weights import load_performer, load_trunk, randomise
 
 # Channels of VGG-16's thirteen convolutions in units of `width`; "M" is a max-pool. The last pool belongs to the head.
 PLAN = [1, 1, "M", 2, 2, "M", 4, 4, 4, "M", 8, 8, 8, "M", 8, 8, 8]
 
-# torchvision's names of weights whose input is its usual one; IMAGENET1K_FEATURES expects another
-DOWNLOADS = ("IMAGENET1K_V1",)
 
-
-class VGG16Attributes(Performer):
+class VGG16Attributes(TrainablePerformer):
     """40 attribute logits, one of which is the score and the other 39 the concepts.
 
     The explainer sees the output of conv5_3 after its ReLU, ``(B, 8 width, S / 16, S / 16)``; ``x`` is the output of
@@ -64,7 +58,7 @@ class VGG16Attributes(Performer):
         super().__init__()
         self.x_stage = x_stage
         self.target_name = target
-        self.concept_names = self.names_of_concepts(target)
+        self.concept_names = self.names_of_concepts(target=target)
         self.target_index = ATTRIBUTES.index(target)
         self.concept_indices = [ATTRIBUTES.index(name) for name in self.concept_names]
         self.channels = 8 * width
@@ -74,9 +68,7 @@ class VGG16Attributes(Performer):
         for layer in self.trunk:
             if isinstance(layer, nn.ReLU):
                 layer.inplace = False  # in place, the ReLU would overwrite a feature that someone else still holds
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-                nn.init.constant_(cast(Tensor, layer.bias), 0.0)
+        randomise(self.trunk)
         self.pool = nn.MaxPool2d(2)
         self.fc1 = nn.Linear(self.channels * (self.map_size // 2) ** 2, hidden)
         self.fc2 = nn.Linear(hidden, hidden)
@@ -85,24 +77,20 @@ class VGG16Attributes(Performer):
         if checkpoint is not None:
             self.preprocess = Preprocessing("torchvision")  # its buffers are loaded with the rest
             load_performer(self, Path(checkpoint))
-        elif weights is None:
-            warnings.warn(
-                "The performer's convolutions start from random weights: name pretrained ones by `performer.weights` "
-                "(a torchvision name or a file) unless the data are synthetic.",
-                stacklevel=2,
-            )
-            self.preprocess = Preprocessing("torchvision" if preprocessing == "auto" else preprocessing)
         else:
-            self.preprocess = Preprocessing(self._load_trunk(weights, preprocessing))
+            network = f"a VGG-16 of width {width}"
+            recipe = load_trunk(self.trunk, weights, preprocessing, network=network, download="vgg16")
+            self.preprocess = Preprocessing(recipe)
 
     @staticmethod
-    def names_of_concepts(target: str) -> tuple[str, ...]:
+    def names_of_concepts(**options: Any) -> tuple[str, ...]:
         """The concepts that explain ``target``: every other attribute, in CelebA's order.
 
         Example:
-            >>> VGG16Attributes.names_of_concepts("5_o_Clock_Shadow")[:2]
+            >>> VGG16Attributes.names_of_concepts(target="5_o_Clock_Shadow")[:2]
             ('Arched_Eyebrows', 'Attractive')
         """
+        target = options["target"]
         return tuple(name for name in ATTRIBUTES if name != target)
 
     @property
@@ -110,7 +98,12 @@ class VGG16Attributes(Performer):
         """Target and stage of x."""
         return f"{self.target_name} {self.x_stage}"
 
-    def encode(self, image: Tensor) -> Tensor:
+    @property
+    def geometry(self) -> MapGeometry:
+        """Convolutions up to conv5_3 are 3 x 3 with padding 1, pools 2 x 2."""
+        return MapGeometry.of((2, 2, 0) if layer == "M" else (3, 1, 1) for layer in PLAN)
+
+    def trunk_map(self, image: Tensor) -> Tensor:
         """Feature map of conv5_3 after its ReLU, ``(B, 8 width, S / 16, S / 16)``."""
         return self.trunk(self.preprocess(image))
 
@@ -124,9 +117,9 @@ class VGG16Attributes(Performer):
         logits = self._logits(feature)
         return logits[:, self.target_index], logits[:, self.concept_indices]
 
-    def logits(self, feature_map: Tensor) -> Tensor:
+    def logits(self, trunk_map: Tensor) -> Tensor:
         """All attribute logits ``(B, 40)`` in the order of CelebA's attribute file."""
-        return self._logits(self.feature(feature_map))
+        return self._logits(self.feature(trunk_map))
 
     def head_modules(self) -> list[nn.Module]:
         """The layers above the feature map; the others are the trunk."""
@@ -140,84 +133,3 @@ class VGG16Attributes(Performer):
         # A second ReLU would keep the values of a post-ReLU x, but not its gradient where x is 0.
         hidden = feature.relu() if self.x_stage == "pre_relu" else feature
         return self.fc3(self.dropout(self.fc2(self.dropout(hidden)).relu()))
-
-    def _load_trunk(self, weights: str, preprocessing: str) -> str:
-        """Load the convolutions; return the name of the preprocessing they were trained with."""
-        if weights in DOWNLOADS:
-            state = _download(weights)
-            recorded: str | None = "torchvision"
-        elif Path(weights).is_file():
-            state, recorded = read_weights(Path(weights))
-        else:
-            raise FileNotFoundError(
-                f"`performer.weights` must be null, one of {', '.join(DOWNLOADS)} (downloaded), or the path of a local "
-                f"state dict; there is no file {Path(weights).absolute()}."
-            )
-        state = {
-            key.removeprefix("features."): value.float() for key, value in state.items() if "classifier" not in key
-        }
-        expected = {key: tuple(value.shape) for key, value in self.trunk.state_dict().items()}
-        given = {key: tuple(value.shape) for key, value in state.items()}
-        if given != expected:
-            differing = sorted(expected.items() ^ given.items())
-            raise ValueError(
-                f"The weights {weights} are not those of a VGG-16 of width {self.channels // 8}: expected the thirteen "
-                f"convolutions 0 to 28 of torchvision's `vgg16().features`; first differences: {differing[:4]}."
-            )
-        self.trunk.load_state_dict(state)
-        if preprocessing == "auto" and recorded is None:
-            raise ValueError(
-                f"The weights {weights} do not say which input they expect (metadata `input`). Say it: "
-                f"`performer.preprocessing={'|'.join(RECIPES)}`."
-            )
-        if preprocessing not in ("auto", recorded or preprocessing):
-            raise ValueError(
-                f"The weights {weights} expect `{recorded}` input, but `performer.preprocessing` is `{preprocessing}`."
-            )
-        return recorded if recorded is not None else preprocessing
-
-
-def _download(weights: str) -> dict[str, Tensor]:
-    try:
-        return dict(get_model_weights("vgg16")[weights].get_state_dict(progress=True, check_hash=True))
-    except OSError as error:
-        raise OSError(
-            f"The weights {weights} could not be downloaded ({error}). Give a local state dict of VGG-16 by "
-            "`performer.weights=<file>`, or `performer.weights=null` for random ones (with `data=synthetic_faces`)."
-        ) from error
-
-
-def read_weights(path: Path) -> tuple[dict[str, Tensor], str | None]:
-    """State dict of a local file, and the preprocessing that its metadata records, if any. Executes nothing."""
-    if path.suffix != ".safetensors":
-        return torch.load(path, map_location="cpu", weights_only=True), None
-    try:
-        with safe_open(path, "pt") as file:
-            described = (file.metadata() or {}).get("input")
-        known = {recipe.description: name for name, recipe in RECIPES.items()}
-        if described is not None and described not in known:
-            raise ValueError(f"The weights {path} expect input `{described}`, which is none of: {'; '.join(known)}.")
-        return load_file(path), known.get(described or "")
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a readable safetensors file ({error}). Copy or convert it again.") from error
-
-
-def load_performer(performer: Performer, path: Path) -> None:
-    """Fill a performer with a trained one's weights.
-
-    Raises:
-        FileNotFoundError: If the file is not there.
-        ValueError: If it was made by a performer of another shape.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"There is no trained performer at {path.absolute()}. Give a `performer.safetensors`, or "
-            "`performer.checkpoint=auto` to train one when it is missing."
-        )
-    state, _ = read_weights(path)
-    try:
-        performer.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(
-            f"The trained performer {path} does not fit `performer` in the configuration: {error}"
-        ) from error

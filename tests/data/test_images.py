@@ -131,6 +131,7 @@ def test_batches_hold_image_label_and_index(folder: Path) -> None:
         "image": (torch.uint8, (4, 3, 8, 8)),
         "label": (torch.bool, (4, 3)),
         "index": (torch.int64, (4,)),
+        "object_id": (torch.int64, (4,)),
     }
     for image, label, index in zip(batch["image"], batch["label"], batch["index"].tolist(), strict=True):
         assert torch.equal(image, read_image(folder / f"train{index}.png", 8))
@@ -269,7 +270,7 @@ def test_arrays_are_read_in_order_and_returned_as_asked(tmp_path: Path) -> None:
         assert batch["label"][row].tolist() == labels[index].tolist()
     assert batch["index"].tolist() == asked
     assert {key: value.shape for key, value in dataset[3].items()} == {
-        "mapped": (2, 3), "watched": (2, 3), "tensor": (2, 3), "label": (2,), "index": (),
+        "mapped": (2, 3), "watched": (2, 3), "tensor": (2, 3), "label": (2,), "index": (), "object_id": (),
     }  # fmt: skip
 
 
@@ -297,7 +298,7 @@ def test_attached_arrays_take_the_place_of_images(folder: Path) -> None:
     ]:
         assert loader.num_workers == 0
         found, expected = seen(loader), seen(original)
-        assert found.keys() == {"feature_map", "score", "label", "index"}
+        assert found.keys() == {"feature_map", "score", "label", "index", "object_id"}
         assert torch.equal(found["index"], expected["index"])
         assert torch.equal(found["label"], expected["label"])
         assert torch.equal(found["feature_map"], expected["index"].float())

@@ -17,7 +17,7 @@ METRICS: list[type[Metric]] = [ContributionEntropy, ExplainerAccuracy, LinearMap
 
 FIELDS = {
     ContributionEntropy: (("contributions", "label"), ()),
-    ExplainerAccuracy: (("score", "prediction", "label"), ("prediction", "label")),
+    ExplainerAccuracy: (("score", "prediction", "label", "object_id"), ("prediction", "label")),
     LinearMap: (("concepts", "score", "label"), ("concepts", "score")),
     PriorAgreement: (("weights", "concepts", "prior"), ()),
     RelativeDeviation: (("score", "prediction"), ()),
@@ -43,6 +43,7 @@ def dataset(size: int = 103, n: int = 6, seed: int = 0) -> dict[str, Tensor]:
         "concepts": concepts,
         "prior": prior,
         "label": explanation.score + randn(size) > 0,
+        "object_id": torch.arange(size) // 2,
     }
 
 

@@ -95,6 +95,7 @@ def test_metric_uses_each_split_for_its_purpose() -> None:
         score=torch.tensor([-1.0, -2.0, 1.0, 2.0, -0.5]),
         prediction=torch.tensor([0.1, 0.2, 0.9, 5.0, 0.3]),
         label=torch.tensor([False, False, True, True, True]),
+        object_id=torch.arange(5),
     )
     result = {name: value.item() for name, value in metric.compute().items()}
     train_low, train_high = (bound.item() for bound in wilson_interval(torch.tensor(0.6), 5))
@@ -102,6 +103,7 @@ def test_metric_uses_each_split_for_its_purpose() -> None:
     assert result == pytest.approx(
         {
             "performer_accuracy": 0.8,
+            "performer_balanced_accuracy": (2 / 2 + 2 / 3) / 2,
             "performer_accuracy_low": performer_low,
             "performer_accuracy_high": performer_high,
             "explainer_accuracy_tau_0": 0.6,
@@ -117,7 +119,8 @@ def test_metric_uses_each_split_for_its_purpose() -> None:
 
 def test_metric_leaves_the_training_threshold_out_if_nothing_was_observed() -> None:
     metric = ExplainerAccuracy()
-    metric.update(score=torch.tensor([1.0]), prediction=torch.tensor([1.0]), label=torch.tensor([True]))
+    one = torch.tensor([1.0])
+    metric.update(score=one, prediction=one, label=one > 0, object_id=torch.arange(1))
     assert not any("train" in name for name in metric.compute())
 
 
@@ -125,8 +128,19 @@ def test_a_diverged_explainer_has_no_accuracy() -> None:
     metric = ExplainerAccuracy()
     metric.observe(prediction=torch.tensor([0.0, 1.0]), label=torch.tensor([False, True]))
     nothing = torch.tensor([torch.nan, torch.nan])
-    metric.update(score=torch.tensor([-1.0, -1.0]), prediction=nothing, label=torch.tensor([False, False]))
+    no = torch.tensor([False, False])
+    metric.update(score=torch.tensor([-1.0, -1.0]), prediction=nothing, label=no, object_id=torch.arange(2))
     result = metric.compute()
     assert result["performer_accuracy"] == 1
     for name in ("tau_0", "tau_eval", "tau_train"):
         assert result[f"explainer_accuracy_{name}"].isnan()
+
+
+def test_replicas_of_an_object_do_not_narrow_the_interval() -> None:
+    scores, label = torch.tensor([1.0, 1.0, -1.0, 1.0]), torch.tensor([True] * 4)
+    once, thrice = ExplainerAccuracy(), ExplainerAccuracy()
+    once.update(score=scores, prediction=scores, label=label, object_id=torch.arange(4))
+    for _ in range(3):
+        thrice.update(score=scores, prediction=scores, label=label, object_id=torch.arange(4))
+    bounds = [[metric.compute()[f"performer_accuracy_{end}"] for end in ("low", "high")] for metric in (once, thrice)]
+    assert bounds[0] == bounds[1] == [bound for bound in wilson_interval(torch.tensor(0.75).double(), 4)]

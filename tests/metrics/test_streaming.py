@@ -147,7 +147,7 @@ def test_inference_mode_leaves_the_metric_usable(metric_class: type[Metric]) -> 
 def test_the_graph_of_a_training_step_is_not_kept(metric_class: type[Metric]) -> None:
     metric = metric_class()
     with torch.enable_grad():
-        data = {name: value if name == "label" else value.clone().requires_grad_() for name, value in EVAL.items()}
+        data = {name: value.clone().requires_grad_(value.is_floating_point()) for name, value in EVAL.items()}
         feed(metric, data, [103], observe=True)
         feed(metric, data, [103])
     assert not any(value.requires_grad for value in compute(metric).values())

@@ -153,7 +153,7 @@ def test_a_cache_of_other_weights_is_another_cache_and_a_damaged_one_is_noticed(
 
 def test_caching_features_leaves_a_performer_in_its_mode(performer: VGG16Attributes, faces: Path, tmp_path: Path):
     """Lightning trains modules in the mode it finds them in: left in evaluation mode, dropout would be off."""
-    PerformanceCache(tmp_path, data(faces), torch.device("cpu")).attach_feature_maps(performer.train())
+    PerformanceCache(tmp_path, data(faces), torch.device("cpu")).attach_trunk_maps(performer.train())
     assert all(module.training for module in performer.modules())
     PerformanceCache(tmp_path, data(faces), torch.device("cpu")).attach_feature_maps(performer.freeze())
     assert not any(module.training for module in performer.modules())

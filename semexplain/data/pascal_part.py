@@ -1,0 +1,641 @@
+"""Pascal-Part, animals with segmented parts (Sec. 4.1), from a local copy of VOC 2010 and the part annotations."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args
+
+import numpy as np
+from annotated_types import Interval
+from filelock import FileLock
+from PIL import Image
+from scipy.io import loadmat
+from tqdm import tqdm
+
+from semexplain.data.images import ImageDataModule, Split, read_image
+from semexplain.data.reports import fields_of_lines, first_few, require_present, require_unique
+from semexplain.files import write_text
+
+IMAGES = "JPEGImages"
+HELP = (
+    "Pascal-Part is free for research: put `Annotations_Part/` of https://roozbehm.info/pascal-parts/pascal-parts.html "
+    "under `data.root`, with `JPEGImages/` and `ImageSets/` of VOC 2010 (http://host.robots.ox.ac.uk/pascal/VOC). "
+    "To try the code without any download, use `data=synthetic_animals`."
+)
+SMALLEST_AREA = 50 * 50  # pixels of an object's box
+
+Category = Literal["bird", "cat", "cow", "dog", "horse", "sheep"]
+CATEGORIES: tuple[Category, ...] = get_args(Category)
+
+_HOOFED_LEGS = tuple(f"{side}{half}leg" for side in ("lf", "rf", "lb", "rb") for half in ("u", "l"))
+_PAWED_LEGS = tuple(f"{side}{part}" for side in ("lf", "rf", "lb", "rb") for part in ("leg", "pa"))
+
+# Coarse parts as in Table 3 of the paper, then the others: the leaf parts of Pascal-Part that each gathers.
+PARTS: dict[Category, dict[str, tuple[str, ...]]] = {
+    "bird": {
+        "eye": ("leye", "reye"),
+        "mouth_and_nose": ("beak",),
+        "torso": ("torso", "neck"),
+        "leg": ("lleg", "lfoot", "rleg", "rfoot"),
+        "head": ("head",),
+        "tail": ("tail",),
+        "wing": ("lwing", "rwing"),
+    },
+    "cat": {
+        "eye": ("leye", "reye"),
+        "mouth_and_nose": ("nose",),
+        "ear": ("lear", "rear"),
+        "torso": ("torso", "neck"),
+        "leg": _PAWED_LEGS,
+        "head": ("head",),
+        "tail": ("tail",),
+    },
+    "cow": {
+        "eye": ("leye", "reye"),
+        "mouth_and_nose": ("muzzle",),
+        "ear": ("lear", "rear"),
+        "torso": ("torso", "neck"),
+        "leg": _HOOFED_LEGS,
+        "head": ("head",),
+        "tail": ("tail",),
+        "horn": ("lhorn", "rhorn"),
+    },
+    "dog": {
+        "eye": ("leye", "reye"),
+        "mouth_and_nose": ("nose", "muzzle"),
+        "ear": ("lear", "rear"),
+        "torso": ("torso", "neck"),
+        "leg": _PAWED_LEGS,
+        "head": ("head",),
+        "tail": ("tail",),
+    },
+    "horse": {
+        "eye": ("leye", "reye"),
+        "mouth_and_nose": ("muzzle",),
+        "ear": ("lear", "rear"),
+        "torso": ("torso", "neck"),
+        "leg": (*_HOOFED_LEGS, "lfho", "rfho", "lbho", "rbho"),
+        "head": ("head",),
+        "tail": ("tail",),
+    },
+    "sheep": {
+        "eye": ("leye", "reye"),
+        "mouth_and_nose": ("muzzle",),
+        "ear": ("lear", "rear"),
+        "torso": ("torso", "neck"),
+        "leg": _HOOFED_LEGS,
+        "head": ("head",),
+        "tail": ("tail",),
+        "horn": ("lhorn", "rhorn"),
+    },
+}
+
+
+# Objects of the `icnn` split in the full data, slots of the positives among its 4000 images, and its negatives.
+ICNN_OBJECTS: dict[Category, int] = {"bird": 388, "cat": 559, "cow": 194, "dog": 681, "horse": 293, "sheep": 263}
+ICNN_SLOTS = 3000
+ICNN_NEGATIVES = 1000
+
+# What is painted over what in a map of parts: the special part hides the general one.
+_BACK_TO_FRONT = ("torso", "wing", "leg", "tail", "head", "horn", "ear", "mouth_and_nose", "eye")
+_INDEX_VERSION = 1  # goes up when the summary of the annotations changes its layout
+_CHOICES = 0  # seed of all choices: not that of a run, so that every run has the same test images
+
+T = TypeVar("T")
+Box = tuple[int, int, int, int]
+Size = tuple[int, int]
+logger = logging.getLogger(__name__)
+
+
+class PartObject(NamedTuple):
+    """One annotated object of a photo."""
+
+    name: str
+    """Its VOC class."""
+    box: Box
+    """Left, top, right and bottom (exclusive) of its mask; all 0 if that is empty."""
+    size: Size
+    """Height and width of the masks."""
+    parts: dict[str, np.ndarray]
+    """bool ``(H, W)`` for every leaf part that is seen."""
+
+
+class _Object(NamedTuple):
+    """An object without its masks."""
+
+    photo: str
+    number: int  # from 1, among those of the photo
+    name: str
+    box: Box
+    parts: int | None = None  # how many part masks it has; None: it is not in the part annotations
+    size: Size | None = None  # height and width of the masks
+
+
+class _View(NamedTuple):
+    """An image of a split."""
+
+    id: str
+    photo: str
+    path: Path
+    label: bool
+    box: Box
+    parts: bool = False  # whether it is the animal and has part masks
+    size: Size | None = None  # height and width of the masks
+    mirrored: bool = False
+    repeats: int = 1
+    group: int = 0
+
+
+class PascalPartDataModule(ImageDataModule):
+    """Crops of one animal against images without it; the label ``(1,)`` says whether an image shows the animal.
+
+    An object takes part if its box has at least 50 x 50 pixels. It is cut out along the box and resized. Objects come
+    from the part annotations; for photos without them, from ``object_boxes``.
+
+    Negatives are the photos in a folder. Where there is none, crops of the other five animals stand in (from photos
+    without the animal), and the log says so.
+
+    ``split="icnn"`` repeats the protocol behind the paper's accuracies. Its objects are those of VOC *val* in the part
+    annotations, as many as :data:`ICNN_OBJECTS` in the full data. Each and its mirror image take turns until there are
+    3000 images; the negatives are at most 1000. Nine tenths of both, evenly spread, train. The rest is ``val`` and
+    ``test`` alike, as in the paper. Objects of one photo may fall on both sides.
+
+    ``split="voc"`` trains on VOC *train* and tests on VOC *val*: every object once, with at most two negatives for each
+    positive. ``val`` is a tenth of the training photos. No photo is in two splits.
+
+    All choices are the same for every ``seed``: runs can be compared, and what a performer was tested on stays unseen.
+    The images of a split are shuffled, with both classes among the first few.
+
+    Args:
+        root: Folder with ``JPEGImages/``, ``ImageSets/Main/train.txt`` and ``val.txt``, and the annotations.
+        category: The animal.
+        split: Which objects train and which test, see above.
+        annotations: Folder under ``root`` with the part annotations, ``<photo>.mat``.
+        negatives: Folder of photos without the animal, under ``root`` or anywhere. By default ``negatives`` if that is
+            there, or else the stand-ins.
+        object_boxes: JSON file under ``root`` with boxes of objects, ``{"objects": [{"image", "cls", "bbox"}]}``, in
+            pixels counted from 1 of which the last is inside. It is used if it is there.
+        naming_share: Share of the test photos with part masks that is set aside for naming filters, and not tested on,
+            if no training photo has part masks.
+        index: Folder for summaries of the annotations, which take minutes to read; by default they are read each time.
+        **kwargs: What every :class:`ImageDataModule` takes: sizes, workers, seed, cache.
+
+    Attributes:
+        parts: The animal's coarse parts, see :data:`PARTS`.
+        naming: After ``setup``, the objects with part masks by which filters may be named, not mirrored: those that
+            train, or those set aside.
+
+    Raises:
+        ValueError: If images of ``split="icnn"``, which are mirrored already, are to be mirrored at random.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        category: Category,
+        split: Literal["icnn", "voc"] = "icnn",
+        annotations: str = "Annotations_Part",
+        negatives: str | None = None,
+        object_boxes: str | None = "extra/animal_pose.json",
+        naming_share: Annotated[float, Interval(gt=0, lt=1)] = 0.25,
+        index: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if self.flip_train and split == "icnn":
+            raise ValueError(
+                "The split `icnn` holds the mirror image of every object already: set `data.flip=false`, or use "
+                "`data.split=voc`."
+            )
+        self.root = Path(root).expanduser()
+        self.category = category
+        self.split = split
+        self.annotations = annotations
+        self.negatives = negatives
+        self.object_boxes = object_boxes
+        self.naming_share = naming_share
+        self.index = None if index is None else Path(index).expanduser()
+        self.names = (category,)
+        self.parts = tuple(PARTS[category])
+        self.naming = _gather([])
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the splits; calling it again changes nothing.
+
+        Raises:
+            ValueError: If a split is missing or empty, or ids, files and labels do not match.
+        """
+        if not self.splits:
+            super().setup(stage)
+            self.naming = self.naming.first(self.limit)
+
+    def read(self) -> dict[str, Split]:
+        """Find the objects and the negatives, and divide them.
+
+        Raises:
+            FileNotFoundError: If a folder, a list or an image is missing.
+            ValueError: If a file is not as expected, or there is nothing to train or to test on.
+        """
+        if not self.root.is_dir():
+            raise FileNotFoundError(
+                f"Expected the folder of Pascal-Part at {self.root.absolute()} (`data.root`). {HELP}"
+            )
+        for folder, what in ((self.annotations, "part annotations (`data.annotations`)"), (IMAGES, "photos")):
+            if not (self.root / folder).is_dir():
+                raise FileNotFoundError(f"Expected the {what} in {self.root / folder}. {HELP}")
+
+        lists = self._lists()
+        annotated = self._annotated([photo for photos in lists.values() for photo in photos])
+        boxed = self._boxed()
+        known = {
+            side: [item for photo in photos for item in annotated.get(photo, boxed.get(photo, []))]
+            for side, photos in lists.items()
+        }
+        own = {item.photo for items in (*annotated.values(), *boxed.values()) for item in items if self._is_own(item)}
+        large = {side: [item for item in items if _area(item.box) >= SMALLEST_AREA] for side, items in known.items()}
+        boxes_only = sum(item.parts is None for items in large.values() for item in items)
+        if boxes_only:
+            source = self.root / str(self.object_boxes)
+            logger.info(
+                "%d objects are on photos without part annotations; their boxes come from %s.", boxes_only, source
+            )
+        positives = {side: [self._crop(item) for item in items if self._is_own(item)] for side, items in large.items()}
+        others = {  # a crop of another animal could show this one as well
+            side: [self._crop(item) for item in items if item.name in CATEGORIES and item.photo not in own]
+            for side, items in large.items()
+        }
+        splits = self._icnn(positives, others) if self.split == "icnn" else self._voc(positives, others)
+
+        self._check_photos([view for views in splits.values() for view in views])
+        return {name: _gather(views) for name, views in splits.items()}
+
+    def part_map(self, split: Split, index: int) -> np.ndarray:
+        """Which part is seen at each pixel of an image, by exactly the geometry of :meth:`Split.read`.
+
+        Masks of parts overlap, as an eye lies in the head; the more special part wins, so that the parts are disjoint.
+
+        Args:
+            split: ``naming`` or one of ``splits``.
+            index: Position of the image in the split.
+
+        Returns:
+            int16 ``(S, S)``: position in `parts`, or -1 where there is none.
+        """
+        photo, _, number = split.ids[index].removesuffix("/mirrored").rpartition("/")
+        path = self._annotation(photo)
+        size = self.image_size
+        if not split.labels[index, 0] or split.boxes is None or not path.is_file():
+            return np.full((size, size), -1, dtype=np.int16)
+        left, top, right, bottom = split.boxes[index].tolist()
+        masks = read_annotation(path)[int(number) - 1].parts
+        painted = np.zeros((bottom - top, right - left), dtype=np.uint8)  # 0: none
+        for name in _BACK_TO_FRONT:
+            for leaf in PARTS[self.category].get(name, ()):
+                if leaf in masks:
+                    painted[masks[leaf][top:bottom, left:right]] = self.parts.index(name) + 1
+        resized = np.array(Image.fromarray(painted).resize((size, size), Image.Resampling.NEAREST))
+        if split.mirrored is not None and split.mirrored[index]:
+            resized = resized[:, ::-1]
+        return resized.astype(np.int16) - 1
+
+    def _is_own(self, item: _Object) -> bool:
+        return item.name == self.category
+
+    def _annotation(self, photo: str) -> Path:
+        return self.root / self.annotations / f"{photo}.mat"
+
+    def _lists(self) -> dict[str, list[str]]:
+        """Photos of VOC train and val."""
+        lists = {}
+        for side in ("train", "val"):
+            path = self.root / "ImageSets" / "Main" / f"{side}.txt"
+            if not path.is_file():
+                raise FileNotFoundError(f"Expected the list of photos {path}. {HELP}")
+            lists[side] = [fields[0] for _, fields in fields_of_lines(path, HELP)]
+            require_unique(path, lists[side])
+        both = sorted(set(lists["train"]) & set(lists["val"]))
+        if both:
+            raise ValueError(
+                f"train.txt and val.txt in {path.parent} share {len(both)} photos: {first_few(both)}. "
+                f"Keep each in one of them. {HELP}"
+            )
+        return lists
+
+    def _annotated(self, photos: Iterable[str]) -> dict[str, list[_Object]]:
+        """Objects of the photos that have part annotations, from a summary if one is kept."""
+        stats = {photo: self._annotation(photo).stat() for photo in photos if self._annotation(photo).is_file()}
+        if self.index is None:
+            return self._read_annotations(stats)
+        state = [_INDEX_VERSION, *((photo, stat.st_size, stat.st_mtime_ns) for photo, stat in sorted(stats.items()))]
+        path = self.index / f"{hashlib.sha256(json.dumps(state).encode()).hexdigest()[:16]}.json"
+        self.index.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            if not path.exists():
+                write_text(path, json.dumps(self._read_annotations(stats)))
+            found = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            photo: [
+                _Object(photo, number, name, tuple(box), parts, tuple(size))
+                for _, number, name, box, parts, size in items
+            ]
+            for photo, items in found.items()
+        }
+
+    def _read_annotations(self, photos: Iterable[str]) -> dict[str, list[_Object]]:
+        return {
+            photo: [
+                _Object(photo, number, item.name, item.box, len(item.parts), item.size)
+                for number, item in enumerate(read_annotation(self._annotation(photo)), start=1)
+            ]
+            for photo in tqdm(photos, desc="Reading part annotations", unit="photo", disable=None)
+        }
+
+    def _boxed(self) -> dict[str, list[_Object]]:
+        """Objects of which only the boxes are known."""
+        path = self.root / (self.object_boxes or "")
+        if not path.is_file():
+            return {}
+        found: dict[str, list[_Object]] = {}
+        try:
+            for item in json.loads(path.read_text(encoding="utf-8"))["objects"]:
+                left, top, right, bottom = item["bbox"]
+                items = found.setdefault(item["image"], [])
+                items.append(_Object(item["image"], len(items) + 1, item["cls"], (left - 1, top - 1, right, bottom)))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f'{path} must hold {{"objects": [{{"image", "cls", "bbox": [left, top, right, bottom]}}]}}, but '
+                f"reading it gave {error!r}. Mend it, or set `data.object_boxes=null`."
+            ) from error
+        return found
+
+    def _crop(self, item: _Object) -> _View:
+        path = self.root / IMAGES / f"{item.photo}.jpg"
+        own = self._is_own(item)
+        return _View(
+            f"{item.photo}/{item.number}", item.photo, path, own, item.box, own and bool(item.parts), item.size
+        )
+
+    def _photos_without(self) -> list[_View] | None:
+        """Whole photos as negatives, shuffled; None: there is no folder of them."""
+        folder = self.root / Path(self.negatives or "negatives").expanduser()
+        if not folder.is_dir():
+            if self.negatives is None:
+                return None
+            raise FileNotFoundError(
+                f"Expected photos without the animal in {folder} (`data.negatives`). Without this setting, crops of "
+                "other animals stand in."
+            )
+        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+        if not paths:
+            raise ValueError(
+                f"{folder} holds no .jpg or .png. Put photos without the animal there, or remove the folder, so that "
+                "crops of other animals stand in."
+            )
+        return _shuffled([_View(path.stem, str(path), path, False, (0, 0, 0, 0)) for path in paths])
+
+    def _icnn(self, positives: dict[str, list[_View]], others: dict[str, list[_View]]) -> dict[str, list[_View]]:
+        objects = [view for view in positives["val"] if view.size is not None]
+        photos = self._photos_without()
+        if photos is None:
+            logger.warning(
+                "There is no folder of negative photos: crops of other animals stand in for the 1000 photos of the "
+                "original protocol, and accuracies are not those of the paper's task."
+            )
+        negatives = (_shuffled(others["val"]) if photos is None else photos)[:ICNN_NEGATIVES]
+        self._require(objects, negatives, "val", least=2)
+        logger.info(
+            "%d objects of %s and %d negatives; the full data have %d and %d.",
+            len(objects),
+            self.category,
+            len(negatives),
+            ICNN_OBJECTS[self.category],
+            ICNN_NEGATIVES,
+        )
+
+        splits: dict[str, list[_View]] = {"train": [], "val": []}
+        trained = set(spread(len(objects)))
+        times = slot_repeats(len(objects))
+        for number, view in enumerate(objects):
+            for side in (False, True):
+                name = view.id + ("/mirrored" if side else "")
+                seen = view._replace(id=name, mirrored=side, repeats=times[2 * number + side], group=number)
+                splits["train" if number in trained else "val"] += [seen] if seen.repeats else []
+        trained = set(spread(len(negatives)))
+        for number, view in enumerate(negatives):
+            splits["train" if number in trained else "val"].append(view._replace(group=len(objects) + number))
+        self.naming = _gather([view for view in splits["train"] if view.parts and not view.mirrored])
+        return splits | {"test": splits["val"]}
+
+    def _voc(self, positives: dict[str, list[_View]], others: dict[str, list[_View]]) -> dict[str, list[_View]]:
+        photos = self._photos_without()
+        if photos is None:
+            logger.info("There is no folder of negative photos: the negatives are crops of other animals.")
+            candidates = {side: _shuffled(views) for side, views in others.items()}
+        else:
+            border = (3 * len(photos) + 2) // 4
+            candidates = {"train": photos[:border], "val": photos[border:]}
+        chosen = {}
+        for side, own in positives.items():
+            negatives = candidates[side][: 2 * len(own)]
+            self._require(own, negatives, side)
+            chosen[side] = [view._replace(group=number) for number, view in enumerate(own + negatives)]
+
+        held_out = {
+            photo
+            for label in (True, False)
+            for photo in _share((v.photo for v in chosen["train"] if v.label == label), 0.1)
+        }
+        train = [view for view in chosen["train"] if view.photo not in held_out]
+        val = [view for view in chosen["train"] if view.photo in held_out]
+        test = chosen["val"]
+        naming = [view for view in train if view.parts]
+        if not naming:
+            aside = _share((view.photo for view in test if view.parts), self.naming_share)
+            naming = [view for view in test if view.parts and view.photo in aside]
+            test = [view for view in test if view.photo not in aside]
+            logger.info(
+                "No training photo has part masks: %d objects of %d test photos are set aside for naming filters and "
+                "not tested on (`data.naming_share`).",
+                len(naming),
+                len(aside),
+            )
+        self.naming = _gather(naming)
+        return {"train": train, "val": val, "test": test}
+
+    def _require(self, positives: Sequence[_View], negatives: Sequence[_View], side: str, least: int = 1) -> None:
+        if len(positives) < least:
+            raise ValueError(
+                f"Expected objects of the category {self.category} with a box of at least {SMALLEST_AREA} pixels on "
+                f"photos of {side}.txt, at least {least}, found {len(positives)}. Use another `data.category`, or "
+                f"complete {self.root / self.annotations}. {HELP}"
+            )
+        if not negatives:
+            raise ValueError(
+                f"Expected negatives beside the photos of {side}.txt, found neither enough photos in a folder nor "
+                f"crops of other animals. Name a folder of photos without the animal in `data.negatives`. {HELP}"
+            )
+
+    def _check_photos(self, views: Sequence[_View]) -> None:
+        """Whether every crop's photo is there, in the size in which its parts were annotated."""
+        crops = {view.path: view.size for view in views if view.path.parent == self.root / IMAGES}
+        require_present(
+            [path.name for path in crops],
+            self.root / IMAGES,
+            source=f"{self.root / 'ImageSets' / 'Main'} that are needed",
+            remedy=f"Copy them there, or shorten the lists. {HELP}",
+        )
+        for path, size in crops.items():
+            if size is not None and size != (found := _image_size(path)):
+                raise ValueError(
+                    f"The masks of {self._annotation(path.stem)} are {size[0]} high and {size[1]} wide, but {path} is "
+                    f"{found[0]} high and {found[1]} wide. Take both from VOC 2010 unchanged. {HELP}"
+                )
+
+
+def read_annotation(path: Path) -> list[PartObject]:
+    """Objects and parts of one photo, from ``anno.objects{class, mask, parts{part_name, mask}}``.
+
+    The file is read as data; nothing in it is executed.
+
+    Args:
+        path: A MATLAB file, version 5.
+
+    Returns:
+        The objects of all classes, in the order of the file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not a MATLAB file, lacks a field, its masks differ in size, or an animal of
+            :data:`CATEGORIES` has a part that is not in :data:`PARTS`.
+    """
+    try:
+        content = loadmat(path, squeeze_me=True, struct_as_record=False)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # a damaged file can lead the reader into any of them
+        raise ValueError(
+            f"Expected a MATLAB file (version 5) in {path}, but it cannot be read: {error}. Copy or download it "
+            f"again. {HELP}"
+        ) from error
+    if "anno" not in content:
+        raise ValueError(f"{path} must have the field `anno`, which is missing. {HELP}")
+    found = []
+    for item in np.atleast_1d(_field(path, content["anno"], "anno", "objects")):
+        name = str(_field(path, item, "anno.objects", "class"))
+        mask = _mask(path, item, "anno.objects")
+        parts = {}
+        for part in np.atleast_1d(_field(path, item, "anno.objects", "parts")):
+            leaf = str(_field(path, part, "anno.objects.parts", "part_name"))
+            parts[leaf] = _mask(path, part, "anno.objects.parts", mask.shape)
+        if name in PARTS:
+            leaves = [leaf for group in PARTS[name].values() for leaf in group]
+            unknown = sorted(set(parts) - set(leaves))
+            if unknown:
+                raise ValueError(
+                    f"{path}: the parts of a {name} are {', '.join(leaves)}; unknown: {', '.join(unknown)}. {HELP}"
+                )
+        found.append(PartObject(name, _box(mask), (mask.shape[0], mask.shape[1]), parts))
+    return found
+
+
+def spread(count: int) -> list[int]:
+    """The nine tenths that train in the ``icnn`` split: ``round(linspace(1, P, round(0.9 P))) - 1``.
+
+    Halves are rounded away from zero, as in MATLAB, here in whole numbers throughout.
+
+    Args:
+        count: Number of objects, ``P``.
+
+    Returns:
+        Positions, counted from 0.
+
+    Example:
+        >>> spread(11)
+        [0, 1, 2, 3, 4, 6, 7, 8, 9, 10]
+    """
+    chosen = (9 * count + 5) // 10
+    steps = max(chosen - 1, 1)
+    return [(2 * step * (count - 1) + steps) // (2 * steps) for step in range(chosen)]
+
+
+def slot_repeats(count: int) -> list[int]:
+    """How often each view occurs in the ``icnn`` split: object and mirror image in turn, again and again, 3000 in all.
+
+    Args:
+        count: Number of objects.
+
+    Returns:
+        Two numbers for every object.
+
+    Example:
+        >>> slot_repeats(700)[:3], slot_repeats(700)[200:203], sum(slot_repeats(700))
+        ([3, 3, 3], [2, 2, 2], 3000)
+    """
+    return [ICNN_SLOTS // (2 * count) + (view < ICNN_SLOTS % (2 * count)) for view in range(2 * count)]
+
+
+def _field(path: Path, struct: Any, where: str, name: str) -> Any:
+    if not hasattr(struct, name):
+        raise ValueError(f"{path} must have the field `{where}.{name}`, which is missing. {HELP}")
+    return getattr(struct, name)
+
+
+def _mask(path: Path, struct: Any, where: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    mask = np.asarray(_field(path, struct, where, "mask"))
+    if mask.ndim != 2 or mask.dtype.kind not in "biuf" or (shape is not None and mask.shape != shape):
+        expected = "a matrix" if shape is None else f"a matrix as large as the object's, {shape}"
+        raise ValueError(f"{path}: `{where}.mask` must be {expected}, got {mask.dtype} of shape {mask.shape}. {HELP}")
+    return mask != 0
+
+
+def _box(mask: np.ndarray) -> Box:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return 0, 0, 0, 0
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def _area(box: Box) -> int:
+    left, top, right, bottom = box
+    return (right - left) * (bottom - top)
+
+
+def _image_size(path: Path) -> Size:
+    """Height and width, from the header."""
+    try:
+        with Image.open(path) as file:
+            return file.height, file.width
+    except OSError:
+        read_image(path, 1)  # says what is wrong
+        raise
+
+
+def _shuffled(items: Sequence[T]) -> list[T]:
+    return [items[position] for position in np.random.RandomState(_CHOICES).permutation(len(items))]
+
+
+def _share(photos: Iterable[str], share: float) -> set[str]:
+    """A share of the photos, at least one of them and never all."""
+    distinct = sorted(set(photos))
+    return set(_shuffled(distinct)[: min(max(round(share * len(distinct)), 1), len(distinct) - 1)])
+
+
+def _gather(views: Sequence[_View]) -> Split:
+    """A split of these images, shuffled, with about the same share of positives everywhere."""
+    classes = [[view for view in _shuffled(views) if view.label == label] for label in (True, False)]
+    placed = [((rank + 0.5) / len(members), view) for members in classes for rank, view in enumerate(members)]
+    views = [view for _, view in sorted(placed, key=lambda pair: pair[0])]
+    whole = {view.path: _image_size(view.path) for view in views if view.box == (0, 0, 0, 0)}
+    boxes = [(0, 0, *whole[view.path][::-1]) if view.path in whole else view.box for view in views]
+    return Split(
+        tuple(view.id for view in views),
+        tuple(view.path for view in views),
+        np.array([[view.label] for view in views], dtype=np.bool_).reshape(-1, 1),
+        np.array(boxes, dtype=np.int64).reshape(-1, 4),
+        np.array([view.mirrored for view in views], dtype=np.bool_),
+        np.array([view.repeats for view in views], dtype=np.int64),
+        np.array([view.group for view in views], dtype=np.int64),
+    )

@@ -1,0 +1,67 @@
+"""What a person needs to name a performer's filters: pictures of them, their names so far, and how well they fit."""
+
+import logging
+from collections import Counter
+from pathlib import Path
+
+import torch
+
+from semexplain.config import instantiate
+from semexplain.contact_sheet import write_contact_sheets
+from semexplain.data.ready import ready_data
+from semexplain.files import write_json
+from semexplain.naming import maps_and_masks, performer_description, with_part_masks
+from semexplain.parts import location_stability, propose_by_iou, propose_by_peak, read_parts, write_parts
+from semexplain.performer_store import accelerator
+from semexplain.runs import PARTS, check_data, recorded_config
+
+log = logging.getLogger(__name__)
+
+
+def report_filters(run: Path, folder: Path) -> dict[str, float]:
+    """Draw every filter of the performer that a run explains, and measure how well filters stand for parts.
+
+    Writes ``page-001.png``, ... with the images at which each filter fires most, ``parts.yaml`` with the names that
+    the run used, ready to be edited and given back as ``parts.file``, and ``interpretability.json``.
+
+    Args:
+        run: Folder of an explainer's run with named parts.
+        folder: Where to write.
+
+    Returns:
+        ``filters`` and ``named``, their numbers; ``named/<part>``, how many stand for each part;
+        ``location_instability``, the mean of :func:`semexplain.parts.location_stability`, low for filters that keep to a
+        place; ``part_iou``, the mean over the filters of the share of images in which the best part's overlap exceeds 0.2;
+        ``peak_ratio``, the mean over the filters of how much more often than chance they peak at their best part.
+
+    Raises:
+        ConfigError: If the folder is not such a run, or its data or performer are gone.
+    """
+    config = recorded_config(run, {})
+    datamodule = ready_data(config.data)
+    check_data(config, datamodule, run)
+    data = with_part_masks(datamodule)
+    performer = instantiate(config.performer, checkpoint=config.performer.checkpoint).freeze()
+    parts = read_parts(run / PARTS, performer=performer_description(performer))
+    device = torch.device(accelerator(config.trainer.accelerator).replace("gpu", "cuda"))
+    maps, part_maps = maps_and_masks(performer, data, device)
+    names = ["" if part < 0 else parts.names[part] for part in parts.assignment]
+    images = [data.naming.read(index, data.image_size).numpy() for index in range(len(data.naming.ids))]
+    pages = write_contact_sheets(folder, images, maps, performer.geometry, names=names)
+    write_parts(folder / PARTS, parts)
+    log.info("%d pages of filters and their names: %s", len(pages), folder)
+
+    _, instability = location_stability(maps, part_maps, performer.geometry)
+    _, overlap = propose_by_iou(maps, part_maps, parts.names, performer.geometry)
+    _, ratio = propose_by_peak(maps, part_maps, parts.names, performer.geometry)
+    counts = Counter(name for name in names if name)
+    result = {
+        "filters": float(len(names)),
+        "named": float(sum(counts.values())),
+        **{f"named/{name}": float(counts[name]) for name in parts.names},
+        "location_instability": instability,
+        "part_iou": float(overlap.max(1).mean()),
+        "peak_ratio": float(ratio.max(1).mean()),
+    }
+    write_json(folder / "interpretability.json", result)
+    return result

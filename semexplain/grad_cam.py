@@ -1,0 +1,44 @@
+"""Grad-CAM: where in the image the performer's top maps speak for the score (the paper's control beside Fig. 5)."""
+
+import torch
+from torch import Tensor
+
+from semexplain.explanation import Performance
+
+
+def grad_cam(performance: Performance) -> Tensor:
+    r"""Heat of each cell: the maps after their ReLU, weighted by the mean gradient of the score.
+
+    .. math:: v_i = \operatorname{mean}_{h,w} \frac{\partial \hat y}{\partial x_{h,w,i}}, \qquad
+              \mathrm{heat} = \max\Bigl(0, \sum_i v_i \max(0, x_i)\Bigr)
+
+    ``performer.perform(feature_map, prior=grad_cam)[1]`` gives the heat of a feature map, and
+    ``performer.geometry.upsample`` puts it at the right pixels. The images of a batch must not influence one another
+    (a performer in evaluation mode).
+
+    Args:
+        performance: Score ``(B,)`` with the graph that leads back to ``feature`` ``(B, n, H, W)``. The graph is kept.
+
+    Returns:
+        ``(B, H, W)``, not negative, detached.
+
+    Raises:
+        ValueError: If ``feature`` is not a stack of maps, or the score does not depend on it.
+
+    Example:
+        >>> x = torch.tensor([[[[1.0, 2.0]], [[5.0, 1.0]]]], requires_grad=True)
+        >>> score = 4 * x[:, 0].sum((1, 2)) - x[:, 1].sum((1, 2))
+        >>> grad_cam(Performance(score, x.sum((2, 3)), x, x))  # 4 * 1 - 5 and 4 * 2 - 1
+        tensor([[[0., 7.]]])
+    """
+    score, _, feature, _ = performance
+    if feature.ndim != 4:
+        raise ValueError(
+            f"Grad-CAM needs feature maps (B, n, H, W), but `feature` has the shape {tuple(feature.shape)}."
+        )
+    try:
+        (gradient,) = torch.autograd.grad(score.sum(), feature, retain_graph=True)
+    except RuntimeError as error:
+        raise ValueError(f"`score` does not depend on `feature` in a way that has a gradient: {error}") from error
+    weights = gradient.mean((2, 3))
+    return torch.einsum("bi,bihw->bhw", weights, feature.detach().relu()).relu()

@@ -1,0 +1,103 @@
+"""How wrong the contributions of object parts are, measured by removing the parts' filters (Table 3)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from semexplain.metrics.base import PreciseMetric
+
+
+class PartError(PreciseMetric):
+    r"""Mean absolute error of each part's contribution, as a fraction of the mean score of the images.
+
+    The true effect of part p on an image is taken to be how much the score drops when the part's filters are set to 0,
+    scaled so that all parts together account for the score:
+
+    .. math:: y^*_p = \hat y\, \frac{\Delta_p}{\sum_{p'} \Delta_{p'}}, \qquad
+              \mathrm{error}_p = \frac{\sum_I |\mathrm{Contri}_p - y^*_p|}{\sum_I \hat y}
+
+    Only images of the target count: the mean score of others is near 0 or negative. Images whose effects cancel,
+    :math:`|\sum_p \Delta_p| < 10^{-3} |\hat y|`, have no scale; they are skipped and counted.
+
+    ``compute`` returns, for every part, ``part_error/<part>``; beside it the same for gradient times activation, which
+    needs no training (``gradient_activation_part_error/<part>``), and ``part_share/<part>``, the part's share of the
+    score by removal. ``part_error_mean`` and ``gradient_activation_part_error_mean`` are means over the named parts,
+    without ``other``. ``part_error_images`` and ``part_error_skipped`` count images.
+
+    Args:
+        parts: Names of the ``P`` parts, in the order of the columns; ``other`` are the filters without a name.
+
+    Example:
+        >>> metric = PartError(parts=("head", "leg"))
+        >>> metric.update(
+        ...     score=torch.tensor([4.0]),
+        ...     label=torch.tensor([True]),
+        ...     part_effects=torch.tensor([[3.0, 1.0]]),
+        ...     part_contributions=torch.tensor([[2.0, 1.0]]),
+        ...     part_attributions=torch.tensor([[3.0, 1.0]]),
+        ... )
+        >>> result = metric.compute()
+        >>> result["part_error/head"].item(), result["gradient_activation_part_error_mean"].item()
+        (0.25, 0.0)
+    """
+
+    higher_is_better = False
+    in_validation = False  # removing every part costs a pass through the head for each; reported once, on test
+    wrong: Tensor
+    attribution_wrong: Tensor
+    effect: Tensor
+    score: Tensor
+    images: Tensor
+    skipped: Tensor
+
+    def __init__(self, parts: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.parts = tuple(parts)
+        for name in ("wrong", "attribution_wrong", "effect"):
+            self.add_sum(name, (len(self.parts),))
+        for name in ("score", "images", "skipped"):
+            self.add_sum(name)
+
+    def update(
+        self, score: Tensor, label: Tensor, part_effects: Tensor, part_contributions: Tensor, part_attributions: Tensor
+    ) -> None:
+        """Add a batch.
+
+        Args:
+            score: ``(B,)``.
+            label: bool ``(B,)``; images without the target are left out.
+            part_effects: ``(B, P)``. Drop of the score without each part's filters.
+            part_contributions: ``(B, P)``. What the explanation gives each part.
+            part_attributions: ``(B, P)``. What gradient times activation gives each part.
+        """
+        positive = label.bool()
+        score, effects = score.detach().double()[positive], part_effects.detach().double()[positive]
+        total = effects.sum(1)
+        usable = (total.abs() >= 1e-3 * score.abs()) & (total != 0)
+        true = torch.where(usable, score / torch.where(usable, total, 1), 0)[:, None] * effects
+
+        def error(given: Tensor) -> Tensor:
+            distance = (given.detach().double()[positive] - true).abs()
+            return torch.where(usable[:, None], distance, 0).sum(0)
+
+        self.wrong = self.wrong + error(part_contributions)
+        self.attribution_wrong = self.attribution_wrong + error(part_attributions)
+        self.effect = self.effect + true.sum(0)
+        self.score = self.score + torch.where(usable, score, 0).sum()
+        self.images = self.images + usable.sum()
+        self.skipped = self.skipped + (~usable).sum()
+
+    def compute(self) -> dict[str, Tensor]:
+        """Errors and shares of every part, their means, and counts; nan without an image."""
+        score = torch.where(self.images > 0, self.score, torch.nan)
+        named = [column for column, name in enumerate(self.parts) if name != "other"]
+        result = {"part_error_images": self.images, "part_error_skipped": self.skipped}
+        for prefix, wrong in {
+            "part_error": self.wrong,
+            "gradient_activation_part_error": self.attribution_wrong,
+        }.items():
+            result |= {f"{prefix}/{name}": wrong[column] / score for column, name in enumerate(self.parts)}
+            result[f"{prefix}_mean"] = wrong[named].mean() / score
+        return result | {f"part_share/{name}": self.effect[column] / score for column, name in enumerate(self.parts)}

@@ -1,0 +1,117 @@
+"""Names for a performer's filters: which object part each one stands for, proposed from part masks (Sec. 3.3)."""
+
+import hashlib
+import logging
+from pathlib import Path
+from typing import Literal, Protocol, cast
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import Tensor
+
+from semexplain.config import ConfigError
+from semexplain.data.images import ImageDataModule, Split
+from semexplain.parts import Parts, merge, propose_by_iou, propose_by_peak, read_parts, write_parts
+from semexplain.performers.base import Performer
+
+log = logging.getLogger(__name__)
+PROPOSALS = {"peak": propose_by_peak, "iou": propose_by_iou}
+
+
+class PartData(Protocol):
+    """What a data module must have for filters to be named from it."""
+
+    parts: tuple[str, ...]
+    naming: Split
+    image_size: int
+
+    def part_map(self, split: Split, index: int) -> np.ndarray:
+        """Part of every pixel of an image, ``(S, S)``, -1 for none."""
+
+
+class PartNaming:
+    """How a performer's filters get the names of object parts.
+
+    A proposal compares where each filter fires with the masks of the parts, on images that no result is reported on. A
+    person's file goes before it, filter by filter.
+
+    Args:
+        method: ``peak``: the part nearest to the filter's peaks, against chance; ``iou``: the part that its strongest
+            cells overlap.
+        file: A person's names, see :func:`semexplain.parts.read_parts`.
+    """
+
+    def __init__(self, method: Literal["peak", "iou"] = "peak", file: str | None = None) -> None:
+        self.method = method
+        self.file = file
+
+    def __call__(self, performer: Performer, datamodule: ImageDataModule, device: torch.device, cache: Path) -> Parts:
+        """Names of all filters of a performer.
+
+        Args:
+            performer: A frozen performer whose concepts are filters.
+            datamodule: After ``setup``; it must have part masks.
+            device: Where the performer computes.
+            cache: Folder that keeps proposals, which parallel jobs share.
+
+        Raises:
+            ConfigError: If the data have no part masks, or the person's file belongs to another performer.
+        """
+        described = performer_description(performer)
+        data = with_part_masks(datamodule)
+        key = hashlib.sha256(f"{self.method} {described} {datamodule.fingerprint()} {data.naming.ids}".encode())
+        path = cache / f"parts-{key.hexdigest()[:16]}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            if not path.exists():
+                log.info("Naming the filters from the part masks of %d images (%s).", len(data.naming.ids), self.method)
+                maps, part_maps = maps_and_masks(performer, data, device)
+                assignment, scores = PROPOSALS[self.method](maps, part_maps, data.parts, performer.geometry)
+                write_parts(path, Parts(data.parts, tuple(assignment), self.method, scores, described))
+        parts = read_parts(path, performer=described)
+        if self.file is None:
+            return parts
+        try:
+            return merge(parts, read_parts(Path(self.file), performer=described))
+        except (ValueError, FileNotFoundError) as error:
+            raise ConfigError(f"parts.file: {error}") from error
+
+
+def performer_description(performer: Performer) -> dict[str, str | int]:
+    """What a file of part names belongs to."""
+    return {
+        "category": performer.target_name,
+        "sha256": performer.digest(),
+        "layer": "conv6",
+        "n": len(performer.concept_names),
+    }
+
+
+def with_part_masks(datamodule: ImageDataModule) -> PartData:
+    """The data module, if it has part masks.
+
+    Raises:
+        ConfigError: If it has none.
+    """
+    naming = getattr(datamodule, "naming", None)
+    if naming is None or not naming.ids:
+        raise ConfigError(
+            f"parts: filters are named from part masks, which these data ({type(datamodule).__name__}) do not have. Use "
+            "data=pascal_part or data=synthetic_animals, or leave the parts out: `~parts` and no part_error in `metrics`."
+        )
+    return cast(PartData, datamodule)
+
+
+@torch.no_grad()
+def maps_and_masks(performer: Performer, data: PartData, device: torch.device) -> tuple[Tensor, np.ndarray]:
+    """Filter maps after their ReLU ``(N, n, m, m)`` and part maps ``(N, S, S)`` of the images for naming."""
+    performer = performer.to(device).freeze()
+    maps, part_maps = [], []
+    positions = range(len(data.naming.ids))
+    for start in range(0, len(positions), 32):
+        chunk = positions[start : start + 32]
+        images = torch.stack([data.naming.read(index, data.image_size) for index in chunk]).to(device)
+        maps.append(performer.feature(performer.encode(images)).relu().float().cpu())
+        part_maps += [data.part_map(data.naming, index) for index in chunk]
+    return torch.cat(maps), np.stack(part_maps)

@@ -1,0 +1,384 @@
+"""The animal performers of Experiment 1: CNNs whose top filters are trained to stand for object parts (Sec. 4.1)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, cast
+
+import torch
+from annotated_types import Ge, Interval, MultipleOf
+from torch import Tensor, nn
+
+from semexplain.filter_loss import filter_loss, filter_masks, sharpness_loss
+from semexplain.geometry import MapGeometry
+from semexplain.performers.base import TrainablePerformer, logistic_loss
+from semexplain.performers.preprocessing import Preprocessing
+from semexplain.performers.weights import load_performer, load_trunk, randomise
+
+
+class Conv(NamedTuple):
+    """A convolution and its ReLU; channels are those of the full network."""
+
+    channels: int
+    kernel: int = 3
+    stride: int = 1
+    padding: int = 1
+    groups: int = 1
+
+
+class Norm(NamedTuple):
+    """Local response normalisation over five channels with exponent 0.75; ``alpha`` as PyTorch divides it."""
+
+    k: float
+    alpha: float
+
+
+class Pool(NamedTuple):
+    """A max-pool; ``ceil`` lets its last window reach over the right and lower border."""
+
+    kernel: int
+    stride: int
+    ceil: bool = False
+
+
+class Architecture(NamedTuple):
+    """Layers up to relu5, the network's own last pool, and how many cells a side it leaves for fc7."""
+
+    trunk: tuple[Conv | Norm | Pool, ...]
+    pool6: Pool
+    fc7_kernel: int
+    name: str
+
+
+HALF = Pool(2, 2)
+CAFFE_NORM, OXFORD_NORM = Norm(1, 1e-4), Norm(2, 5e-4)
+ARCHITECTURES = {
+    "alexnet": Architecture(
+        (
+            *(Conv(96, 11, stride=4, padding=0), CAFFE_NORM, Pool(3, 2)),
+            *(Conv(256, 5, padding=2, groups=2), CAFFE_NORM, Pool(3, 2)),
+            *(Conv(384), Conv(384, groups=2), Conv(256, groups=2)),
+        ),
+        Pool(3, 2),
+        6,
+        "Caffe's AlexNet",
+    ),
+    "vgg_m": Architecture(
+        (
+            *(Conv(96, 7, stride=2, padding=0), OXFORD_NORM, Pool(3, 2)),
+            *(Conv(256, 5, stride=2, padding=1), OXFORD_NORM, Pool(3, 2, ceil=True)),
+            *(Conv(512), Conv(512), Conv(512)),
+        ),
+        Pool(3, 2),
+        6,
+        "VGG-M",
+    ),
+    "vgg_s": Architecture(
+        (
+            *(Conv(96, 7, stride=2, padding=0), OXFORD_NORM, Pool(3, 3, ceil=True)),
+            *(Conv(256, 5, padding=0), Pool(2, 2, ceil=True)),  # the released weights have no second normalisation
+            *(Conv(512), Conv(512), Conv(512)),
+        ),
+        Pool(3, 3, ceil=True),
+        6,
+        "VGG-S",
+    ),
+    "vgg16": Architecture(
+        (
+            *(Conv(64), Conv(64), HALF),
+            *(Conv(128), Conv(128), HALF),
+            *(Conv(256), Conv(256), Conv(256), HALF),
+            *(Conv(512), Conv(512), Conv(512), HALF),
+            *(Conv(512), Conv(512), Conv(512)),
+        ),
+        HALF,
+        7,
+        "VGG-16",
+    ),
+}
+FULL_WIDTH = 64
+
+
+class FilterMask(nn.Module):
+    """Template of every map of a layer, with a learned sharpness per filter (see :mod:`semexplain.filter_loss`).
+
+    Args:
+        channels: ``n``.
+        dead_map_center: Centre of a map without activation: its largest value or the first cell.
+    """
+
+    def __init__(self, channels: int, dead_map_center: Literal["argmax", "corner"]) -> None:
+        super().__init__()
+        self.dead_map_center = dead_map_center
+        self.sharpness = nn.Parameter(torch.full((channels,), 2.0))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Signed masks of maps ``(B, n, m, m)`` before or after their ReLU, of the same shape, without gradient."""
+        return filter_masks(maps.relu(), self.sharpness, maps if self.dead_map_center == "argmax" else None)
+
+
+class InterpretableCNN(TrainablePerformer):
+    """One output, whether an image shows the target animal; the concepts are the filters of the top conv-layer.
+
+    A pretrained network up to relu5 is followed by a mask, a new 3 x 3 convolution conv6, and a second mask. ``x``, the
+    feature map that the explainer sees, are the masked maps of conv6 ``(B, n, m, m)``, before their ReLU: a filter's
+    strength, the sum of its map, can then be negative. Above are ReLU, the network's own last pool and three
+    fully-connected layers. A mask sets all but the surroundings of a map's centre to 0, and a loss keeps each filter's
+    activation there, so that it comes to stand for one part.
+
+    Args:
+        architecture: Caffe's AlexNet, VGG-M, VGG-S or VGG-16; ``n`` is 256 for the first and 512 for the others.
+        target: The animal; a name only, the data decide which images are positive.
+        image_size: ``S``, the side of the square input in pixels: 227 for AlexNet, 224 for the others.
+        weights: Initial weights up to conv5: ``IMAGENET1K_V1`` (torchvision's, downloaded, VGG-16 only), the path of a
+            local ``.safetensors`` or ``.pth`` state dict of ``features`` or of a MatConvNet ``.mat``, or ``None`` for
+            random.
+        preprocessing: What the weights expect; ``auto`` takes it from the weights.
+        x_stage: Read ``x`` before or after conv6's ReLU, in either case after the mask. The score is the same.
+        dead_map_center: Centre of the mask of a map without activation: its largest value or the first cell.
+        masks: Without them it is a plain CNN of the same shape, to compare with.
+        filter_loss: Factor on the loss that keeps activations in their masks; 0 leaves it out.
+        width: Channels of VGG-16's first convolution; 64 is the full network, the others shrink by the same factor.
+        hidden: Units of the two hidden fully-connected layers.
+        fc7_kernel: Cells a side that are left for the first of them; the architecture's own by default.
+        dropout: Probability of dropping a hidden unit while the performer is trained.
+        checkpoint: A trained performer (``performer.safetensors``) to load in place of ``weights``.
+
+    Raises:
+        ValueError: If the image size leaves another number of cells than fc7 needs, or the weights do not fit.
+        FileNotFoundError: If a weights or checkpoint file is not there.
+    """
+
+    explanation_options = frozenset({"x_stage", "checkpoint"})
+
+    def __init__(
+        self,
+        architecture: Literal["alexnet", "vgg_m", "vgg_s", "vgg16"] = "vgg16",
+        target: Literal["bird", "cat", "cow", "dog", "horse", "sheep"] = "dog",
+        image_size: Annotated[int, Ge(32)] = 224,
+        weights: str | None = None,
+        preprocessing: Literal["auto", "torchvision", "caffe_rgb255"] = "auto",
+        x_stage: Literal["masked_pre_relu", "masked_post_relu"] = "masked_pre_relu",
+        dead_map_center: Literal["argmax", "corner"] = "argmax",
+        masks: bool = True,
+        filter_loss: Annotated[float, Ge(0)] = 1.0,
+        width: Annotated[int, Ge(4), MultipleOf(4)] = FULL_WIDTH,
+        hidden: Annotated[int, Ge(1)] = 4096,
+        fc7_kernel: Annotated[int, Ge(1)] | None = None,
+        dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.8,
+        checkpoint: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.x_stage = x_stage
+        self.dead_map_center = dead_map_center
+        self.masks = masks
+        self.filter_loss_factor = filter_loss
+        self.target_name = target
+        self.target_index = 0
+        self.concept_names = self.names_of_concepts(architecture=architecture, width=width)
+        self.channels = n = len(self.concept_names)
+        self.plan = ARCHITECTURES[architecture]
+        kernel = fc7_kernel or self.plan.fc7_kernel
+        check_size(architecture, image_size, kernel)
+        self.map_size = side_after(self.plan.trunk, image_size)
+
+        self.trunk = trunk_layers(self.plan.trunk, width)
+        randomise(self.trunk)
+        if masks:
+            self.mask5 = FilterMask(n, dead_map_center)
+            self.mask6 = FilterMask(n, dead_map_center)
+        self.conv6 = nn.Conv2d(n, n, 3, padding=1)
+        self.pool6 = nn.MaxPool2d(self.plan.pool6.kernel, self.plan.pool6.stride, ceil_mode=self.plan.pool6.ceil)
+        self.fc7 = nn.Linear(n * kernel**2, hidden)
+        self.fc8 = nn.Linear(hidden, hidden)
+        self.fc9 = nn.Linear(hidden, 1)
+        self.dropout = nn.Dropout(dropout)
+        for layer in self._new_layers():
+            nn.init.normal_(layer.weight, std=0.01)
+            nn.init.zeros_(cast(Tensor, layer.bias))
+        if checkpoint is not None:
+            self.preprocess = Preprocessing("torchvision")  # its buffers are loaded with the rest
+            load_performer(self, Path(checkpoint))
+        else:
+            network = self.plan.name if width == FULL_WIDTH else f"{self.plan.name} of width {width}"
+            download = "vgg16" if architecture == "vgg16" else ""
+            recipe = load_trunk(self.trunk, weights, preprocessing, network=network, download=download)
+            self.preprocess = Preprocessing(recipe)
+
+    @staticmethod
+    def names_of_concepts(**options: Any) -> tuple[str, ...]:
+        """The filters of conv6 by number; there are as many as conv5 has.
+
+        Example:
+            >>> InterpretableCNN.names_of_concepts(architecture="alexnet")[-1]
+            'filter_255'
+        """
+        *_, conv5 = ARCHITECTURES[options["architecture"]].trunk
+        assert isinstance(conv5, Conv)
+        return tuple(f"filter_{i:03d}" for i in range(_narrowed(conv5.channels, options.get("width", FULL_WIDTH))))
+
+    @property
+    def variant(self) -> str:
+        """Target, and what the feature map depends on."""
+        return f"{self.target_name} {self.encode_variant}"
+
+    @property
+    def encode_variant(self) -> str:
+        """Strides and pools, which leave no trace in the weights; stage of x; masks."""
+        return f"{self.architecture} {self.x_stage} masks={self.masks} dead={self.dead_map_center}"
+
+    @property
+    def geometry(self) -> MapGeometry:
+        """Of the cells of conv6."""
+        windows = [layer for layer in (*self.plan.trunk, Conv(self.channels)) if not isinstance(layer, Norm)]
+        return MapGeometry.of((layer.kernel, layer.stride, getattr(layer, "padding", 0)) for layer in windows)
+
+    def trunk_map(self, image: Tensor) -> Tensor:
+        """Output of relu5, ``(B, n, m, m)``."""
+        return self.trunk(self.preprocess(image))
+
+    def refine(self, trunk_map: Tensor) -> Tensor:
+        """``x``: the masked maps of conv6 ``(B, n, m, m)``, before or after their ReLU."""
+        return self._refine(trunk_map)[0]
+
+    def feature(self, feature_map: Tensor) -> Tensor:
+        """``x``, which is the feature map itself."""
+        return feature_map
+
+    def head(self, feature: Tensor) -> tuple[Tensor, Tensor]:
+        """The target's logit ``(B,)`` and the sum of every map ``(B, n)``."""
+        # A second ReLU would keep the values of a post-ReLU x, but not its gradient where x is 0.
+        maps = feature.relu() if self.x_stage == "masked_pre_relu" else feature
+        hidden = self.dropout(self.fc7(self.pool6(maps).flatten(1)).relu())
+        score = self.fc9(self.dropout(self.fc8(hidden).relu())).squeeze(1)
+        return score, feature.sum((2, 3), dtype=torch.promote_types(feature.dtype, torch.float32))
+
+    def logits(self, trunk_map: Tensor) -> Tensor:
+        """The target's logit, ``(B, 1)``."""
+        return self.head(self.refine(trunk_map))[0][:, None]
+
+    def training_loss(self, trunk_map: Tensor, label: Tensor, epoch: int) -> Tensor:
+        """Logistic loss, with the gradients of the filter losses of both masked layers.
+
+        Its value is that of the logistic loss alone, because those of the surrogates mean nothing. They are made for a
+        sum over the batch, so they are divided by its size. Under several processes each uses its own images' means.
+
+        Args:
+            trunk_map: ``(B, n, m, m)``.
+            label: bool ``(B, 1)``.
+            epoch: Counted from 1.
+        """
+        feature_map, masked = self._refine(trunk_map)
+        loss = logistic_loss(self.head(feature_map)[0][:, None], label)
+        positive = label[:, 0].bool()
+        for activation, mask, sharpness in masked:
+            extra = sharpness_loss(sharpness, activation, mask, positive)
+            if self.filter_loss_factor > 0:
+                extra = extra + self.filter_loss_factor * filter_loss(activation, mask, positive, epoch)
+            loss = loss + (extra - extra.detach()) / len(label)
+        return loss
+
+    def parameter_groups(self, trunk_lr_factor: float) -> list[dict[str, Any]]:
+        """As the authors train: biases of new layers and of conv5 faster, the masks' sharpness slowly.
+
+        With SGD, a step takes the sharpness 500 times the learning rate over the batch size of its way to its target:
+        keep that below 1.
+        """
+        new = self._new_layers()
+        sharpness = [mask.sharpness for mask in (self.mask5, self.mask6)] if self.masks else []
+        *trunk, conv5_bias = self.trunk.parameters()
+        return [
+            {"params": [layer.weight for layer in new], "lr_factor": 1.0},
+            {"params": [layer.bias for layer in new], "lr_factor": 2.0, "weight_decay": 0.0},
+            {"params": sharpness, "lr_factor": 0.05, "weight_decay": 0.0},
+            {"params": trunk, "lr_factor": trunk_lr_factor},
+            {"params": [conv5_bias], "lr_factor": 5 * trunk_lr_factor},
+        ]
+
+    def trunk_modules(self) -> list[nn.Module]:
+        """The layers, with their preprocessing, up to relu5."""
+        return [self.preprocess, self.trunk]
+
+    def head_modules(self) -> list[nn.Module]:
+        """The layers above relu5, masks included."""
+        return [*self._conv6_modules(), self.fc7, self.fc8, self.fc9]
+
+    def encode_modules(self) -> list[nn.Module]:
+        """The layers that make ``x``."""
+        return [*self.trunk_modules(), *self._conv6_modules()]
+
+    def _conv6_modules(self) -> list[nn.Module]:
+        return [self.mask5, self.conv6, self.mask6] if self.masks else [self.conv6]
+
+    def _new_layers(self) -> tuple[nn.Conv2d | nn.Linear, ...]:
+        return self.conv6, self.fc7, self.fc8, self.fc9
+
+    def _refine(self, trunk_map: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor, Tensor]]]:
+        """``x``, and for both masked layers their activation, mask and sharpness."""
+        masked: list[tuple[Tensor, Tensor, Tensor]] = []
+        if self.masks:
+            mask5 = self.mask5(trunk_map)
+            maps = self.conv6(trunk_map * mask5.clamp_min(0))
+            mask6 = self.mask6(maps)
+            feature_map = maps * mask6.clamp_min(0)
+            masked = [(trunk_map, mask5, self.mask5.sharpness), (maps.relu(), mask6, self.mask6.sharpness)]
+        else:
+            feature_map = self.conv6(trunk_map)
+        return feature_map if self.x_stage == "masked_pre_relu" else feature_map.relu(), masked
+
+
+def trunk_layers(plan: Sequence[Conv | Norm | Pool], width: int) -> nn.Sequential:
+    """Layers of a plan, numbered as a network's ``features``, their channels those of the plan times width / 64."""
+    layers: list[nn.Module] = []
+    channels = 3
+    for layer in plan:
+        if isinstance(layer, Conv):
+            given, channels = channels, _narrowed(layer.channels, width)
+            window = layer.kernel, layer.stride, layer.padding
+            layers += [nn.Conv2d(given, channels, *window, groups=layer.groups), nn.ReLU()]
+        elif isinstance(layer, Norm):
+            layers.append(nn.LocalResponseNorm(5, alpha=layer.alpha, beta=0.75, k=layer.k))
+        else:
+            layers.append(nn.MaxPool2d(layer.kernel, layer.stride, ceil_mode=layer.ceil))
+    return nn.Sequential(*layers)
+
+
+def side_after(plan: Sequence[Conv | Norm | Pool], side: int) -> int:
+    """Cells a side that a plan leaves of an image's pixels; less than 1 where they are too few.
+
+    Example:
+        >>> side_after(ARCHITECTURES["vgg_s"].trunk, 224)
+        17
+    """
+    for layer in plan:
+        if isinstance(layer, Conv):
+            side = (side + 2 * layer.padding - layer.kernel) // layer.stride + 1
+        elif isinstance(layer, Pool):
+            beyond = layer.stride - 1 if layer.ceil else 0
+            side = (side - layer.kernel + beyond) // layer.stride + 1
+    return side
+
+
+def check_size(architecture: str, image_size: int, fc7_kernel: int) -> None:
+    """Refuse an image size that leaves another number of cells than fc7 needs.
+
+    Raises:
+        ValueError: Naming the nearest size that fits this kernel, and the kernel that fits this size.
+    """
+    plan = ARCHITECTURES[architecture]
+    layers = (*plan.trunk, plan.pool6)
+    left = side_after(layers, image_size)
+    if left == fc7_kernel:
+        return
+    sizes = [size for size in range(32, 40 * (fc7_kernel + 8)) if side_after(layers, size) == fc7_kernel]
+    nearest = min(sizes, key=lambda size: abs(size - image_size))
+    own = " (a smaller fc7 than the architecture's own)" if left < plan.fc7_kernel else ""
+    other = f", or `performer.fc7_kernel={left}`{own}" if left >= 1 else ""
+    raise ValueError(
+        f"{plan.name} leaves {max(left, 0)} x {max(left, 0)} cells of an image of {image_size} pixels, but fc7 needs "
+        f"{fc7_kernel} x {fc7_kernel}. Use `performer.image_size={nearest}`{other}."
+    )
+
+
+def _narrowed(channels: int, width: int) -> int:
+    return channels * width // FULL_WIDTH
