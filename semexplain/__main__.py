@@ -72,9 +72,8 @@ def run_parts(run: Path, folder: Path) -> int:
         print(error, file=sys.stderr)
         return 1
     print("\n".join(f"{name:22} {value:.4g}" for name, value in result.items()))
-    print(
-        f"edit {folder / 'parts.yaml'} and give it back: python evaluate.py run={run} parts.file={folder / 'parts.yaml'}"
-    )
+    names = folder / "parts.yaml"
+    print(f"edit {names} and give it back: python evaluate.py run={run} parts.file={names}")
     return 0
 
 

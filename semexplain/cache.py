@@ -56,7 +56,7 @@ class PerformanceCache:
         Where the trunk's output was kept when the performer was trained, it is not computed again.
         """
         performer = performer.to(self.device).freeze()
-        encode = performer.encode
+        encode: Callable[[Tensor], Tensor] = performer.encode
         if isinstance(performer, TrainablePerformer) and self._has_maps(performer.trunk_modules()):
             self.attach_trunk_maps(performer)
             encode = performer.refine
@@ -74,7 +74,6 @@ class PerformanceCache:
         self.attach_feature_maps(performer)
         key = _key(performer.digest(), self.datamodule.fingerprint(), performer.variant)
         prior_key = _key(key, _name(prior))
-        n = len(performer.concept_names)
 
         def compute(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
             performance, _ = performer.perform(batch["feature_map"].to(self.device))

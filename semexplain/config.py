@@ -118,7 +118,7 @@ def check(config: DictConfig) -> None:
     """
     told: dict[str, str] = {}
     for problem in _problems(config):
-        path, _, text = problem.partition(": ")
+        text = problem.partition(": ")[2]
         if text not in told or _is_taken_over(config, told[text].partition(": ")[0]):
             told[text] = problem
     problems = list(told.values())

@@ -30,9 +30,9 @@ def report_filters(run: Path, folder: Path) -> dict[str, float]:
 
     Returns:
         ``filters`` and ``named``, their numbers; ``named/<part>``, how many stand for each part;
-        ``location_instability``, the mean of :func:`semexplain.parts.location_stability`, low for filters that keep to a
-        place; ``part_iou``, the mean over the filters of the share of images in which the best part's overlap exceeds 0.2;
-        ``peak_ratio``, the mean over the filters of how much more often than chance they peak at their best part.
+        ``location_instability``, the mean of :func:`semexplain.parts.location_stability`, low for filters that keep to
+        a place; ``part_iou``, the mean over the filters of the share of images in which the overlap with their best
+        part exceeds 0.2; ``peak_ratio``, the mean of how much more often than chance they peak at their best part.
 
     Raises:
         ConfigError: If the folder is not such a run, or its data or performer are gone.

@@ -97,8 +97,8 @@ def with_part_masks(datamodule: ImageDataModule) -> PartData:
     naming = getattr(datamodule, "naming", None)
     if naming is None or not naming.ids:
         raise ConfigError(
-            f"parts: filters are named from part masks, which these data ({type(datamodule).__name__}) do not have. Use "
-            "data=pascal_part or data=synthetic_animals, or leave the parts out: `~parts` and no part_error in `metrics`."
+            f"parts: filters are named from part masks, which these data ({type(datamodule).__name__}) do not have. "
+            "Use data=pascal_part or data=synthetic_animals, or leave the parts out: `~parts`, no part_error in metrics."
         )
     return cast(PartData, datamodule)
 

@@ -67,8 +67,8 @@ def filter_jacobian(performance: Performance, *, clamp: bool = True) -> Tensor:
 
     .. math:: w_i = \max\Bigl(0, \sum_{h,w} \frac{\partial \hat y}{\partial x_{h,w,i}}\Bigr)
 
-    A filter's strength is the sum of its map, :math:`y_i = \sum_{h,w} x_{h,w,i}`. The paper's factor 1/Z is the same for
-    all filters and is left out: prior losses compare directions. One gradient serves the whole batch, because the
+    A filter's strength is the sum of its map, :math:`y_i = \sum_{h,w} x_{h,w,i}`. The paper's factor 1/Z is the same
+    for all filters and is left out: prior losses compare directions. One gradient serves the whole batch, because the
     images of a batch do not influence one another (a performer in evaluation mode).
 
     Args:

@@ -25,8 +25,8 @@ from semexplain.files import keep_aside, read_json, write_json, write_text
 from semexplain.modules.distillation import Distillation
 from semexplain.naming import performer_description
 from semexplain.parts import Parts, read_parts, write_parts
-from semexplain.performers.base import Performer
 from semexplain.performer_store import accelerator, cache_for, performer_metrics, trained_performer
+from semexplain.performers.base import Performer
 
 log = logging.getLogger(__name__)
 CONFIG, METRICS, PERFORMER, PARTS = "config.yaml", "metrics.json", "performer.json", "parts.yaml"

@@ -43,9 +43,8 @@ def test_filter_jacobian_is_the_slope_of_the_score_when_a_whole_map_is_raised() 
     torch.testing.assert_close(filter_jacobian(perform(x, head)), weights * (weights > 0))
 
 
-def test_of_a_linear_performer_it_is_the_size_of_the_map_times_the_coefficients_and_the_right_weights_cost_nothing() -> (
-    None
-):
+def test_of_a_linear_performer_it_is_the_coefficients_times_the_size_of_the_map() -> None:
+    """Right weights then cost nothing beyond the entropy of the prior."""
     coefficients = torch.tensor([0.5, 2.0, 0.0, 1.0], dtype=torch.float64)
     performance = perform(maps(), lambda x: x.sum((2, 3)) @ coefficients + 3)
     prior = filter_jacobian(performance)

@@ -50,7 +50,7 @@ class Split(NamedTuple):
 
     def first(self, count: int | None) -> "Split":
         """The first ``count`` images; all by default."""
-        return Split(*(None if field is None else field[:count] for field in self))
+        return Split._make(None if field is None else field[:count] for field in self)
 
     def order(self) -> np.ndarray:
         """Positions of the images in one pass over the split."""
@@ -186,8 +186,8 @@ class ImageDataModule(pl.LightningDataModule, ABC):
     """Splits of labelled images as batches ``{"image", "label", "index", "object_id"}``.
 
     ``image``: uint8 ``(B, 3, S, S)``; ``label``: bool ``(B, K)``; ``index``: int64 ``(B,)``, position within the
-    split; ``object_id``: int64 ``(B,)``, equal for images of the same object. A data set is a subclass with a ``read`` method that returns its splits and, where they are not known
-    before, sets ``names``.
+    split; ``object_id``: int64 ``(B,)``, equal for images of the same object. A data set is a subclass with a ``read``
+    method that returns its splits and, where they are not known before, sets ``names``.
 
     Args:
         batch_size: Images per batch and process.
@@ -310,7 +310,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         return ImageDataset(data, self.image_size, flip=flip, seed=self.seed)
 
     def loader(self, split: str, *, shuffle: bool, flip: bool = False, distinct: bool = False) -> ResumableLoader:
-        """Batches of a split: in a new order every epoch for training, or in order and each image as often as it counts.
+        """Batches of a split, each image as often as it counts: in a new order every epoch for training, or in order.
 
         Args:
             split: Its name.

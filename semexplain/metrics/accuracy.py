@@ -110,8 +110,8 @@ class ExplainerAccuracy(PreciseMetric):
 
     ``compute`` returns
 
-    - ``performer_accuracy`` with ``performer_accuracy_low`` and ``_high``, its 95 % interval, for as many trials as there
-      are different objects (images of one object are no independent trials);
+    - ``performer_accuracy`` with ``performer_accuracy_low`` and ``_high``, its 95 % interval, for as many trials as
+      there are different objects (images of one object are no independent trials);
     - ``performer_balanced_accuracy``: mean of the shares of right answers among images with and without the target;
     - ``explainer_accuracy_tau_eval`` and ``tau_eval``: threshold chosen on the reported split (the paper's protocol);
     - ``explainer_accuracy_tau_0``: threshold 0;

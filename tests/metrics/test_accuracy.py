@@ -143,4 +143,4 @@ def test_replicas_of_an_object_do_not_narrow_the_interval() -> None:
     for _ in range(3):
         thrice.update(score=scores, prediction=scores, label=label, object_id=torch.arange(4))
     bounds = [[metric.compute()[f"performer_accuracy_{end}"] for end in ("low", "high")] for metric in (once, thrice)]
-    assert bounds[0] == bounds[1] == [bound for bound in wilson_interval(torch.tensor(0.75).double(), 4)]
+    assert bounds[0] == bounds[1] == list(wilson_interval(torch.tensor(0.75).double(), 4))
