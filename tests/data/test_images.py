@@ -342,3 +342,85 @@ def test_arrays_of_both_views_are_flipped_as_the_images_would_be(folder: Path) -
             views |= {bool((a == straight[i]).all()) for a, i in zip(one["image"], one["index"], strict=True)}
     assert views == {True, False}
     assert torch.equal(next(iter(arrays.ordered("train")))["pixels"], straight[:4])
+
+
+class Views(Stripes):
+    """The same files, cut out, some mirrored, some several times."""
+
+    def part(self, name: str) -> Split:
+        plain = super().part(name)
+        size = len(plain.ids)
+        return plain._replace(
+            boxes=np.array([(1, 2, 7, 9), (-3, 0, 5, 99)] * size)[:size],
+            mirrored=np.arange(size) % 3 == 1,
+            repeats=np.arange(size) % 4,
+            groups=np.arange(size) // 2,
+        )
+
+
+def test_a_view_is_a_part_of_a_file_perhaps_mirrored(folder: Path) -> None:
+    module = Views(folder)
+    module.setup()
+    for index, name in enumerate(module.splits["train"].ids):
+        pixels = np.asarray(Image.open(folder / name))
+        part = pixels[2:9, 1:7] if index % 2 == 0 else pixels[:10, :5]  # the second box is clipped to the image
+        expected = np.asarray(Image.fromarray(part).resize((8, 8), Image.Resampling.BILINEAR))
+        expected = expected[:, ::-1] if index % 3 == 1 else expected
+        found = module.dataset("train")[index]
+        assert np.array_equal(found["image"].permute(1, 2, 0).numpy(), expected)
+        assert found["object_id"] == index // 2
+
+
+@pytest.mark.parametrize("arrays", [False, True])
+def test_an_image_counts_as_often_as_it_is_repeated(folder: Path, arrays: bool) -> None:
+    module = Views(folder)
+    module.setup()
+    if arrays:
+        module.attach({name: {"row": np.arange(size)} for name, size in SIZES.items()})
+    passed = sorted(index for index in range(SIZES["train"]) for _ in range(index % 4))
+    assert seen(module.ordered("train"))["index"].tolist() == passed
+    assert seen(module.distinct("train"))["index"].tolist() == list(range(SIZES["train"]))
+    shuffled = seen(module.train_dataloader())["index"].tolist()
+    assert len(shuffled) == len(passed) // 4 * 4  # the last batch is left out
+    assert shuffled != sorted(shuffled)
+    assert all(shuffled.count(index) <= index % 4 for index in range(SIZES["train"]))
+    if arrays:
+        assert torch.equal(seen(module.ordered("val"))["row"], seen(module.ordered("val"))["index"])
+
+
+def test_boxes_mirrors_and_repeats_are_part_of_the_fingerprint(folder: Path) -> None:
+    class Changed(Views):
+        field, value = "", np.zeros(0)
+
+        def part(self, name: str) -> Split:
+            split = super().part(name)
+            return split._replace(**{self.field: self.value[: len(split.ids)]}) if self.field else split
+
+    def fingerprint(field: str = "", value: np.ndarray = np.zeros(0)) -> str:  # noqa: B008
+        module = Changed(folder)
+        module.field, module.value = field, value
+        module.setup()
+        return module.fingerprint()
+
+    changes = {
+        "boxes": np.ones((13, 4), dtype=int),
+        "mirrored": np.zeros(13, dtype=bool),
+        "repeats": np.ones(13, dtype=int),
+    }
+    assert len({fingerprint(), *(fingerprint(*change) for change in changes.items())}) == 4
+
+
+def test_a_limit_keeps_the_first_of_everything(folder: Path) -> None:
+    module = Views(folder, limit=3)
+    module.setup()
+    assert all(len(field) == 3 for field in module.splits["train"] if field is not None)
+
+
+def test_a_detached_array_gives_way_to_the_images(folder: Path) -> None:
+    module = stripes(folder)
+    module.attach({"val": {"score": np.zeros(SIZES["val"]), "row": np.arange(SIZES["val"])}})
+    module.detach("score")
+    assert {"row", "label"} <= seen(module.ordered("val")).keys()
+    assert "score" not in seen(module.ordered("val"))
+    module.detach("row")
+    assert "image" in seen(module.ordered("val"))

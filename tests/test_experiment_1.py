@@ -1,0 +1,172 @@
+"""Experiment 1 as a whole, on drawn animals: four networks, named filters, a person's names, pictures of filters."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+from PIL import Image
+from support import configured
+
+from semexplain import runs
+from semexplain.__main__ import main
+from semexplain.config import ConfigError, instantiate
+from semexplain.data.synthetic_animals import SyntheticAnimalsDataModule
+from train import train
+
+ANIMALS = {"train": 72, "valid": 72, "negatives_count": 40, "draw_size": 128}
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The performer's convolutions start from random weights"),
+    pytest.mark.filterwarnings(r"ignore:All \d+ scores of the performer lie between 0 and 1"),
+]
+
+
+@pytest.fixture(scope="module")
+def animals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of drawn animals in Pascal-Part's layout."""
+    root = tmp_path_factory.mktemp("animals") / "pascal_part"
+    SyntheticAnimalsDataModule(root=str(root), category="dog", **ANIMALS).prepare_data()
+    return root
+
+
+def overrides(animals: Path, folder: Path, *more: str) -> list[str]:
+    return [
+        "experiment=pascal_part_dog",
+        "scale=smoke",
+        "data=synthetic_animals",
+        f"data.root={animals}",
+        *(f"data.{key}={value}" for key, value in ANIMALS.items()),
+        f"paths.performers={folder / 'performers'}",
+        f"paths.cache={folder / 'cache'}",
+        *more,
+    ]
+
+
+@pytest.fixture(scope="module")
+def run(animals: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run with VGG-16's shape."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    train(configured(*overrides(animals, folder.parent)), folder)
+    return folder
+
+
+@pytest.mark.parametrize("network", ["alexnet", "vgg_m", "vgg_s"])
+def test_every_network_runs(network: str, animals: Path, tmp_path: Path):
+    config = configured(*overrides(animals, tmp_path, f"performer=interpretable_{network}"))
+    metrics = train(config, tmp_path / "run")
+    assert metrics["test/relative_deviation"] > 0
+    assert metrics["test/part_error_images"] + metrics["test/part_error_skipped"] > 0
+
+
+def test_the_run_names_its_filters_and_measures_parts(run: Path):
+    named = yaml.safe_load((run / "parts.yaml").read_text())
+    assert (named["source"], named["performer"]["n"], named["performer"]["category"]) == ("peak", 64, "dog")
+    assert named["performer"]["sha256"] == json.loads((run / "performer.json").read_text())["sha256"]
+    metrics = json.loads((run / "metrics.json").read_text())
+    used = set(named["assignment"].values()) - {"none"}
+    assert used
+    for name in used:
+        assert {
+            f"test/{kind}/{name}" for kind in ("part_error", "gradient_activation_part_error", "part_share")
+        } <= metrics.keys()
+    assert not any(
+        "part_error" in key for key in (run / "metrics.csv").read_text().splitlines()[0].split(",") if "val/" in key
+    )
+
+
+def test_the_part_error_is_that_of_the_table(run: Path, animals: Path):
+    """Recomputed image by image and part by part from the explanations, with one pass through the head per part."""
+    config = runs.recorded_config(run, {})
+    performer = instantiate(config.performer).freeze()
+    datamodule = instantiate(config.data)
+    datamodule.prepare_data()
+    datamodule.setup()
+    table = pq.read_table(run / "explanations.parquet").to_pydict()
+    assignment = yaml.safe_load((run / "parts.yaml").read_text())["assignment"]
+    parts = sorted({name for name in assignment.values()})  # "none" is the part `other`
+    wrong, scores = dict.fromkeys(parts, 0.0), 0.0
+    for row, label in enumerate(table["label"]):
+        if not label:
+            continue
+        image = datamodule.dataset("test")[row]["image"][None]
+        with torch.no_grad():
+            x = performer.encode(image)
+            score = performer.head(x)[0].item()
+            effects = {}
+            for part in parts:
+                removed = x.clone()
+                for i, name in assignment.items():
+                    if name == part:
+                        removed[:, i] = 0
+                effects[part] = score - performer.head(removed)[0].item()
+        if abs(sum(effects.values())) < 1e-3 * abs(score):
+            continue
+        scores += score
+        for part in parts:
+            given = sum(table[f"contribution/filter_{i:03d}"][row] for i, name in assignment.items() if name == part)
+            wrong[part] += abs(given - score * effects[part] / sum(effects.values()))
+    metrics = json.loads((run / "metrics.json").read_text())
+    for part in parts:
+        name = "other" if part == "none" else part
+        assert metrics[f"test/part_error/{name}"] == pytest.approx(wrong[part] / scores, rel=2e-3)
+
+
+def test_evaluate_repeats_the_numbers_and_takes_a_persons_names(run: Path, tmp_path: Path):
+    assert runs.evaluate_run(run, tmp_path / "again", {}) == json.loads((run / "metrics.json").read_text())
+    named = yaml.safe_load((run / "parts.yaml").read_text())
+    mine = {**named, "source": "manual", "assignment": {0: "tail", 1: "none"}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(mine))
+    metrics = runs.evaluate_run(run, tmp_path / "mine", {"parts.file": str(tmp_path / "mine.yaml")})
+    assert "test/part_error/tail" in metrics
+    written = yaml.safe_load((tmp_path / "mine/parts.yaml").read_text())
+    assert (written["assignment"][0], written["assignment"][1], written["manual"]) == ("tail", "none", [0, 1])
+    assert written["assignment"][2] == named["assignment"][2]
+    mine["performer"]["sha256"] = "0" * 64
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(mine))
+    with pytest.raises(ConfigError, match=r"parts.file: .*names the filters of another performer: its sha256 is '000"):
+        runs.evaluate_run(run, tmp_path / "other", {"parts.file": str(tmp_path / "mine.yaml")})
+
+
+def test_the_filters_are_drawn_for_a_person_to_name(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["parts", str(run), "--out", str(tmp_path / "filters")]) == 0
+    printed = capsys.readouterr().out
+    for page in ("page-001.png", "page-002.png"):  # 32 filters each
+        assert np.asarray(Image.open(tmp_path / "filters" / page)).std() > 10
+    numbers = json.loads((tmp_path / "filters/interpretability.json").read_text())
+    assert numbers["filters"] == 64
+    assert numbers["named"] == sum(value for name, value in numbers.items() if name.startswith("named/"))
+    assert 0 < numbers["location_instability"] < 1
+    assert "location_instability" in printed
+    assert (tmp_path / "filters/parts.yaml").read_text() == (run / "parts.yaml").read_text()
+
+
+def test_filters_cannot_be_named_without_masks(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (run / "parts.yaml").rename(run / "parts.kept")
+    assert main(["parts", str(tmp_path)]) == 1
+    assert "is not a run folder" in capsys.readouterr().err
+    (run / "parts.kept").rename(run / "parts.yaml")
+
+
+def test_data_of_the_other_experiment_are_refused(animals: Path, faces: Path, tmp_path: Path):
+    config = configured(*overrides(animals, tmp_path, "performer_training.max_epochs=1"))
+    config.data = {"_target_": "semexplain.data.celeba.CelebADataModule", "root": str(faces), "image_size": 64}
+    with pytest.raises(ConfigError, match="data: .*CelebADataModule has no labels of 'dog'"):
+        train(config, tmp_path / "run")
+
+
+def test_the_papers_protocol_counts_replicas_and_writes_each_image_once(animals: Path, tmp_path: Path):
+    more = ["data.split=icnn", "data.limit=12", "performer_training.max_epochs=1", "trainer.max_epochs=1"]
+    config = configured(*overrides(animals, tmp_path, *more))
+    metrics = train(config, tmp_path / "run")
+    datamodule = instantiate(config.data)
+    datamodule.prepare_data()
+    datamodule.setup()
+    test = datamodule.splits["test"]
+    assert test.repeats.max() > 1
+    table = pq.read_table(tmp_path / "run/explanations.parquet").to_pydict()
+    assert table["id"] == list(test.ids)
+    right = [(score > 0) == label for score, label in zip(table["score"], table["label"], strict=True)]
+    assert metrics["test/performer_accuracy"] == pytest.approx(np.average(right, weights=test.repeats))
