@@ -95,7 +95,7 @@ ARCHITECTURES = {
         "VGG-16",
     ),
 }
-FULL_WIDTH = 64
+FULL_WIDTH, FULL_HIDDEN = 64, 4096
 
 
 class FilterMask(nn.Module):
@@ -162,7 +162,7 @@ class InterpretableCNN(TrainablePerformer):
         masks: bool = True,
         filter_loss: Annotated[float, Ge(0)] = 1.0,
         width: Annotated[int, Ge(4), MultipleOf(4)] = FULL_WIDTH,
-        hidden: Annotated[int, Ge(1)] = 4096,
+        hidden: Annotated[int, Ge(1)] = FULL_HIDDEN,
         fc7_kernel: Annotated[int, Ge(1)] | None = None,
         dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.8,
         checkpoint: str | None = None,
@@ -193,8 +193,11 @@ class InterpretableCNN(TrainablePerformer):
         self.fc8 = nn.Linear(hidden, hidden)
         self.fc9 = nn.Linear(hidden, 1)
         self.dropout = nn.Dropout(dropout)
-        for layer in self._new_layers():
-            nn.init.normal_(layer.weight, std=0.01)
+        full = len(self.names_of_concepts(architecture=architecture))
+        inputs = (full * 9, full * self.plan.fc7_kernel**2, FULL_HIDDEN, FULL_HIDDEN)
+        for layer, full_inputs in zip(self._new_layers(), inputs, strict=True):
+            # 0.01 in the full network; with that, a narrower one would lose its signal on the way up
+            nn.init.normal_(layer.weight, std=0.01 * (full_inputs / layer.weight[0].numel()) ** 0.5)
             nn.init.zeros_(cast(Tensor, layer.bias))
         if checkpoint is not None:
             self.preprocess = Preprocessing("torchvision")  # its buffers are loaded with the rest
