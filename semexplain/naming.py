@@ -98,7 +98,7 @@ def with_part_masks(datamodule: ImageDataModule) -> PartData:
     if naming is None or not naming.ids:
         raise ConfigError(
             f"parts: filters are named from part masks, which these data ({type(datamodule).__name__}) do not have. "
-            "Use data=pascal_part or data=synthetic_animals, or leave parts out: `~parts` and no part_error in `metrics`."
+            "Use data=pascal_part or data=synthetic_animals, or do without: `~parts` and no part_error in `metrics`."
         )
     return cast(PartData, datamodule)
 

@@ -1,6 +1,8 @@
 """Experiment 1 as a whole, on drawn animals: four networks, named filters, a person's names, pictures of filters."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from support import configured
+from support import ROOT, configured
 
 from semexplain import runs
 from semexplain.__main__ import main
@@ -172,3 +174,34 @@ def test_the_papers_protocol_counts_replicas_and_writes_each_image_once(animals:
     assert table["id"] == list(test.ids)
     right = [(score > 0) == label for score, label in zip(table["score"], table["label"], strict=True)]
     assert metrics["test/performer_accuracy"] == pytest.approx(np.average(right, weights=test.repeats))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["alexnet", "vgg_m", "vgg_s", "vgg16"])
+def test_the_papers_size_runs_two_steps(network: str, animals: Path, tmp_path: Path):
+    """227 or 224 px, the whole network, ResNet-152, batch 8, computed in the step."""
+    command = [
+        "experiment=pascal_part_dog",
+        f"performer=interpretable_{network}",
+        "performer.weights=null",
+        "data=synthetic_animals",
+        f"data.root={animals}",
+        *(f"data.{key}={value}" for key, value in ANIMALS.items()),
+        "data.split=voc",
+        "data.limit=16",
+        "data.batch_size=8",
+        "data.num_workers=0",
+        "data.cache=off",
+        "performer_training.max_epochs=1",
+        "performer_training.batch_size=8",
+        "trainer=cpu",
+        "trainer.max_epochs=1",
+        "+trainer.limit_train_batches=2",
+        *(f"paths.{name}={tmp_path / name}" for name in ("performers", "cache", "outputs")),
+    ]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (metrics,) = tmp_path.rglob("outputs/**/metrics.json")
+    assert json.loads(metrics.read_text())["test/relative_deviation"] > 0

@@ -153,6 +153,13 @@ def test_concepts_are_the_sums_of_the_masked_maps_before_their_relu():
     assert (performance.feature == 0).float().mean() > 0.2  # masked cells
 
 
+def test_strengths_of_half_precision_maps_do_not_overflow():
+    """4 x 4 cells of 6,000 are 96,000, more than float16 can hold."""
+    performer = small().half()
+    x = torch.full((1, performer.channels, 4, 4), 6000.0, dtype=torch.float16)
+    assert (performer.head(x)[1] == 96000).all()
+
+
 def test_the_stage_of_x_changes_the_concepts_and_not_the_score():
     before, after = small().freeze(), small(x_stage="masked_post_relu").freeze()
     one, two = before(images(4)), after(images(4))
