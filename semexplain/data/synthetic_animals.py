@@ -5,23 +5,21 @@ as it was: what a part contributes to a score is then known by experiment, not b
 """
 
 import json
-import os
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from math import isqrt
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 import numpy as np
 from annotated_types import Ge
-from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy.io import savemat
 from tqdm import tqdm
 
+from semexplain.data.drawn import require_at_least, write_once
 from semexplain.data.pascal_part import CATEGORIES, PARTS, Category, PascalPartDataModule
 
 VERSION = 1  # of the pictures; goes up whenever a pixel changes
@@ -96,8 +94,8 @@ def render(
         >>> bool(changed[whole.masks["tail"]].mean() > 0.9), bool(changed.mean() < 0.1)
         (True, True)
     """
-    _require_at_least(0, index=index, seed=seed)
-    _require_at_least(SMALLEST_SIZE, size=size)
+    require_at_least(0, index=index, seed=seed)
+    require_at_least(SMALLEST_SIZE, size=size)
     category = CATEGORIES[index % len(CATEGORIES)] if category is None else category
     if category not in CATEGORIES:
         raise ValueError(f"category must be one of {', '.join(CATEGORIES)}, got {category!r}.")
@@ -137,8 +135,8 @@ def render_negative(index: int, *, seed: int = 0, size: int = 160) -> NDArray[np
         >>> render_negative(0, size=128).shape
         (128, 128, 3)
     """
-    _require_at_least(0, index=index, seed=seed)
-    _require_at_least(SMALLEST_SIZE, size=size)
+    require_at_least(0, index=index, seed=seed)
+    require_at_least(SMALLEST_SIZE, size=size)
     chance = _Chance(seed, index, 3)
     pen = _Pen(size, chance)
     pen.put(_thing(chance), _Slot(chance.between(100, 900), chance.between(550, 850), 400, 400))
@@ -155,12 +153,6 @@ def _leaves(category: Category, names: Collection[str]) -> set[str]:
     if unknown:
         raise ValueError(f"A {category} has no part {', '.join(unknown)}; its parts are {', '.join(groups)}.")
     return {leaf for name in names for leaf in groups[name]}
-
-
-def _require_at_least(least: int, **numbers: int) -> None:
-    for name, number in numbers.items():
-        if number < least:
-            raise ValueError(f"{name} must be at least {least}, got {number}.")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -725,42 +717,16 @@ def write_animals(
     Raises:
         ValueError: If ``root`` holds something else than these animals, or a number is too small.
     """
-    _require_at_least(1, train=train, valid=valid)
-    _require_at_least(0, negatives=negatives, seed=seed)
-    _require_at_least(SMALLEST_SIZE, size=size)
-    root = Path(root)
+    require_at_least(1, train=train, valid=valid)
+    require_at_least(0, negatives=negatives, seed=seed)
+    require_at_least(SMALLEST_SIZE, size=size)
     truth = {
         "pictures": "semexplain.data.synthetic_animals.render(number of the image - 1, seed, size)",
         "version": VERSION,
         "parts": json.loads(json.dumps(PARTS)),
         "settings": {"train": train, "valid": valid, "negatives": negatives, "size": size, "seed": seed},
     }
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{root}.lock"):
-        if _holds(root, truth):
-            return
-        # A folder inside the temporary one, so that it gets the usual permissions.
-        with TemporaryDirectory(dir=root.parent, prefix=f".{root.name}-") as scratch:
-            folder = Path(scratch) / root.name
-            _write_folder(folder, truth, progress=progress)
-            os.replace(folder, root)
-
-
-def _holds(root: Path, truth: dict[str, Any]) -> bool:
-    """Whether the animals are there already; raises if anything else is."""
-    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
-        return False
-    remedy = "Choose another root, or delete this one."
-    record = root / "ground_truth.json"
-    if not record.is_file():
-        raise ValueError(f"{root} is to hold drawn animals but holds something else (no ground_truth.json). {remedy}")
-    found = json.loads(record.read_text())
-    if found == truth:
-        return True
-    wanted = truth["settings"]
-    if found.get("settings") != wanted:
-        raise ValueError(f"{root} holds animals of {found.get('settings')}, but {wanted} was asked for. {remedy}")
-    raise ValueError(f"{root} holds animals from another version of the drawing (ground_truth.json). {remedy}")
+    write_once(Path(root), truth, "animals", partial(_write_folder, truth=truth, progress=progress))
 
 
 def _write_folder(folder: Path, truth: dict[str, Any], *, progress: bool) -> None:
@@ -777,7 +743,6 @@ def _write_folder(folder: Path, truth: dict[str, Any], *, progress: bool) -> Non
     (lists / "val.txt").write_text("".join(f"{name}\n" for name in names[train : train + valid]), newline="\n")
     for i, name in enumerate(names[:negatives]):
         _write_image(folder / "negatives" / f"{name}.jpg", render_negative(i, seed=seed, size=size))
-    (folder / "ground_truth.json").write_text(json.dumps(truth, indent=2) + "\n", newline="\n")
 
 
 def _write_image(path: Path, pixels: NDArray[np.uint8]) -> None:

@@ -6,23 +6,20 @@ explanation of a global attribute by the local ones can therefore be compared wi
 """
 
 import itertools
-import json
-import os
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from annotated_types import Ge
-from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 from tqdm import tqdm
 
 from semexplain.attributes import ATTRIBUTES
 from semexplain.data.celeba import CelebADataModule
+from semexplain.data.drawn import require_at_least, write_once
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The causal model: latents -> local attributes -> global attributes
@@ -242,7 +239,7 @@ def sample_attributes(count: int, seed: int) -> NDArray[np.bool_]:
         >>> bool(np.array_equal(attributes[:10], sample_attributes(10, seed=0)))
         True
     """
-    _require_at_least(0, count=count, seed=seed)
+    require_at_least(0, count=count, seed=seed)
     uniform = iter(_uniform(count, len(LATENTS) + len(LOCAL_CAUSES) + len(GLOBAL_CAUSES), seed).T)
     values: dict[str, NDArray[Any]] = {latent: _logit(next(uniform)) for latent in LATENTS}
     for name, (bias, causes) in LOCAL_CAUSES.items():
@@ -386,8 +383,8 @@ def draw_face(attributes: NDArray[np.bool_], *, index: int, seed: int = 0, size:
     """
     if attributes.shape != (len(ATTRIBUTES),):
         raise ValueError(f"attributes must have the shape ({len(ATTRIBUTES)},), got {attributes.shape}.")
-    _require_at_least(0, index=index, seed=seed)
-    _require_at_least(SMALLEST_SIZE, size=size)
+    require_at_least(0, index=index, seed=seed)
+    require_at_least(SMALLEST_SIZE, size=size)
     face = _Face.of(attributes, index=index, seed=seed)
     pen = _Pen(size, face.chance)
     for draw in (_clothes, _hair, _head, _forehead, _jaw, _cheeks, _eyes, _nose, _beard, _mouth, _accessories):
@@ -688,12 +685,6 @@ def _logit(probability: NDArray[np.float64]) -> NDArray[np.float64]:
     return logit
 
 
-def _require_at_least(least: int, **numbers: int) -> None:
-    for name, number in numbers.items():
-        if number < least:
-            raise ValueError(f"{name} must be at least {least}, got {number}.")
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # Files
 # ---------------------------------------------------------------------------------------------------------------------
@@ -721,38 +712,12 @@ def write_faces(
     Raises:
         ValueError: If ``root`` holds something else than these faces, or a number is too small.
     """
-    _require_at_least(1, train=train, valid=valid, test=test)
-    _require_at_least(0, seed=seed)
-    _require_at_least(SMALLEST_SIZE, size=size)
-    root = Path(root)
+    require_at_least(1, train=train, valid=valid, test=test)
+    require_at_least(0, seed=seed)
+    require_at_least(SMALLEST_SIZE, size=size)
     settings = {"train": train, "valid": valid, "test": test, "size": size, "seed": seed}
     truth = {**ground_truth(), "settings": settings}
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{root}.lock"):
-        if _holds(root, truth):
-            return
-        # A folder inside the temporary one, so that it gets the usual permissions.
-        with TemporaryDirectory(dir=root.parent, prefix=f".{root.name}-") as scratch:
-            folder = Path(scratch) / root.name
-            _write_folder(folder, truth, progress=progress)
-            os.replace(folder, root)
-
-
-def _holds(root: Path, truth: dict[str, Any]) -> bool:
-    """Whether the faces are there already; raises if anything else is."""
-    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
-        return False
-    remedy = "Choose another root, or delete this one."
-    record = root / "ground_truth.json"
-    if not record.is_file():
-        raise ValueError(f"{root} is to hold drawn faces but holds something else (no ground_truth.json). {remedy}")
-    found = json.loads(record.read_text())
-    if found == truth:
-        return True
-    wanted = truth["settings"]
-    if found.get("settings") != wanted:
-        raise ValueError(f"{root} holds faces of {found.get('settings')}, but {wanted} was asked for. {remedy}")
-    raise ValueError(f"{root} holds faces from another version of the causal model (ground_truth.json). {remedy}")
+    write_once(Path(root), truth, "faces", partial(_write_folder, truth=truth, progress=progress))
 
 
 def _write_folder(folder: Path, truth: dict[str, Any], *, progress: bool) -> None:
@@ -763,7 +728,7 @@ def _write_folder(folder: Path, truth: dict[str, Any], *, progress: bool) -> Non
     names = [f"{i + 1:06d}.jpg" for i in range(len(partition))]
 
     images = folder / "img_align_celeba"
-    images.mkdir(parents=True)
+    images.mkdir()
     for i, name in enumerate(tqdm(names, desc="Drawing faces", unit="image", disable=not progress)):
         face = Image.fromarray(draw_face(attributes[i], index=i, seed=seed, size=size))
         face.save(images / name, quality=90, subsampling="4:4:4")
@@ -772,7 +737,6 @@ def _write_folder(folder: Path, truth: dict[str, Any], *, progress: bool) -> Non
     lines = [str(len(names)), " ".join(ATTRIBUTES) + " ", *map(" ".join, zip(names, rows, strict=True))]
     _write_lines(folder / "list_attr_celeba.txt", lines)
     _write_lines(folder / "list_eval_partition.txt", [f"{name} {p}" for name, p in zip(names, partition, strict=True)])
-    _write_lines(folder / "ground_truth.json", [json.dumps(truth, indent=2)])
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> None:

@@ -281,7 +281,7 @@ def test_faces_of_other_settings_are_an_error(tmp_path: Path) -> None:
 def test_faces_of_another_model_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_faces(tmp_path / "faces", **FEW)
     monkeypatch.setattr(synthetic_faces, "NOISE_SCALE", 9.0)
-    with pytest.raises(ValueError, match="another version of the causal model"):
+    with pytest.raises(ValueError, match="another version of the drawing"):
         write_faces(tmp_path / "faces", **FEW)
 
 

@@ -1,0 +1,72 @@
+"""Folders of drawn images: written once, whole, and recognised when they are there already."""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from filelock import FileLock
+
+RECORD = "ground_truth.json"
+
+
+def write_once(root: Path, truth: Mapping[str, Any], what: str, write: Callable[[Path], None]) -> None:
+    """Let a function write a folder that appears complete or not at all; do nothing if it is there.
+
+    Only one of several processes writes. The folder's ``ground_truth.json`` tells whether it is the one asked for.
+
+    Args:
+        root: Folder to make.
+        truth: What decides the content, with ``settings``; ``write`` gets it written beside the images.
+        what: What is drawn, in the plural.
+        write: Writes the content into a new folder, given its path.
+
+    Raises:
+        ValueError: If ``root`` holds something else.
+    """
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{root}.lock"):
+        if _holds(root, truth, what):
+            return
+        # A folder inside the temporary one, so that it gets the usual permissions.
+        with TemporaryDirectory(dir=root.parent, prefix=f".{root.name}-") as scratch:
+            folder = Path(scratch) / root.name
+            folder.mkdir()
+            write(folder)
+            (folder / RECORD).write_text(json.dumps(truth, indent=2) + "\n", newline="\n")
+            os.replace(folder, root)
+
+
+def require_at_least(least: int, **numbers: int) -> None:
+    """Refuse numbers below a bound, by their name.
+
+    Raises:
+        ValueError: For the first that is too small.
+
+    Example:
+        >>> require_at_least(1, train=0)
+        Traceback (most recent call last):
+        ...
+        ValueError: train must be at least 1, got 0.
+    """
+    for name, number in numbers.items():
+        if number < least:
+            raise ValueError(f"{name} must be at least {least}, got {number}.")
+
+
+def _holds(root: Path, truth: Mapping[str, Any], what: str) -> bool:
+    """Whether the images are there already; raises if anything else is."""
+    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+        return False
+    remedy = "Choose another root, or delete this one."
+    if not (root / RECORD).is_file():
+        raise ValueError(f"{root} is to hold drawn {what} but holds something else (no {RECORD}). {remedy}")
+    found = json.loads((root / RECORD).read_text())
+    if found == truth:
+        return True
+    if found.get("settings") != truth["settings"]:
+        wanted = truth["settings"]
+        raise ValueError(f"{root} holds {what} of {found.get('settings')}, but {wanted} was asked for. {remedy}")
+    raise ValueError(f"{root} holds {what} from another version of the drawing ({RECORD}). {remedy}")
