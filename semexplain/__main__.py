@@ -32,12 +32,13 @@ def main(arguments: list[str] | None = None) -> int:
     compare.add_argument("folder", nargs="+", type=Path, help="run folders, or folders that contain them")
     parts = verbs.add_parser("parts", help="draw the filters that a run explains by, to name them by hand")
     parts.add_argument("run", type=Path, help="folder of a run with named filters")
+    parts.add_argument("override", nargs="*", help="where things are now: data.root=..., performer.checkpoint=...")
     parts.add_argument("--out", type=Path, help="where to write; <run>/filters by default")
     given = parser.parse_args(arguments)
     if given.verb == "demo":
         return run_demo(given.override)
     if given.verb == "parts":
-        return run_parts(given.run, given.out or given.run / "filters")
+        return run_parts(given.run, given.out or given.run / "filters", given.override)
     return run_compare(given.folder)
 
 
@@ -62,12 +63,12 @@ def run_demo(overrides: list[str]) -> int:
     return status or run_compare([sweep])
 
 
-def run_parts(run: Path, folder: Path) -> int:
+def run_parts(run: Path, folder: Path, overrides: list[str]) -> int:
     """Draw the filters of a run and print how well they stand for parts."""
     hush()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        result = report_filters(run, folder)
+        result = report_filters(run, folder, dict(override.split("=", 1) for override in overrides if "=" in override))
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 1

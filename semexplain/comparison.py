@@ -16,11 +16,16 @@ COLUMNS = {
     "acc. (tau of train)": "test/explainer_accuracy_tau_train",
     "rel. deviation": "test/relative_deviation",
     "linear map dev.": "test/linear_map_relative_deviation",
+    "balanced acc.": "test/performer_balanced_accuracy",
+    "part error": "test/part_error_mean",
+    "grad x act.": "test/gradient_activation_part_error_mean",
 }
 PLACES = ("paths", "module", "resume", "logger", "callbacks")
 OWN_COLUMN = ("performer.target", "beta", "seed", "data.seed", "data.root", "concepts._target_", "concepts.count")
 LEGEND = """\
 entropy: of the contributions, in nats; high means that no few concepts explain everything (at most ln n: 3.66 for 39).
+balanced acc.: of the performer, mean of the shares of right answers among images with and without the target.
+part error: of the contributions of parts against removing their filters (Table 3); grad x act.: the same, untrained.
 acc.: agreement with the labels; the explainer's threshold is the best on test (the paper's protocol) or on train.
 rel. deviation: mean |performer - explainer| as a share of the performer's range of scores.
 linear map dev.: the same for one least-squares map from the concepts to the score, fitted on train: the control."""
@@ -56,10 +61,11 @@ def comparison(runs: Sequence[Path]) -> str:
     options = [_options(OmegaConf.to_container(config)) for config in configs]
     keys = {key: None for option in options for key in option}  # in the order of the configuration
     varying = [key for key in keys if len({str(option.get(key)) for option in options}) > 1]
-    header = ["#", "target", "beta", "concepts", "seed", *varying, *COLUMNS]
+    measures = [read_json(run / METRICS) for run in runs]
+    columns = {name: key for name, key in COLUMNS.items() if any(key in measured for measured in measures)}
+    header = ["#", "target", "beta", "concepts", "seed", *varying, *columns]
     table = [header, ["---"] * len(header)]
-    for number, (run, config, option) in enumerate(zip(runs, configs, options, strict=True), start=1):
-        metrics = read_json(run / METRICS)
+    for number, (metrics, config, option) in enumerate(zip(measures, configs, options, strict=True), start=1):
         chosen = [
             str(number),
             config.performer.target,
@@ -67,7 +73,7 @@ def comparison(runs: Sequence[Path]) -> str:
             _concepts(config.concepts),
             str(config.seed),
         ]
-        measured = [_number(metrics.get(key)) for key in COLUMNS.values()]
+        measured = [_number(metrics.get(key)) for key in columns.values()]
         table.append([*chosen, *(str(option.get(key, "-")) for key in varying), *measured])
     widths = [max(len(line[i]) for line in table) for i in range(len(header))]
     return "\n".join(

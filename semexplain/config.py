@@ -238,6 +238,10 @@ def _contradictions(config: DictConfig, plain: dict[str, Any]) -> Iterator[str]:
         yield "prior_loss: l2 compares directions, which a prior clamped at 0 has lost: `prior.clamp=false`."
     if "part_error" in plain["metrics"] and plain.get("parts") is None:
         yield "metrics: part_error needs filters that have been named, for example by `parts=peak`."
+    if "part_error" in plain["metrics"] and not plain["concepts"]["_target_"].endswith("all_concepts"):
+        yield "metrics: part_error removes all filters of a part, so all must explain: `concepts=all`, or leave it out."
+    if plain.get("parts") is not None and "category" not in plain["data"]:
+        yield "parts: filters are named from part masks: use data=pascal_part or data=synthetic_animals, or `~parts`."
     callbacks = [node for _, node in _targets(plain["callbacks"])]
     if plain["beta"] > 0 and not any(node["_target_"].endswith("PriorWeight") for node in callbacks):
         yield "callbacks: without prior_weight λ stays 0 whatever `beta` is. Add it to the list, or give `beta=0`."
@@ -250,6 +254,17 @@ def _contradictions(config: DictConfig, plain: dict[str, Any]) -> Iterator[str]:
     size, seen = plain["data"].get("image_size"), plain["performer"].get("image_size")
     if size != seen:
         yield f"data.image_size: {size} but the performer sees images of performer.image_size={seen}. Set that alone."
+    category, target = plain["data"].get("category"), plain["performer"].get("target")
+    if category not in (None, target):
+        yield f"data.category: {category!r} but the performer explains performer.target={target!r}. Set that alone."
+    if plain["data"].get("split") == "icnn" and plain["performer_training"].get("flip"):
+        yield (
+            "performer_training.flip: the split `icnn` holds the mirror image of every object already. Use "
+            "performer_training.flip=false, or data.split=voc."
+        )
+    file = (plain.get("parts") or {}).get("file")
+    if file is not None and not Path(file).is_file():
+        yield f"parts.file: there is no file {Path(file).absolute()}."
     if plain["data"].get("flip"):
         yield "data.flip: an explainer sees every image as it is; `performer_training.flip` mirrors the performer's."
     precision = plain["trainer"].get("precision", "32-true")

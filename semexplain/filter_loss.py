@@ -2,9 +2,9 @@ r"""What makes a filter stand for one object part: masks around its peak, and a 
 
 A map of :math:`m \times m` cells is masked by a template: 1 at the centre of its activation, falling linearly with the
 distance, -1 far away. The loss raises the mutual information between the maps of a filter and the templates: on images
-of the target its activation should lie around one place, on all others there should be none. Both losses are
-surrogates: only their gradients mean something, their values do not. They are added to the sum over a batch of the
-task's loss. Under several processes every mean over the batch is one process's own; nothing is gathered.
+of the target its activation should lie around one place, on all others there should be none. The loss is a surrogate:
+only its gradient means something, its value does not. It is added to the sum over a batch of the task's loss. Under
+several processes every mean over the batch is one process's own; nothing is gathered.
 """
 
 import math
@@ -15,7 +15,6 @@ from torch import Tensor
 TEMPERATURE = 0.5
 STRENGTH = 1e-5  # of the gradient, against a sum over the batch of logistic losses
 MAGNITUDE = 0.1  # mean strength over the images of a kind in the first epoch
-SHARPNESS_STRENGTH = 1e4
 SHARPNESS_RANGE = (1.5, 3.0)
 
 
@@ -100,42 +99,39 @@ def filter_loss(activation: Tensor, mask: Tensor, positive: Tensor, epoch: int) 
     return STRENGTH * (pushed - pulled)
 
 
-def sharpness_loss(sharpness: Tensor, activation: Tensor, mask: Tensor, positive: Tensor) -> Tensor:
-    r"""Surrogate that draws a filter's sharpness to what its activation's spread suggests.
+def sharpness_target(sharpness: Tensor, activation: Tensor, mask: Tensor, positive: Tensor) -> Tensor:
+    r"""Sharpness that a filter's activation suggests by its spread on the images of the target.
 
-    .. math:: \tfrac12 10^4 \sum_d (\beta_d - \beta^*_d)^2, \qquad
-              \beta^*_d = \mathrm{clamp}(3 / \sigma_d,\ 1.5,\ 3), \quad
+    .. math:: \beta^*_d = \mathrm{clamp}(3 / \sigma_d,\ 1.5,\ 3), \qquad
               \sigma_d = \frac{\sum_{b \in P} S_{bd}\, \sigma_{bd}}{\sum_{b \in P} S_{bd}}
 
     with :math:`\sigma_{bd}` the root of the activation-weighted mean squared distance from the centre, in cells. A
-    filter that is silent on all images of the target is left as it is.
+    filter that is silent on all images of the target keeps its sharpness.
 
     Args:
-        sharpness: ``(n,)``; the gradient flows there and nowhere else.
+        sharpness: ``(n,)``, as it is.
         activation: ``(B, n, m, m)``, after a ReLU.
         mask: ``(B, n, m, m)`` of :func:`filter_masks`.
         positive: bool ``(B,)``, which images show the target.
 
     Returns:
-        A scalar, at least float32, to be added to a sum over the batch.
+        ``(n,)``, detached, at least float32.
 
     Example:
-        >>> sharpness, x = torch.tensor([2.0], requires_grad=True), torch.ones(1, 1, 1, 1)  # no spread: 3 is wanted
-        >>> sharpness_loss(sharpness, x, x, torch.tensor([True])).backward()
-        >>> sharpness.grad
-        tensor([-10000.])
+        >>> x = torch.ones(1, 1, 1, 1)  # no spread: as sharp as can be
+        >>> sharpness_target(torch.tensor([2.0]), x, x, torch.tensor([True]))
+        tensor([3.])
     """
     with torch.no_grad():
-        activation = _precise(activation)[positive]
-        inside = (activation * mask[positive]).mean((2, 3))
+        activation = _precise(activation.detach())[positive]
+        inside = (activation * mask.detach()[positive]).mean((2, 3))
         rows, columns = _distances(activation, None)
         squared = rows.square()[..., :, None] + columns.square()[..., None, :]
         mass = activation.sum((2, 3))
         spread = ((squared * activation).sum((2, 3)) / torch.where(mass > 0, mass, 1)).sqrt()
         total = inside.sum(0)
         target = (3 / ((inside * spread).sum(0) / total)).clamp(*SHARPNESS_RANGE)
-    difference = torch.where(total != 0, _precise(sharpness) - target, 0)
-    return 0.5 * SHARPNESS_STRENGTH * difference.square().sum()
+        return torch.where(total != 0, target, _precise(sharpness.detach()))
 
 
 def _strengths(own: Tensor, other: Tensor, chosen: Tensor) -> Tensor:

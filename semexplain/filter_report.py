@@ -2,31 +2,39 @@
 
 import logging
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
+import numpy as np
 import torch
+from torch import Tensor
 
-from semexplain.config import instantiate
-from semexplain.contact_sheet import write_contact_sheets
+from semexplain.config import ConfigError, instantiate
+from semexplain.contact_sheet import contact_sheet, write_contact_sheets
 from semexplain.data.ready import ready_data
 from semexplain.files import write_json
-from semexplain.naming import maps_and_masks, performer_description, with_part_masks
+from semexplain.grad_cam import grad_cam
+from semexplain.naming import naming_maps, naming_part_maps, performer_description, with_part_masks
 from semexplain.parts import location_stability, propose_by_iou, propose_by_peak, read_parts, write_parts
 from semexplain.performer_store import accelerator
+from semexplain.performers.base import Performer
 from semexplain.runs import PARTS, check_data, recorded_config
 
 log = logging.getLogger(__name__)
 
 
-def report_filters(run: Path, folder: Path) -> dict[str, float]:
+def report_filters(run: Path, folder: Path, overrides: Mapping[str, Any]) -> dict[str, float]:
     """Draw every filter of the performer that a run explains, and measure how well filters stand for parts.
 
-    Writes ``page-001.png``, ... with the images at which each filter fires most, ``parts.yaml`` with the names that
-    the run used, ready to be edited and given back as ``parts.file``, and ``interpretability.json``.
+    Writes ``page-001.png``, ... with the images at which each filter fires most, ``grad_cam.png`` with the images of
+    the highest heat, ``parts.yaml`` with the names that the run used, ready to be edited and given back as
+    ``parts.file``, and ``interpretability.json``.
 
     Args:
         run: Folder of an explainer's run with named parts.
         folder: Where to write.
+        overrides: Values to use in place of the run's own, by dotted key: where data or performer are now.
 
     Returns:
         ``filters`` and ``named``, their numbers; ``named/<part>``, how many stand for each part;
@@ -37,17 +45,26 @@ def report_filters(run: Path, folder: Path) -> dict[str, float]:
     Raises:
         ConfigError: If the folder is not such a run, or its data or performer are gone.
     """
-    config = recorded_config(run, {})
+    config = recorded_config(run, overrides)
+    if not (run / PARTS).exists():
+        raise ConfigError(f"run: {run} has no {PARTS}: its concepts are not filters that stand for parts.")
     datamodule = ready_data(config.data)
     check_data(config, datamodule, run)
     data = with_part_masks(datamodule)
     performer = instantiate(config.performer, checkpoint=config.performer.checkpoint).freeze()
-    parts = read_parts(run / PARTS, performer=performer_description(performer))
+    try:
+        parts = read_parts(run / PARTS, performer=performer_description(performer))
+    except ValueError as error:
+        raise ConfigError(f"run: {error}") from error
     device = torch.device(accelerator(config.trainer.accelerator).replace("gpu", "cuda"))
-    maps, part_maps = maps_and_masks(performer, data, device)
+    maps, part_maps = naming_maps(performer, data, device), naming_part_maps(data)
     names = ["" if part < 0 else parts.names[part] for part in parts.assignment]
     images = [data.naming.read(index, data.image_size).numpy() for index in range(len(data.naming.ids))]
     pages = write_contact_sheets(folder, images, maps, performer.geometry, names=names)
+    heat = torch.cat([_heat(performer, image, device) for image in images])
+    contact_sheet(images, heat[:, None], [0], performer.geometry, top=12, names=["Grad-CAM"]).save(
+        folder / "grad_cam.png"
+    )
     write_parts(folder / PARTS, parts)
     log.info("%d pages of filters and their names: %s", len(pages), folder)
 
@@ -65,3 +82,10 @@ def report_filters(run: Path, folder: Path) -> dict[str, float]:
     }
     write_json(folder / "interpretability.json", result)
     return result
+
+
+def _heat(performer: Performer, image: np.ndarray, device: torch.device) -> Tensor:
+    """Grad-CAM of an image, ``(1, m, m)``."""
+    with torch.no_grad():
+        feature_map = performer.encode(torch.from_numpy(image)[None].to(device))
+    return cast(Tensor, performer.perform(feature_map, grad_cam)[1]).cpu()

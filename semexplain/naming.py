@@ -16,6 +16,7 @@ from semexplain.parts import Parts, merge, propose_by_iou, propose_by_peak, read
 from semexplain.performers.base import Performer
 
 log = logging.getLogger(__name__)
+PROPOSAL = 1  # counted up when a proposal changes, so that kept ones are not used any more
 PROPOSALS = {"peak": propose_by_peak, "iou": propose_by_iou}
 
 
@@ -60,13 +61,15 @@ class PartNaming:
         """
         described = performer_description(performer)
         data = with_part_masks(datamodule)
-        key = hashlib.sha256(f"{self.method} {described} {datamodule.fingerprint()} {data.naming.ids}".encode())
+        part_maps = naming_part_maps(data)
+        key = hashlib.sha256(f"{PROPOSAL} {self.method} {described} {data.parts} {data.naming.ids}".encode())
+        key.update(datamodule.fingerprint().encode() + part_maps.tobytes())
         path = cache / f"parts-{key.hexdigest()[:16]}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
             if not path.exists():
                 log.info("Naming the filters from the part masks of %d images (%s).", len(data.naming.ids), self.method)
-                maps, part_maps = maps_and_masks(performer, data, device)
+                maps = naming_maps(performer, data, device)
                 assignment, scores = PROPOSALS[self.method](maps, part_maps, data.parts, performer.geometry)
                 write_parts(path, Parts(data.parts, tuple(assignment), self.method, scores, described))
         parts = read_parts(path, performer=described)
@@ -95,7 +98,12 @@ def with_part_masks(datamodule: ImageDataModule) -> PartData:
         ConfigError: If it has none.
     """
     naming = getattr(datamodule, "naming", None)
-    if naming is None or not naming.ids:
+    if naming is not None and not naming.ids:
+        raise ConfigError(
+            f"parts: no image of {', '.join(datamodule.names)} with part masks is left to name filters by. Use more "
+            "data, a larger `data.naming_share`, or do without: `~parts` and no part_error in `metrics`."
+        )
+    if naming is None:
         raise ConfigError(
             f"parts: filters are named from part masks, which these data ({type(datamodule).__name__}) do not have. "
             "Use data=pascal_part or data=synthetic_animals, or do without: `~parts` and no part_error in `metrics`."
@@ -103,15 +111,19 @@ def with_part_masks(datamodule: ImageDataModule) -> PartData:
     return cast(PartData, datamodule)
 
 
+def naming_part_maps(data: PartData) -> np.ndarray:
+    """Part of every pixel ``(N, S, S)`` of the images for naming, -1 for none."""
+    return np.stack([data.part_map(data.naming, index) for index in range(len(data.naming.ids))])
+
+
 @torch.no_grad()
-def maps_and_masks(performer: Performer, data: PartData, device: torch.device) -> tuple[Tensor, np.ndarray]:
-    """Filter maps after their ReLU ``(N, n, m, m)`` and part maps ``(N, S, S)`` of the images for naming."""
+def naming_maps(performer: Performer, data: PartData, device: torch.device) -> Tensor:
+    """Filter maps after their ReLU ``(N, n, m, m)`` of the images for naming."""
     performer = performer.to(device).freeze()
-    maps, part_maps = [], []
+    maps = []
     positions = range(len(data.naming.ids))
     for start in range(0, len(positions), 32):
         chunk = positions[start : start + 32]
         images = torch.stack([data.naming.read(index, data.image_size) for index in chunk]).to(device)
         maps.append(performer.feature(performer.encode(images)).relu().float().cpu())
-        part_maps += [data.part_map(data.naming, index) for index in chunk]
-    return torch.cat(maps), np.stack(part_maps)
+    return torch.cat(maps)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from annotated_types import Ge, Gt
@@ -45,6 +46,7 @@ class PerformerTraining:
         flip: Mirror training images at random.
         seed: Of initialisation, order and dropout.
         scheduler: Partial of a learning-rate scheduler stepped every epoch; a constant rate by default.
+        balance: Let images with and without a label weigh as much together, however many there are of each.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class PerformerTraining:
         flip: bool = True,
         seed: Annotated[int, Ge(0)] = 0,
         scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler] | None = None,
+        balance: bool = False,
     ) -> None:
         self.optimizer = optimizer
         self.train = train
@@ -68,6 +71,7 @@ class PerformerTraining:
         self.flip = flip
         self.seed = seed
         self.scheduler = scheduler
+        self.balance = balance
 
     def fit(self, config: DictConfig, folder: Path) -> dict[str, float]:
         """Train in ``folder``, continuing where an earlier attempt stopped; leave ``performer.safetensors`` there.
@@ -79,7 +83,13 @@ class PerformerTraining:
         datamodule = ready_data(config.data, batch_size=self.batch_size, flip=self.flip, seed=self.seed)
         performer = instantiate(config.performer, checkpoint=None)
         module = Classification(
-            performer, datamodule.names, self.optimizer, self.scheduler, self.train, self.trunk_lr_factor
+            performer,
+            datamodule.names,
+            self.optimizer,
+            self.scheduler,
+            self.train,
+            self.trunk_lr_factor,
+            class_weights(datamodule) if self.balance else None,
         )
         callbacks = [
             ModelCheckpoint(folder, "best", monitor="val/loss", save_weights_only=True, enable_version_counter=False),
@@ -114,6 +124,22 @@ class PerformerTraining:
         last.unlink(missing_ok=True)
         (folder / "best.ckpt").unlink(missing_ok=True)
         return {name: float(value) for name, value in tested[0].items()}
+
+
+def class_weights(datamodule: ImageDataModule) -> torch.Tensor:
+    """Factors ``(2, K)`` that give training images without and with each label half of the weight each.
+
+    Raises:
+        ConfigError: If there is a label that all of them have or none.
+    """
+    split = datamodule.splits["train"]
+    share = split.labels[split.order()].mean(0)
+    if ((share == 0) | (share == 1)).any():
+        constant = [name for name, one in zip(datamodule.names, share, strict=True) if one in (0, 1)]
+        raise ConfigError(
+            f"performer_training.balance: all or no training images have {', '.join(constant)}. Use `balance=false`."
+        )
+    return torch.tensor(np.stack([0.5 / (1 - share), 0.5 / share]), dtype=torch.float32)
 
 
 def accelerator(choice: str) -> str:

@@ -86,6 +86,8 @@ def discard(folder: Path) -> None:
         ".hydra/hydra.yaml",
         ".hydra/overrides.yaml",
         CONFIG,
+        PERFORMER,
+        PARTS,
         "train.log",
         "evaluate.log",
     ):
@@ -106,7 +108,7 @@ def build(
         training: Whether to train; measuring needs no priors of the training split.
         named: File with the names that the run gave to the filters, to use again; they are proposed by default.
     """
-    datamodule = ready_data(config.data)
+    datamodule = _labelled_data(config)
     checkpoint = trained_performer(config, datamodule)
     callbacks = list(instantiate(config.callbacks).values())
     for callback in callbacks:
@@ -121,11 +123,6 @@ def build(
     )
     pl.seed_everything(config.seed, workers=True, verbose=False)
     performer = instantiate(config.performer, checkpoint=str(checkpoint))
-    if performer.target_name not in datamodule.names:
-        raise ConfigError(
-            f"data: {config.data._target_} has no labels of {performer.target_name!r}, which the performer explains. "
-            "Choose data and performer of the same experiment."
-        )
     parts = _parts(config, datamodule, performer, trainer.strategy.root_device, named)
     if parts is not None and _is_first():
         write_parts(folder / PARTS, parts)
@@ -142,8 +139,9 @@ def build(
 
 def train_explainer(config: DictConfig, folder: Path) -> dict[str, float]:
     """Train an explainer, measure its best epoch on the test split, and write the run folder."""
-    datamodule, module, trainer = build(config, folder, training=True)
     last = folder / LAST
+    named = folder / PARTS if last.exists() and (folder / PARTS).exists() else None
+    datamodule, module, trainer = build(config, folder, training=True, named=named)
     warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")  # the performer is frozen on purpose
     trainer.fit(module, datamodule=datamodule, ckpt_path=str(last) if last.exists() else None, weights_only=True)
     return measure(trainer, module, datamodule, folder / BEST, folder)
@@ -151,7 +149,7 @@ def train_explainer(config: DictConfig, folder: Path) -> dict[str, float]:
 
 def train_performer(config: DictConfig, folder: Path) -> dict[str, float]:
     """Train the performer that explainer runs of the same configuration find in the store."""
-    datamodule = ready_data(config.data)
+    datamodule = _labelled_data(config)
     path = trained_performer(config, datamodule)
     metrics = performer_metrics(path)
     write_json(folder / PERFORMER, {"path": str(path.absolute())})
@@ -181,6 +179,8 @@ def evaluate_run(run: Path, folder: Path, overrides: Mapping[str, Any]) -> dict[
         overrides: Values to use in place of the run's own, by dotted key: where data or performer are now.
     """
     config = recorded_config(run, overrides)
+    if config.get("parts") is not None and "_target_" not in config.parts:
+        raise ConfigError(f"parts.file: the run {run} has no named filters (it explains by other concepts).")
     if not (run / BEST).exists():
         raise ConfigError(f"run: {run} has no {BEST}: the run ended before its first validation. `resume` it.")
     named = run / PARTS if (run / PARTS).exists() and "parts.file" not in overrides else None
@@ -270,6 +270,16 @@ def _stopped_together(job: subprocess.Popen[bytes]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _labelled_data(config: DictConfig) -> ImageDataModule:
+    datamodule = ready_data(config.data)
+    if config.performer.target not in datamodule.names:
+        raise ConfigError(
+            f"data: {config.data._target_} has no labels of {config.performer.target!r}, which the performer tells. "
+            "Choose data and performer of the same experiment."
+        )
+    return datamodule
+
+
 def _parts(
     config: DictConfig, datamodule: ImageDataModule, performer: Performer, device: torch.device, named: Path | None
 ) -> Parts | None:
@@ -287,9 +297,9 @@ def _is_first() -> bool:
 def _settled(config: DictConfig) -> DictConfig:
     """A configuration that means the same in another folder and environment: resolved, with absolute paths."""
     settled = cast(DictConfig, OmegaConf.create(OmegaConf.to_container(config, resolve=True)))
-    for key in ("data.cache", "performer.weights", "performer.checkpoint", *PLACES):
+    for key in ("data.cache", "data.index", "parts.file", "performer.weights", "performer.checkpoint", *PLACES):
         value = OmegaConf.select(settled, key)
-        if value is not None and (key in PLACES or Path(value).exists()):
+        if value is not None and (key in (*PLACES, "data.index") or Path(value).exists()):
             OmegaConf.update(settled, key, str(Path(value).expanduser().absolute()))
     return settled
 

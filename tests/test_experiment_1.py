@@ -1,6 +1,7 @@
 """Experiment 1 as a whole, on drawn animals: four networks, named filters, a person's names, pictures of filters."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from scipy.io import loadmat, savemat
 from support import ROOT, configured
 
 from semexplain import runs
@@ -19,6 +21,7 @@ from semexplain.config import ConfigError, instantiate
 from semexplain.data.synthetic_animals import SyntheticAnimalsDataModule
 from train import train
 
+PASCAL_PART = "semexplain.data.pascal_part.PascalPartDataModule"
 ANIMALS = {"train": 72, "valid": 72, "negatives_count": 40, "draw_size": 128}
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The performer's convolutions start from random weights"),
@@ -147,18 +150,48 @@ def test_the_filters_are_drawn_for_a_person_to_name(run: Path, tmp_path: Path, c
     assert (tmp_path / "filters/parts.yaml").read_text() == (run / "parts.yaml").read_text()
 
 
-def test_filters_cannot_be_named_without_masks(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    (run / "parts.yaml").rename(run / "parts.kept")
+def test_filters_that_cannot_be_drawn_are_explained(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["parts", str(tmp_path)]) == 1
     assert "is not a run folder" in capsys.readouterr().err
-    (run / "parts.kept").rename(run / "parts.yaml")
+    unnamed = tmp_path / "unnamed"
+    shutil.copytree(run, unnamed, ignore=shutil.ignore_patterns("parts.yaml", "checkpoints"))
+    assert main(["parts", str(unnamed)]) == 1
+    assert "has no parts.yaml: its concepts are not filters" in capsys.readouterr().err
+    assert main(["parts", str(run), "performer.checkpoint=nowhere.safetensors"]) == 1
+    assert "which is no longer at nowhere.safetensors" in capsys.readouterr().err
+
+
+def test_kept_names_belong_to_the_masks_they_come_from(animals: Path, run: Path, tmp_path: Path):
+    """The same photos with torso and tail exchanged in the annotations: other names, though no image has changed."""
+    shutil.copytree(animals, tmp_path / "animals")
+    for path in (tmp_path / "animals/Annotations_Part").glob("*.mat"):
+        content = loadmat(path)
+        for one in content["anno"]["objects"][0, 0].ravel():
+            for part in one["parts"].ravel():
+                swapped = {"torso": "tail", "tail": "torso"}
+                part["part_name"] = np.array([swapped.get(str(part["part_name"][0]), str(part["part_name"][0]))])
+        savemat(path, {"anno": content["anno"]})
+    config = runs.recorded_config(run, {"data.root": str(tmp_path / "animals"), "data._target_": PASCAL_PART})
+    for key in ("train", "valid", "negatives_count", "draw_size", "draw_seed"):
+        config.data.pop(key)
+    config.data.index = None
+    performer = instantiate(config.performer).freeze()
+    names = {}
+    for root in (animals, tmp_path / "animals"):
+        datamodule = instantiate(config.data, root=str(root))
+        datamodule.setup()
+        parts = instantiate(config.parts)(performer, datamodule, torch.device("cpu"), tmp_path / "cache")
+        names[root] = [name for name in parts.names_with_other if name in ("torso", "tail")], parts.assignment
+    assert len(list((tmp_path / "cache").glob("parts-*.yaml"))) == 2
+    assert names[animals] != names[tmp_path / "animals"]
 
 
 def test_data_of_the_other_experiment_are_refused(animals: Path, faces: Path, tmp_path: Path):
-    config = configured(*overrides(animals, tmp_path, "performer_training.max_epochs=1"))
+    config = configured(*overrides(animals, tmp_path, "~parts", "metrics=[relative_deviation]"))
     config.data = {"_target_": "semexplain.data.celeba.CelebADataModule", "root": str(faces), "image_size": 64}
     with pytest.raises(ConfigError, match="data: .*CelebADataModule has no labels of 'dog'"):
         train(config, tmp_path / "run")
+    assert not (tmp_path / "performers").exists()  # refused before anything was trained
 
 
 def test_the_papers_protocol_counts_replicas_and_writes_each_image_once(animals: Path, tmp_path: Path):

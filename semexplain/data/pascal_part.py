@@ -207,7 +207,7 @@ class PascalPartDataModule(ImageDataModule):
         super().__init__(**kwargs)
         if self.flip_train and split == "icnn":
             raise ValueError(
-                "The split `icnn` holds the mirror image of every object already: set `data.flip=false`, or use "
+                "The split `icnn` holds the mirror image of every object already: `performer_training.flip=false`, or "
                 "`data.split=voc`."
             )
         self.root = Path(root).expanduser()

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from semexplain.metrics.base import PreciseMetric
 
+TABLE_3 = ("eye", "mouth_and_nose", "ear", "torso", "leg")
+
 
 class PartError(PreciseMetric):
     r"""Mean absolute error of each part's contribution, as a fraction of the mean score of the images.
@@ -23,14 +25,15 @@ class PartError(PreciseMetric):
 
     ``compute`` returns, for every part, ``part_error/<part>``; beside it the same for gradient times activation, which
     needs no training (``gradient_activation_part_error/<part>``), and ``part_share/<part>``, the part's share of the
-    score by removal. ``part_error_mean`` and ``gradient_activation_part_error_mean`` are means over the named parts,
-    without ``other``. ``part_error_images`` and ``part_error_skipped`` count images.
+    score by removal. ``part_error_mean`` and ``gradient_activation_part_error_mean`` are means over
+    the parts of Table 3 (eye, mouth and nose, ear, torso, leg) that have filters, ``part_error_parts`` of them.
+    ``part_error_images`` and ``part_error_skipped`` count images.
 
     Args:
         parts: Names of the ``P`` parts, in the order of the columns; ``other`` are the filters without a name.
 
     Example:
-        >>> metric = PartError(parts=("head", "leg"))
+        >>> metric = PartError(parts=("torso", "leg"))
         >>> metric.update(
         ...     score=torch.tensor([4.0]),
         ...     label=torch.tensor([True]),
@@ -39,7 +42,7 @@ class PartError(PreciseMetric):
         ...     part_attributions=torch.tensor([[3.0, 1.0]]),
         ... )
         >>> result = metric.compute()
-        >>> result["part_error/head"].item(), result["gradient_activation_part_error_mean"].item()
+        >>> result["part_error/torso"].item(), result["gradient_activation_part_error_mean"].item()
         (0.25, 0.0)
     """
 
@@ -92,12 +95,13 @@ class PartError(PreciseMetric):
     def compute(self) -> dict[str, Tensor]:
         """Errors and shares of every part, their means, and counts; nan without an image."""
         score = torch.where(self.images > 0, self.score, torch.nan)
-        named = [column for column, name in enumerate(self.parts) if name != "other"]
+        table = [column for column, name in enumerate(self.parts) if name in TABLE_3]
         result = {"part_error_images": self.images, "part_error_skipped": self.skipped}
+        result["part_error_parts"] = self.score.new_tensor(len(table))
         for prefix, wrong in {
             "part_error": self.wrong,
             "gradient_activation_part_error": self.attribution_wrong,
         }.items():
             result |= {f"{prefix}/{name}": wrong[column] / score for column, name in enumerate(self.parts)}
-            result[f"{prefix}_mean"] = wrong[named].mean() / score
+            result[f"{prefix}_mean"] = wrong[table].mean() / score
         return result | {f"part_share/{name}": self.effect[column] / score for column, name in enumerate(self.parts)}

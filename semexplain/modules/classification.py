@@ -21,7 +21,10 @@ class Classification(pl.LightningModule):
         scheduler: Partial of a learning-rate scheduler stepped every epoch, given an optimizer; none by default.
         train: Train the layers above the trunk only (``head``) or all of them (``all``).
         trunk_lr_factor: Learning rate of the trunk as a share of the head's, when all layers train.
+        class_weights: ``(2, K)``, factors of the loss for images without and with each label; 1 by default.
     """
+
+    class_weights: Tensor | None
 
     def __init__(
         self,
@@ -31,6 +34,7 @@ class Classification(pl.LightningModule):
         scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler] | None = None,
         train: Literal["head", "all"] = "all",
         trunk_lr_factor: float = 0.1,
+        class_weights: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.performer = performer
@@ -39,6 +43,7 @@ class Classification(pl.LightningModule):
         self.trunk_lr_factor = trunk_lr_factor
         for module in performer.trunk_modules():
             module.requires_grad_(train == "all")
+        self.register_buffer("class_weights", class_weights, persistent=False)
         self.accuracy = AttributeAccuracy(names)
         self._epoch_losses: list[Tensor] = []
 
@@ -52,7 +57,9 @@ class Classification(pl.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The loss of a batch."""
-        loss = self.performer.training_loss(self.trunk_map(batch), batch["label"], self.current_epoch + 1)
+        loss = self.performer.training_loss(
+            self.trunk_map(batch), batch["label"], self.current_epoch + 1, self.class_weights
+        )
         self._epoch_losses.append(loss.detach())
         return loss
 
@@ -65,9 +72,8 @@ class Classification(pl.LightningModule):
         """Measure a batch of the validation split."""
         logits = self(batch)
         self.accuracy.update(logits, batch["label"])
-        self.log(
-            "val/loss", logistic_loss(logits, batch["label"]), batch_size=len(logits), sync_dist=True, prog_bar=True
-        )
+        loss = logistic_loss(logits, batch["label"], self.class_weights)
+        self.log("val/loss", loss, batch_size=len(logits), sync_dist=True, prog_bar=True)
 
     def on_validation_epoch_end(self) -> None:
         """Report and reset the validation accuracy."""

@@ -156,15 +156,24 @@ class Distillation(pl.LightningModule):
         """Image-independent weights ``(n,)`` and bias ``()`` that fit the training scores best.
 
         Args:
-            common: One weight for all concepts, instead of one for each.
+            common: One weight for all concepts, instead of one for each. Where it must be positive and the best is not,
+                it is the one that makes contributions as large as the scores vary, ``std(ŷ) / mean Σ|yᵢ|``.
         """
         log.info("Fitting the least-squares map at which the explainer starts.")
         fit = LinearMap().to(self.device)
+        scores, totals, sizes = [], [], []
         for batch in self.trainer.datamodule.ordered("train"):  # type: ignore[attr-defined]
             performance, _ = self.perform(self.transfer_batch_to_device(batch, self.device, 0), with_prior=False)
-            concepts = performance.concepts.sum(1, keepdim=True) if common else performance.concepts
-            fit.observe(concepts=concepts, score=performance.score)
+            total = performance.concepts.sum(1, keepdim=True)
+            fit.observe(concepts=total if common else performance.concepts, score=performance.score)
+            scores.append(performance.score.double())
+            totals.append(total[:, 0].double())
+            sizes.append(performance.concepts.abs().sum(1).double())
         weights, bias = fit.coefficients()
+        if common and self.explainer.output == "softplus" and not bool(weights > 0):
+            score, total, size = torch.cat(scores), torch.cat(totals), torch.cat(sizes)
+            weights = score.std() / size.mean()
+            bias = score.mean() - weights * total.mean()
         return weights.float().expand(len(self.columns)), bias.float()
 
     def configure_optimizers(self) -> Any:
@@ -262,6 +271,7 @@ class Distillation(pl.LightningModule):
         self._digest = self._digest or self.performer.digest()
         return {
             "performer_sha256": self._digest,
+            "performer_variant": self.performer.variant,
             "target": self.performer.target_name,
             "concepts": list(self.concept_names),
         }

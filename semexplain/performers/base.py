@@ -162,16 +162,19 @@ class TrainablePerformer(Performer):
     def logits(self, trunk_map: Tensor) -> Tensor:
         """Logits ``(B, K)`` of the labels ``(B, K)`` that the performer is trained on."""
 
-    def training_loss(self, trunk_map: Tensor, label: Tensor, epoch: int) -> Tensor:
+    def training_loss(
+        self, trunk_map: Tensor, label: Tensor, epoch: int, class_weights: Tensor | None = None
+    ) -> Tensor:
         """What training minimises, per image.
 
         Args:
             trunk_map: ``(B, C', H', W')``.
             label: bool ``(B, K)``.
             epoch: Counted from 1.
+            class_weights: ``(2, K)``, see :func:`logistic_loss`.
         """
         del epoch
-        return logistic_loss(self.logits(trunk_map), label)
+        return logistic_loss(self.logits(trunk_map), label, class_weights)
 
     def parameter_groups(self, trunk_lr_factor: float) -> list[dict[str, Any]]:
         """Groups for an optimizer; ``lr_factor`` multiplies its learning rate, other keys are the optimizer's own."""
@@ -180,18 +183,23 @@ class TrainablePerformer(Performer):
         return [{"params": head, "lr_factor": 1.0}, {"params": trunk, "lr_factor": trunk_lr_factor}]
 
 
-def logistic_loss(logits: Tensor, label: Tensor) -> Tensor:
+def logistic_loss(logits: Tensor, label: Tensor, class_weights: Tensor | None = None) -> Tensor:
     """``Σ log(1 + exp(-c y))`` over the labels with ``c = ±1``, averaged over the images.
 
     Args:
         logits: ``(B, K)``.
         label: ``(B, K)``, bool.
+        class_weights: ``(2, K)``. Factors for images without and with each label; 1 by default.
 
     Example:
         >>> logistic_loss(torch.zeros(2, 3), torch.tensor([[True, False, True]] * 2))  # 3 ln 2
         tensor(2.0794)
+        >>> logistic_loss(torch.zeros(1, 1), torch.tensor([[True]]), torch.tensor([[0.5], [2.0]]))  # 2 ln 2
+        tensor(1.3863)
     """
-    return F.binary_cross_entropy_with_logits(logits, label.to(logits.dtype), reduction="sum") / len(logits)
+    weight = None if class_weights is None else torch.where(label, class_weights[1], class_weights[0])
+    target = label.to(logits.dtype)
+    return F.binary_cross_entropy_with_logits(logits, target, weight, reduction="sum") / len(logits)
 
 
 def state_digest(*modules: nn.Module) -> str:

@@ -8,7 +8,7 @@ import torch
 from annotated_types import Ge, Interval, MultipleOf
 from torch import Tensor, nn
 
-from semexplain.filter_loss import filter_loss, filter_masks, sharpness_loss
+from semexplain.filter_loss import filter_loss, filter_masks, sharpness_target
 from semexplain.geometry import MapGeometry
 from semexplain.performers.base import TrainablePerformer, logistic_loss
 from semexplain.performers.preprocessing import Preprocessing
@@ -96,6 +96,9 @@ ARCHITECTURES = {
     ),
 }
 FULL_WIDTH, FULL_HIDDEN = 64, 4096
+# Of the way to its target that sharpness goes in a step: that of the authors' SGD for VGG-16, momentum included. They
+# learn it by a gradient, which an optimizer that scales gradients would undo.
+SHARPNESS_RATE = 0.016
 
 
 class FilterMask(nn.Module):
@@ -106,10 +109,18 @@ class FilterMask(nn.Module):
         dead_map_center: Centre of a map without activation: its largest value or the first cell.
     """
 
+    sharpness: Tensor
+
     def __init__(self, channels: int, dead_map_center: Literal["argmax", "corner"]) -> None:
         super().__init__()
         self.dead_map_center = dead_map_center
-        self.sharpness = nn.Parameter(torch.full((channels,), 2.0))
+        self.register_buffer("sharpness", torch.full((channels,), 2.0))
+
+    @torch.no_grad()
+    def adapt(self, activation: Tensor, mask: Tensor, positive: Tensor) -> None:
+        """Move the sharpness a step towards what the activations ``(B, n, m, m)`` suggest."""
+        target = sharpness_target(self.sharpness, activation, mask, positive)
+        self.sharpness.lerp_(target.to(self.sharpness), SHARPNESS_RATE)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Signed masks of maps ``(B, n, m, m)`` before or after their ReLU, of the same shape, without gradient."""
@@ -135,7 +146,7 @@ class InterpretableCNN(TrainablePerformer):
         preprocessing: What the weights expect; ``auto`` takes it from the weights.
         x_stage: Read ``x`` before or after conv6's ReLU, in either case after the mask. The score is the same.
         dead_map_center: Centre of the mask of a map without activation: its largest value or the first cell.
-        masks: Without them it is a plain CNN of the same shape, to compare with.
+        masks: Without them, and then without filter loss, it is a plain CNN of the same shape, to compare with.
         filter_loss: Factor on the loss that keeps activations in their masks; 0 leaves it out.
         width: Channels of VGG-16's first convolution; 64 is the full network, the others shrink by the same factor.
         hidden: Units of the two hidden fully-connected layers.
@@ -260,40 +271,39 @@ class InterpretableCNN(TrainablePerformer):
         """The target's logit, ``(B, 1)``."""
         return self.head(self.refine(trunk_map))[0][:, None]
 
-    def training_loss(self, trunk_map: Tensor, label: Tensor, epoch: int) -> Tensor:
+    def training_loss(
+        self, trunk_map: Tensor, label: Tensor, epoch: int, class_weights: Tensor | None = None
+    ) -> Tensor:
         """Logistic loss, with the gradients of the filter losses of both masked layers.
 
         Its value is that of the logistic loss alone, because those of the surrogates mean nothing. They are made for a
         sum over the batch, so they are divided by its size. Under several processes each uses its own images' means.
+        In training mode the masks' sharpness goes a step towards its target.
 
         Args:
             trunk_map: ``(B, n, m, m)``.
             label: bool ``(B, 1)``.
             epoch: Counted from 1.
+            class_weights: ``(2, 1)``, of the logistic loss.
         """
         feature_map, masked = self._refine(trunk_map)
-        loss = logistic_loss(self.head(feature_map)[0][:, None], label)
+        loss = logistic_loss(self.head(feature_map)[0][:, None], label, class_weights)
         positive = label[:, 0].bool()
-        for activation, mask, sharpness in masked:
-            extra = sharpness_loss(sharpness, activation, mask, positive)
+        for activation, mask, template in masked:
             if self.filter_loss_factor > 0:
-                extra = extra + self.filter_loss_factor * filter_loss(activation, mask, positive, epoch)
-            loss = loss + (extra - extra.detach()) / len(label)
+                extra = self.filter_loss_factor * filter_loss(activation, mask, positive, epoch)
+                loss = loss + (extra - extra.detach()) / len(label)
+            if self.training:
+                template.adapt(activation, mask, positive)
         return loss
 
     def parameter_groups(self, trunk_lr_factor: float) -> list[dict[str, Any]]:
-        """As the authors train: biases of new layers and of conv5 faster, the masks' sharpness slowly.
-
-        With SGD, a step takes the sharpness 500 times the learning rate over the batch size of its way to its target:
-        keep that below 1.
-        """
+        """As the authors train: biases of new layers twice as fast, without decay, that of conv5 five times as fast."""
         new = self._new_layers()
-        sharpness = [mask.sharpness for mask in (self.mask5, self.mask6)] if self.masks else []
         *trunk, conv5_bias = self.trunk.parameters()
         return [
             {"params": [layer.weight for layer in new], "lr_factor": 1.0},
             {"params": [layer.bias for layer in new], "lr_factor": 2.0, "weight_decay": 0.0},
-            {"params": sharpness, "lr_factor": 0.05, "weight_decay": 0.0},
             {"params": trunk, "lr_factor": trunk_lr_factor},
             {"params": [conv5_bias], "lr_factor": 5 * trunk_lr_factor},
         ]
@@ -316,15 +326,15 @@ class InterpretableCNN(TrainablePerformer):
     def _new_layers(self) -> tuple[nn.Conv2d | nn.Linear, ...]:
         return self.conv6, self.fc7, self.fc8, self.fc9
 
-    def _refine(self, trunk_map: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor, Tensor]]]:
-        """``x``, and for both masked layers their activation, mask and sharpness."""
-        masked: list[tuple[Tensor, Tensor, Tensor]] = []
+    def _refine(self, trunk_map: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor, FilterMask]]]:
+        """``x``, and for both masked layers their activation, its mask and what made it."""
+        masked: list[tuple[Tensor, Tensor, FilterMask]] = []
         if self.masks:
             mask5 = self.mask5(trunk_map)
             maps = self.conv6(trunk_map * mask5.clamp_min(0))
             mask6 = self.mask6(maps)
             feature_map = maps * mask6.clamp_min(0)
-            masked = [(trunk_map, mask5, self.mask5.sharpness), (maps.relu(), mask6, self.mask6.sharpness)]
+            masked = [(trunk_map, mask5, self.mask5), (maps.relu(), mask6, self.mask6)]
         else:
             feature_map = self.conv6(trunk_map)
         return feature_map if self.x_stage == "masked_pre_relu" else feature_map.relu(), masked

@@ -5,6 +5,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -284,3 +285,13 @@ def test_lightning_resumes_bit_identically(tmp_path: Path, num_workers: int, sav
     resumed = fit(num_workers, checkpoint(), resume=tmp_path / f"step={step}.ckpt")
     assert resumed.diary == whole.diary[step:]
     assert torch.equal(resumed.weight, whole.weight)
+
+
+def test_repeated_samples_are_dealt_out_exactly() -> None:
+    """Sample k occurs k times: all of them over three processes in evaluation, equal shares of them in training."""
+    samples = [sample for sample in range(6) for _ in range(sample)]
+    shares = [list(UnpaddedSampler(samples, rank=rank, world=3)) for rank in range(3)]
+    assert sorted(sample for share in shares for sample in share) == samples
+    dealt = [list(EpochSampler(np.array(samples), seed=3, rank=rank, world=4)) for rank in range(4)]
+    assert {len(share) for share in dealt} == {len(samples) // 4}
+    assert all(sum(share.count(sample) for share in dealt) <= sample for sample in range(6))

@@ -10,10 +10,27 @@ from semexplain.explanation import Explanation
 from semexplain.metrics.accuracy import ExplainerAccuracy
 from semexplain.metrics.contribution_entropy import ContributionEntropy
 from semexplain.metrics.linear_map import LinearMap
+from semexplain.metrics.part_error import PartError
 from semexplain.metrics.prior_agreement import PriorAgreement
 from semexplain.metrics.relative_deviation import RelativeDeviation
 
-METRICS: list[type[Metric]] = [ContributionEntropy, ExplainerAccuracy, LinearMap, PriorAgreement, RelativeDeviation]
+
+class ThreePartError(PartError):
+    """Built without arguments, as the others are."""
+
+    def __init__(self) -> None:
+        super().__init__(("eye", "leg", "other"))
+
+
+METRICS: list[type[Metric]] = [
+    ContributionEntropy,
+    ExplainerAccuracy,
+    LinearMap,
+    PriorAgreement,
+    RelativeDeviation,
+    ThreePartError,
+]
+PART_FIELDS = ("part_effects", "part_contributions", "part_attributions")
 
 FIELDS = {
     ContributionEntropy: (("contributions", "label"), ()),
@@ -21,6 +38,7 @@ FIELDS = {
     LinearMap: (("concepts", "score", "label"), ("concepts", "score")),
     PriorAgreement: (("weights", "concepts", "prior"), ()),
     RelativeDeviation: (("score", "prediction"), ()),
+    ThreePartError: (("score", "label", *PART_FIELDS), ()),
 }
 
 
@@ -44,6 +62,7 @@ def dataset(size: int = 103, n: int = 6, seed: int = 0) -> dict[str, Tensor]:
         "prior": prior,
         "label": explanation.score + randn(size) > 0,
         "object_id": torch.arange(size) // 2,
+        **{name: randn(size, 3) + 1 for name in PART_FIELDS},
     }
 
 

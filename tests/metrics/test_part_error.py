@@ -55,6 +55,7 @@ def test_errors_are_those_of_a_count_by_hand(sizes: list[int]) -> None:
         assert result[f"{prefix}_mean"] == pytest.approx((expected[0] + expected[1]) / 2, rel=1e-12)
     assert sum(result[f"part_share/{name}"] for name in PARTS) == pytest.approx(1)
     assert result["part_error_images"] == data["label"].sum() - 1
+    assert result["part_error_parts"] == 2
     assert result["part_error_skipped"] == 1
 
 

@@ -100,7 +100,8 @@ def test_a_metric_without_images_is_nan(metric_class: type[Metric]) -> None:
 
 def assert_empty(metric: Metric) -> None:
     for name, value in compute(metric).items():
-        assert value.isnan() or name in {"contribution_entropy_skipped", "tau_train"}, name
+        counts = {"contribution_entropy_skipped", "part_error_images", "part_error_skipped", "part_error_parts"}
+        assert value.isnan() or name in counts | {"tau_train"}, name
 
 
 @each_metric

@@ -175,6 +175,24 @@ def test_training_starts_at_the_least_squares_map(performer: VGG16Attributes, fa
     torch.testing.assert_close(explained.detach().double(), fitted, rtol=1e-3, atol=1e-3)
 
 
+def test_positive_weights_start_as_large_as_the_scores_vary_where_the_best_common_weight_is_negative(
+    performer: VGG16Attributes, faces: Path, tmp_path: Path
+):
+    module, datamodule = distillation(performer, head_init="calibrated", output="softplus"), data(faces)
+    with torch.no_grad():  # the more of all concepts, the lower the score
+        performer.fc3.weight[performer.target_index] = -performer.fc3.weight[performer.concept_indices].mean(0)
+    module.optimizer = partial(torch.optim.SGD, lr=0.0)
+    trainer(tmp_path, 1, beta=0.0).fit(module, datamodule=datamodule)
+    batches = [performer(batch["image"]) for batch in datamodule.ordered("train")]
+    score, concepts = torch.cat([b.score for b in batches]), torch.cat([b.concepts for b in batches])
+    assert torch.corrcoef(torch.stack([score, concepts.sum(1)]))[0, 1] < 0
+    explanation = module.eval()(next(iter(datamodule.ordered("train")))["image"])
+    common = score.std() / concepts.abs().sum(1).mean()
+    torch.testing.assert_close(explanation.weights, common.expand_as(explanation.weights), rtol=1e-4, atol=0)
+    expected = score.mean() - common * concepts.sum(1).mean()
+    torch.testing.assert_close(explanation.bias.detach(), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_a_checkpoint_holds_the_explainer_and_the_performers_digest(
     performer: VGG16Attributes, faces: Path, tmp_path: Path
 ):
