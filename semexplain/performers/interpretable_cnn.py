@@ -151,6 +151,8 @@ class InterpretableCNN(TrainablePerformer):
         width: Channels of VGG-16's first convolution; 64 is the full network, the others shrink by the same factor.
         hidden: Units of the two hidden fully-connected layers.
         fc7_kernel: Cells a side that are left for the first of them; the architecture's own by default.
+        tuned: How many of the pretrained convolutions, the last ones, train with the new layers when those train alone
+            (``performer_training.train=head``); the trunk, whose output is computed once, ends before them.
         dropout: Probability of dropping a hidden unit while the performer is trained.
         checkpoint: A trained performer (``performer.safetensors``) to load in place of ``weights``.
 
@@ -175,6 +177,7 @@ class InterpretableCNN(TrainablePerformer):
         width: Annotated[int, Ge(4), MultipleOf(4)] = FULL_WIDTH,
         hidden: Annotated[int, Ge(1)] = FULL_HIDDEN,
         fc7_kernel: Annotated[int, Ge(1)] | None = None,
+        tuned: Annotated[int, Interval(ge=0, le=5)] = 0,
         dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.8,
         checkpoint: str | None = None,
     ) -> None:
@@ -195,6 +198,8 @@ class InterpretableCNN(TrainablePerformer):
 
         self.trunk = trunk_layers(self.plan.trunk, width)
         randomise(self.trunk)
+        convolutions = [place for place, layer in enumerate(self.trunk) if isinstance(layer, nn.Conv2d)]
+        self.cut = convolutions[-tuned] if tuned > 0 else len(self.trunk)
         if masks:
             self.mask5 = FilterMask(n, dead_map_center)
             self.mask6 = FilterMask(n, dead_map_center)
@@ -248,8 +253,8 @@ class InterpretableCNN(TrainablePerformer):
         return MapGeometry.of((layer.kernel, layer.stride, getattr(layer, "padding", 0)) for layer in windows)
 
     def trunk_map(self, image: Tensor) -> Tensor:
-        """Output of relu5, ``(B, n, m, m)``."""
-        return self.trunk(self.preprocess(image))
+        """Output of the layers below those that are tuned; of relu5 if none is. ``(B, n, m, m)``."""
+        return self.trunk[: self.cut](self.preprocess(image))
 
     def refine(self, trunk_map: Tensor) -> Tensor:
         """``x``: the masked maps of conv6 ``(B, n, m, m)``, before or after their ReLU."""
@@ -309,16 +314,16 @@ class InterpretableCNN(TrainablePerformer):
         ]
 
     def trunk_modules(self) -> list[nn.Module]:
-        """The layers, with their preprocessing, up to relu5."""
-        return [self.preprocess, self.trunk]
+        """The layers, with their preprocessing, below those that are tuned."""
+        return [self.preprocess, self.trunk[: self.cut]]
 
     def head_modules(self) -> list[nn.Module]:
-        """The layers above relu5, masks included."""
-        return [*self._conv6_modules(), self.fc7, self.fc8, self.fc9]
+        """The other layers, masks included."""
+        return [self.trunk[self.cut :], *self._conv6_modules(), self.fc7, self.fc8, self.fc9]
 
     def encode_modules(self) -> list[nn.Module]:
         """The layers that make ``x``."""
-        return [*self.trunk_modules(), *self._conv6_modules()]
+        return [self.preprocess, self.trunk, *self._conv6_modules()]
 
     def _conv6_modules(self) -> list[nn.Module]:
         return [self.mask5, self.conv6, self.mask6] if self.masks else [self.conv6]
@@ -329,14 +334,15 @@ class InterpretableCNN(TrainablePerformer):
     def _refine(self, trunk_map: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor, FilterMask]]]:
         """``x``, and for both masked layers their activation, its mask and what made it."""
         masked: list[tuple[Tensor, Tensor, FilterMask]] = []
+        relu5 = self.trunk[self.cut :](trunk_map)
         if self.masks:
-            mask5 = self.mask5(trunk_map)
-            maps = self.conv6(trunk_map * mask5.clamp_min(0))
+            mask5 = self.mask5(relu5)
+            maps = self.conv6(relu5 * mask5.clamp_min(0))
             mask6 = self.mask6(maps)
             feature_map = maps * mask6.clamp_min(0)
-            masked = [(trunk_map, mask5, self.mask5), (maps.relu(), mask6, self.mask6)]
+            masked = [(relu5, mask5, self.mask5), (maps.relu(), mask6, self.mask6)]
         else:
-            feature_map = self.conv6(trunk_map)
+            feature_map = self.conv6(relu5)
         return feature_map if self.x_stage == "masked_pre_relu" else feature_map.relu(), masked
 
 

@@ -327,6 +327,30 @@ def test_new_layers_start_small_and_keep_their_signal_in_a_narrow_network():
     assert (performer.mask5.sharpness == 2).all()
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_last_convolutions_can_be_tuned_with_the_new_layers(architecture: str):
+    """Where the trunk ends changes what is computed once and what trains, not the function."""
+    side = SMALL[architecture]
+    plain = small(architecture).eval()
+    for tuned in (1, 3):
+        performer = small(architecture, tuned=tuned).eval()
+        performer.load_state_dict(plain.state_dict())
+        with torch.no_grad():
+            torch.testing.assert_close(performer.encode(images(2, side)), plain.encode(images(2, side)))
+        performer.train()
+        for module in performer.trunk_modules():
+            module.requires_grad_(False)
+        performer.training_loss(performer.trunk_map(images(2, side)), torch.tensor([[True], [False]]), 1).backward()
+        learnt = [isinstance(layer, nn.Conv2d) and layer.weight.grad is not None for layer in performer.trunk]
+        assert sum(learnt) == tuned
+        assert learnt.index(True) == performer.cut
+        sizes = [
+            sum(p.numel() for module in part for p in module.parameters())
+            for part in (performer.trunk_modules(), performer.head_modules())
+        ]
+        assert sum(sizes) == sum(p.numel() for p in performer.parameters())
+
+
 def test_every_parameter_belongs_to_the_trunk_or_the_head():
     performer = small()
     modules = [*performer.trunk_modules(), *performer.head_modules()]
