@@ -40,7 +40,7 @@ def report_filters(run: Path, folder: Path, overrides: Mapping[str, Any]) -> dic
         ``filters`` and ``named``, their numbers; ``named/<part>``, how many stand for each part;
         ``location_instability``, the mean of :func:`semexplain.parts.location_stability`, low for filters that keep to
         a place; ``part_iou``, the mean over the filters of the share of images in which the overlap with their best
-        part exceeds 0.2; ``peak_ratio``, the mean of how much more often than chance they peak at their best part.
+        part exceeds 0.2; ``peak_score``, the mean of :func:`semexplain.parts.propose_by_peak` for their best part.
 
     Raises:
         ConfigError: If the folder is not such a run, or its data or performer are gone.
@@ -70,7 +70,7 @@ def report_filters(run: Path, folder: Path, overrides: Mapping[str, Any]) -> dic
 
     _, instability = location_stability(maps, part_maps, performer.geometry)
     _, overlap = propose_by_iou(maps, part_maps, parts.names, performer.geometry)
-    _, ratio = propose_by_peak(maps, part_maps, parts.names, performer.geometry)
+    _, peak = propose_by_peak(maps, part_maps, parts.names, performer.geometry)
     counts = Counter(name for name in names if name)
     result = {
         "filters": float(len(names)),
@@ -78,7 +78,7 @@ def report_filters(run: Path, folder: Path, overrides: Mapping[str, Any]) -> dic
         **{f"named/{name}": float(counts[name]) for name in parts.names},
         "location_instability": instability,
         "part_iou": float(overlap.max(1).mean()),
-        "peak_ratio": float(ratio.max(1).mean()),
+        "peak_score": float(peak.max(1).mean()),
     }
     write_json(folder / "interpretability.json", result)
     return result

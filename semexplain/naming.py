@@ -16,7 +16,7 @@ from semexplain.parts import Parts, merge, propose_by_iou, propose_by_peak, read
 from semexplain.performers.base import Performer
 
 log = logging.getLogger(__name__)
-PROPOSAL = 1  # counted up when a proposal changes, so that kept ones are not used any more
+PROPOSAL = 2  # counted up when a proposal changes, so that kept ones are not used any more
 PROPOSALS = {"peak": propose_by_peak, "iou": propose_by_iou}
 
 
@@ -38,7 +38,7 @@ class PartNaming:
     person's file goes before it, filter by filter.
 
     Args:
-        method: ``peak``: the part nearest to the filter's peaks, against chance; ``iou``: the part that its strongest
+        method: ``peak``: the part that the filter's peaks hit more often than chance; ``iou``: the part that its strongest
             cells overlap.
         file: A person's names, see :func:`semexplain.parts.read_parts`.
     """

@@ -18,7 +18,7 @@ NONE = "none"  # ... and this is what a file says then
 UNSAID = -2  # a person's file leaves this filter to the proposal
 STRONGEST = 100  # images on which a filter is judged
 REACH = 0.05  # how far from a part a peak may lie, as a fraction of the image's diagonal
-BETTER_THAN_CHANCE = 2.0
+BEYOND_CHANCE = 3.0  # standard deviations
 ACTIVE_SHARE = 0.005  # of all cells, by which a filter's threshold is set
 OVERLAP = 0.2
 BLOCK = 32  # images or filters at a time, so that maps may stay in a file
@@ -157,10 +157,11 @@ def propose_by_peak(
 
     On the 100 images with the filter's strongest peaks (those above 0), a peak :math:`q_I` of strength :math:`a_I` hits
     the part that is nearest to it, if that is within :math:`r`, 5 % of the image's diagonal. Random pixels hit large
-    parts, too, so hits are compared with them:
+    parts, too. With :math:`s_{I,k}` the share of the pixels of image I that hit part k, the score says by how many
+    standard deviations the hits exceed those of random peaks:
 
-    .. math:: \mathrm{score}_k = \frac{\sum_I a_I \, [q_I \text{ hits } k]}
-                                      {\sum_I a_I \, \mathrm{share\ of\ pixels\ of\ } I \mathrm{\ that\ hit\ } k}
+    .. math:: \mathrm{score}_k = \frac{\sum_I a_I \, ([q_I \text{ hits } k] - s_{I,k})}
+                                      {\sqrt{\sum_I a_I^2 \, s_{I,k} (1 - s_{I,k})}}
 
     Args:
         maps: ``(N, n, m, m)``, not negative; read in blocks, so that they may stay in a file.
@@ -169,7 +170,7 @@ def propose_by_peak(
         geometry: Where the cells look.
 
     Returns:
-        The part with the highest score for each filter, ``OTHER`` where that is below 2; and the scores ``(n, P)``.
+        The part with the highest score for each filter, ``OTHER`` where that is below 3; and the scores ``(n, P)``.
 
     Raises:
         ValueError: If the arrays do not belong together.
@@ -186,9 +187,11 @@ def propose_by_peak(
     images, cells, strengths = _strongest_peaks(maps)
     hit = hits[images, cells][..., None] == np.arange(len(names))  # (images, n, P)
     found = (strengths[..., None] * hit).sum(0)
-    by_chance = np.einsum("if,ifp->fp", strengths, shares[images])
-    scores = np.divide(found, by_chance, out=np.zeros_like(found), where=by_chance > 0)
-    return _best(scores, BETTER_THAN_CHANCE), scores
+    chance = shares[images]
+    excess = found - np.einsum("if,ifp->fp", strengths, chance)
+    spread = np.sqrt(np.einsum("if,ifp->fp", strengths**2, chance * (1 - chance)))
+    scores = np.divide(excess, spread, out=np.zeros_like(found), where=spread > 0)
+    return _best(scores, BEYOND_CHANCE), scores
 
 
 def propose_by_iou(

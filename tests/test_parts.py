@@ -81,7 +81,10 @@ def named(scores: list[list[float]], least: float) -> list[int]:
 # -- proposals ---------------------------------------------------------------------------------------------------------
 
 
-def test_peaks_are_counted_for_the_nearest_part_against_random_pixels(arrays: Arrays) -> None:
+def test_peaks_are_counted_for_the_nearest_part_against_random_pixels(
+    arrays: Arrays, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts_module, "BEYOND_CHANCE", 0.5)
     maps, masks = arrays
     share = [[0.0] * 3 for _ in masks]
     for image, mask in enumerate(masks):
@@ -91,17 +94,17 @@ def test_peaks_are_counted_for_the_nearest_part_against_random_pixels(arrays: Ar
                     share[image][hit] += 1 / SIZE**2
     expected = []
     for i in range(5):
-        found, by_chance = [0.0] * 3, [0.0] * 3
+        excess, variance = [0.0] * 3, [0.0] * 3
         for image, strength, row, column in strongest(maps, i):
             pixel = (5.5 + 5 * row + 0.5, 5.5 + 5 * column + 0.5)  # centres lie between pixels: the next one
             hit = nearest(masks[image], int(pixel[0]), int(pixel[1]))
             for part in range(3):
-                found[part] += strength * (hit == part)
-                by_chance[part] += strength * share[image][part]
-        expected.append([a / b if b > 0 else 0.0 for a, b in zip(found, by_chance, strict=True)])
+                excess[part] += strength * ((hit == part) - share[image][part])
+                variance[part] += strength**2 * share[image][part] * (1 - share[image][part])
+        expected.append([a / b**0.5 if b > 0 else 0.0 for a, b in zip(excess, variance, strict=True)])
     assignment, scores = propose_by_peak(maps, masks, NAMES, GEOMETRY)
     np.testing.assert_allclose(scores, expected, rtol=1e-6)
-    assert assignment == named(expected, 2)
+    assert assignment == named(expected, 0.5)
     assert len(set(assignment)) > 1
     assert assignment[4] == OTHER
 
@@ -143,6 +146,17 @@ def test_a_large_part_is_not_preferred_because_random_peaks_hit_it() -> None:
     assignment, scores = propose_by_peak(maps, masks, ("torso", "eye"), GEOMETRY)
     assert assignment == [1]
     assert scores[0, 0] < 1 < scores[0, 1]
+
+
+def test_a_large_part_gets_the_filters_that_keep_to_it() -> None:
+    """A part that fills half of the image can be hit at most twice as often as by chance, and is a part all the same."""
+    masks = np.full((60, SIZE, SIZE), -1, np.int16)
+    masks[:, :17] = 0
+    masks[:, 30:32, 30:32] = 1
+    maps = np.zeros((60, 1, SIDE, SIDE), np.float32)
+    for image in range(60):
+        maps[image, 0, image % 2, image % SIDE] = 1
+    assert propose_by_peak(maps, masks, ("torso", "eye"), GEOMETRY)[0] == [0]
 
 
 def test_regions_of_the_strongest_cells_are_compared_with_the_masks(
