@@ -38,8 +38,8 @@ class PartNaming:
     person's file goes before it, filter by filter.
 
     Args:
-        method: ``peak``: the part that the filter's peaks hit more often than chance; ``iou``: the part that its strongest
-            cells overlap.
+        method: ``peak``: the part that the filter's peaks hit more often than chance; ``iou``: the part that its
+            strongest cells overlap.
         file: A person's names, see :func:`semexplain.parts.read_parts`.
     """
 

@@ -149,7 +149,7 @@ def test_a_large_part_is_not_preferred_because_random_peaks_hit_it() -> None:
 
 
 def test_a_large_part_gets_the_filters_that_keep_to_it() -> None:
-    """A part that fills half of the image can be hit at most twice as often as by chance, and is a part all the same."""
+    """A part that fills half of the image can be hit at most twice as often as by chance, and yet have filters."""
     masks = np.full((60, SIZE, SIZE), -1, np.int16)
     masks[:, :17] = 0
     masks[:, 30:32, 30:32] = 1

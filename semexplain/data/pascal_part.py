@@ -162,8 +162,9 @@ class PascalPartDataModule(ImageDataModule):
     3000 images; the negatives are at most 1000. Nine tenths of both, evenly spread, train. The rest is ``val`` and
     ``test`` alike, as in the paper. Objects of one photo may fall on both sides.
 
-    ``split="voc"`` trains on VOC *train* and tests on VOC *val*: every object once, with at most two negatives for each
-    positive. ``val`` is a tenth of the training photos. No photo is in two splits.
+    ``split="voc"`` trains on VOC *train* and tests on VOC *val*: every object once, with all negatives there are for
+    training and at most two for each positive to test on. ``val`` is a tenth of the training photos. No photo is in two
+    splits.
 
     All choices are the same for every ``seed``: runs can be compared, and what a performer was tested on stays unseen.
     The images of a split are shuffled, with both classes among the first few.
@@ -207,8 +208,8 @@ class PascalPartDataModule(ImageDataModule):
         super().__init__(**kwargs)
         if self.flip_train and split == "icnn":
             raise ValueError(
-                "The split `icnn` holds the mirror image of every object already: `performer_training.flip=false`, or "
-                "`data.split=voc`."
+                "The split `icnn` holds the mirror image of every object already: set `performer_training.flip=false` "
+                "or use `data.split=voc`."
             )
         self.root = Path(root).expanduser()
         self.category = category
@@ -439,7 +440,7 @@ class PascalPartDataModule(ImageDataModule):
             candidates = {"train": photos[:border], "val": photos[border:]}
         chosen = {}
         for side, own in positives.items():
-            negatives = candidates[side][: 2 * len(own)]
+            negatives = candidates[side][: 2 * len(own)] if side == "val" else candidates[side]
             self._require(own, negatives, side)
             chosen[side] = [view._replace(group=number) for number, view in enumerate(own + negatives)]
 
