@@ -18,6 +18,8 @@ VALUES = {
     "data=pascal_part": FILTERS,
     "data=synthetic_animals": FILTERS,
     "metrics=part_error": FILTERS,
+    "parts=iou": FILTERS,
+    "parts=peak": FILTERS,
     "prior=filter_jacobian": FILTERS,
 }
 

@@ -119,6 +119,9 @@ def test_evaluate_of_something_else(tmp_path: Path, run: Path):
     with pytest.raises(ConfigError, match="not a run folder, it has no config.yaml"):
         runs.evaluate_run(tmp_path, tmp_path, {})
     (tmp_path / "config.yaml").write_text((run / "config.yaml").read_text())
+    with pytest.raises(ConfigError, match="ended before it had a performer"):
+        runs.evaluate_run(tmp_path, tmp_path, {})
+    (tmp_path / "performer.json").write_text((run / "performer.json").read_text())
     with pytest.raises(ConfigError, match="ended before its first validation"):
         runs.evaluate_run(tmp_path, tmp_path, {})
 
