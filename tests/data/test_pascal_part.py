@@ -217,7 +217,9 @@ def test_crops_of_other_animals_stand_in_for_missing_negatives(root: Path, caplo
 
 
 def test_mirrored_views_are_not_mirrored_again(root: Path) -> None:
-    with pytest.raises(ValueError, match=r"`icnn` holds the mirror image.*`performer_training\.flip=false`.*`data\.split=voc`"):
+    with pytest.raises(
+        ValueError, match=r"`icnn` holds the mirror image.*`performer_training\.flip=false`.*`data\.split=voc`"
+    ):
         pascal(root, flip=True)
     assert pascal(root, flip=True, split="voc").flip_train
 
