@@ -12,6 +12,7 @@ from semexplain.config import ConfigError
 from semexplain.filter_report import report_filters
 from semexplain.notices import hush
 
+MOVABLE = ("data.root", "performer.checkpoint", "trainer.accelerator")  # what may have moved since a run
 TRAIN = Path(__file__).parents[1] / "train.py"
 
 
@@ -68,7 +69,7 @@ def run_parts(run: Path, folder: Path, overrides: list[str]) -> int:
     hush()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        result = report_filters(run, folder, dict(override.split("=", 1) for override in overrides if "=" in override))
+        result = report_filters(run, folder, dict(_moved(override) for override in overrides))
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 1
@@ -76,6 +77,13 @@ def run_parts(run: Path, folder: Path, overrides: list[str]) -> int:
     names = folder / "parts.yaml"
     print(f"edit {names} and give it back: python evaluate.py run={run} parts.file={names}")
     return 0
+
+
+def _moved(override: str) -> tuple[str, str]:
+    key, _, value = override.partition("=")
+    if key not in MOVABLE or not value:
+        raise ConfigError(f"{override}: expected one of {', '.join(f'{name}=...' for name in MOVABLE)}.")
+    return key, value
 
 
 def run_compare(folders: list[Path]) -> int:

@@ -84,11 +84,16 @@ def write_contact_sheets(
     for number, start in enumerate(range(0, n, ROWS), 1):
         path = folder / f"page-{number:03}.png"
         sheet = contact_sheet(images, maps, range(start, min(start + ROWS, n)), geometry, top, names)
-        partial = path.with_suffix(".partial")
-        sheet.save(partial, format="png")
-        os.replace(partial, path)
+        save_sheet(sheet, path)
         paths.append(path)
     return paths
+
+
+def save_sheet(sheet: Image.Image, path: Path) -> None:
+    """Write a sheet as PNG, whole or not at all."""
+    partial = path.with_suffix(".partial")
+    sheet.save(partial, format="png")
+    os.replace(partial, path)
 
 
 def _picture(image: np.ndarray, heat: np.ndarray, geometry: MapGeometry) -> Image.Image:

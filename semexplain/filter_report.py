@@ -6,19 +6,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from semexplain.config import ConfigError, instantiate
-from semexplain.contact_sheet import contact_sheet, write_contact_sheets
+from semexplain.contact_sheet import contact_sheet, save_sheet, write_contact_sheets
 from semexplain.data.ready import ready_data
 from semexplain.files import write_json
 from semexplain.grad_cam import grad_cam
-from semexplain.naming import naming_maps, naming_part_maps, performer_description, with_part_masks
+from semexplain.naming import (
+    feature_maps,
+    filter_maps,
+    named_performer,
+    naming_images,
+    naming_part_maps,
+    with_part_masks,
+)
 from semexplain.parts import location_stability, propose_by_iou, propose_by_peak, read_parts, write_parts
 from semexplain.performer_store import accelerator
-from semexplain.performers.base import Performer
 from semexplain.runs import PARTS, check_data, recorded_config
 
 log = logging.getLogger(__name__)
@@ -53,18 +58,19 @@ def report_filters(run: Path, folder: Path, overrides: Mapping[str, Any]) -> dic
     data = with_part_masks(datamodule)
     performer = instantiate(config.performer, checkpoint=config.performer.checkpoint).freeze()
     try:
-        parts = read_parts(run / PARTS, performer=performer_description(performer))
+        parts = read_parts(run / PARTS, performer=named_performer(performer))
     except ValueError as error:
         raise ConfigError(f"run: {error}") from error
     device = torch.device(accelerator(config.trainer.accelerator).replace("gpu", "cuda"))
-    maps, part_maps = naming_maps(performer, data, device), naming_part_maps(data)
+    images, part_maps = naming_images(data), naming_part_maps(data)
+    encoded = feature_maps(performer, images, device)
+    maps = filter_maps(performer, encoded, device)
     names = ["" if part < 0 else parts.names[part] for part in parts.assignment]
-    images = [data.naming.read(index, data.image_size).numpy() for index in range(len(data.naming.ids))]
-    pages = write_contact_sheets(folder, images, maps, performer.geometry, names=names)
-    heat = torch.cat([_heat(performer, image, device) for image in images])
-    contact_sheet(images, heat[:, None], [0], performer.geometry, top=12, names=["Grad-CAM"]).save(
-        folder / "grad_cam.png"
-    )
+    pages = write_contact_sheets(folder, images.numpy(), maps, performer.geometry, names=names)
+    chunks = [performer.perform(chunk.to(device), grad_cam)[1] for chunk in encoded.split(32)]
+    heat = torch.cat([cast(Tensor, chunk).cpu() for chunk in chunks])[:, None]
+    sheet = contact_sheet(images.numpy(), heat, [0], performer.geometry, top=12, names=["Grad-CAM"])
+    save_sheet(sheet, folder / "grad_cam.png")
     write_parts(folder / PARTS, parts)
     log.info("%d pages of filters and their names: %s", len(pages), folder)
 
@@ -82,10 +88,3 @@ def report_filters(run: Path, folder: Path, overrides: Mapping[str, Any]) -> dic
     }
     write_json(folder / "interpretability.json", result)
     return result
-
-
-def _heat(performer: Performer, image: np.ndarray, device: torch.device) -> Tensor:
-    """Grad-CAM of an image, ``(1, m, m)``."""
-    with torch.no_grad():
-        feature_map = performer.encode(torch.from_numpy(image)[None].to(device))
-    return cast(Tensor, performer.perform(feature_map, grad_cam)[1]).cpu()

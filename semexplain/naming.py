@@ -59,7 +59,7 @@ class PartNaming:
         Raises:
             ConfigError: If the data have no part masks, or the person's file belongs to another performer.
         """
-        described = performer_description(performer)
+        described = named_performer(performer)
         data = with_part_masks(datamodule)
         part_maps = naming_part_maps(data)
         key = hashlib.sha256(f"{PROPOSAL} {self.method} {described} {data.parts} {data.naming.ids}".encode())
@@ -69,7 +69,7 @@ class PartNaming:
         with FileLock(path.with_suffix(".lock")):
             if not path.exists():
                 log.info("Naming the filters from the part masks of %d images (%s).", len(data.naming.ids), self.method)
-                maps = naming_maps(performer, data, device)
+                maps = filter_maps(performer, feature_maps(performer, naming_images(data), device), device)
                 assignment, scores = PROPOSALS[self.method](maps, part_maps, data.parts, performer.geometry)
                 write_parts(path, Parts(data.parts, tuple(assignment), self.method, scores, described))
         parts = read_parts(path, performer=described)
@@ -81,7 +81,7 @@ class PartNaming:
             raise ConfigError(f"parts.file: {error}") from error
 
 
-def performer_description(performer: Performer) -> dict[str, str | int]:
+def named_performer(performer: Performer) -> dict[str, str | int]:
     """What a file of part names belongs to."""
     return {
         "category": performer.target_name,
@@ -116,14 +116,19 @@ def naming_part_maps(data: PartData) -> np.ndarray:
     return np.stack([data.part_map(data.naming, index) for index in range(len(data.naming.ids))])
 
 
+def naming_images(data: PartData) -> Tensor:
+    """The images for naming, uint8 ``(N, 3, S, S)``."""
+    return torch.stack([data.naming.read(index, data.image_size) for index in range(len(data.naming.ids))])
+
+
 @torch.no_grad()
-def naming_maps(performer: Performer, data: PartData, device: torch.device) -> Tensor:
-    """Filter maps after their ReLU ``(N, n, m, m)`` of the images for naming."""
+def feature_maps(performer: Performer, images: Tensor, device: torch.device) -> Tensor:
+    """Feature maps ``(N, C, m, m)`` of images, computed on a device and kept in memory."""
     performer = performer.to(device).freeze()
-    maps = []
-    positions = range(len(data.naming.ids))
-    for start in range(0, len(positions), 32):
-        chunk = positions[start : start + 32]
-        images = torch.stack([data.naming.read(index, data.image_size) for index in chunk]).to(device)
-        maps.append(performer.feature(performer.encode(images)).relu().float().cpu())
-    return torch.cat(maps)
+    return torch.cat([performer.encode(chunk.to(device)).float().cpu() for chunk in images.split(32)])
+
+
+@torch.no_grad()
+def filter_maps(performer: Performer, feature_maps: Tensor, device: torch.device) -> Tensor:
+    """Filter maps after their ReLU ``(N, n, m, m)``, from :func:`feature_maps`."""
+    return torch.cat([performer.feature(chunk.to(device)).relu().cpu() for chunk in feature_maps.split(32)])

@@ -23,7 +23,7 @@ from semexplain.data.images import ImageDataModule
 from semexplain.data.ready import ready_data
 from semexplain.files import keep_aside, read_json, write_json, write_text
 from semexplain.modules.distillation import Distillation
-from semexplain.naming import performer_description
+from semexplain.naming import named_performer
 from semexplain.parts import Parts, read_parts, write_parts
 from semexplain.performer_store import accelerator, cache_for, performer_metrics, trained_performer
 from semexplain.performers.base import Performer
@@ -286,7 +286,7 @@ def _parts(
     if config.get("parts") is None:
         return None
     if named is not None:
-        return read_parts(named, performer=performer_description(performer))
+        return read_parts(named, performer=named_performer(performer))
     return instantiate(config.parts)(performer, datamodule, device, Path(config.paths.cache))
 
 

@@ -159,6 +159,8 @@ def test_filters_that_cannot_be_drawn_are_explained(run: Path, tmp_path: Path, c
     assert "has no parts.yaml: its concepts are not filters" in capsys.readouterr().err
     assert main(["parts", str(run), "performer.checkpoint=nowhere.safetensors"]) == 1
     assert "which is no longer at nowhere.safetensors" in capsys.readouterr().err
+    assert main(["parts", str(run), "data.rot=elsewhere"]) == 1
+    assert "data.rot=elsewhere: expected one of data.root=..., performer.checkpoint=..." in capsys.readouterr().err
 
 
 def test_kept_names_belong_to_the_masks_they_come_from(animals: Path, run: Path, tmp_path: Path):

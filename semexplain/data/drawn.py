@@ -10,6 +10,7 @@ from typing import Any
 from filelock import FileLock
 
 RECORD = "ground_truth.json"
+Colour = tuple[int, int, int]
 
 
 def write_once(root: Path, truth: Mapping[str, Any], what: str, write: Callable[[Path], None]) -> None:
@@ -54,6 +55,17 @@ def require_at_least(least: int, **numbers: int) -> None:
     for name, number in numbers.items():
         if number < least:
             raise ValueError(f"{name} must be at least {least}, got {number}.")
+
+
+def mix(colour: Colour, other: Colour, percent: int) -> Colour:
+    """``percent`` parts of the other colour in a hundred.
+
+    Example:
+        >>> mix((0, 0, 0), (100, 200, 50), 50)
+        (50, 100, 25)
+    """
+    red, green, blue = (((100 - percent) * a + percent * b) // 100 for a, b in zip(colour, other, strict=True))
+    return red, green, blue
 
 
 def _holds(root: Path, truth: Mapping[str, Any], what: str) -> bool:

@@ -31,65 +31,27 @@ CATEGORIES: tuple[Category, ...] = get_args(Category)
 
 _HOOFED_LEGS = tuple(f"{side}{half}leg" for side in ("lf", "rf", "lb", "rb") for half in ("u", "l"))
 _PAWED_LEGS = tuple(f"{side}{part}" for side in ("lf", "rf", "lb", "rb") for part in ("leg", "pa"))
+_HOOVES = ("lfho", "rfho", "lbho", "rbho")
+Leaves = dict[str, tuple[str, ...]]  # of each coarse part
+_EARS: Leaves = {"ear": ("lear", "rear")}
+_HORNS: Leaves = {"horn": ("lhorn", "rhorn")}
+_WINGS: Leaves = {"wing": ("lwing", "rwing")}
+
+
+def _body(mouth: tuple[str, ...], ears: Leaves, legs: tuple[str, ...]) -> Leaves:
+    """What all six animals have, in the order of Table 3, then the others."""
+    trunk = {"torso": ("torso", "neck"), "leg": legs, "head": ("head",), "tail": ("tail",)}
+    return {"eye": ("leye", "reye"), "mouth_and_nose": mouth, **ears, **trunk}
+
 
 # Coarse parts as in Table 3 of the paper, then the others: the leaf parts of Pascal-Part that each gathers.
-PARTS: dict[Category, dict[str, tuple[str, ...]]] = {
-    "bird": {
-        "eye": ("leye", "reye"),
-        "mouth_and_nose": ("beak",),
-        "torso": ("torso", "neck"),
-        "leg": ("lleg", "lfoot", "rleg", "rfoot"),
-        "head": ("head",),
-        "tail": ("tail",),
-        "wing": ("lwing", "rwing"),
-    },
-    "cat": {
-        "eye": ("leye", "reye"),
-        "mouth_and_nose": ("nose",),
-        "ear": ("lear", "rear"),
-        "torso": ("torso", "neck"),
-        "leg": _PAWED_LEGS,
-        "head": ("head",),
-        "tail": ("tail",),
-    },
-    "cow": {
-        "eye": ("leye", "reye"),
-        "mouth_and_nose": ("muzzle",),
-        "ear": ("lear", "rear"),
-        "torso": ("torso", "neck"),
-        "leg": _HOOFED_LEGS,
-        "head": ("head",),
-        "tail": ("tail",),
-        "horn": ("lhorn", "rhorn"),
-    },
-    "dog": {
-        "eye": ("leye", "reye"),
-        "mouth_and_nose": ("nose", "muzzle"),
-        "ear": ("lear", "rear"),
-        "torso": ("torso", "neck"),
-        "leg": _PAWED_LEGS,
-        "head": ("head",),
-        "tail": ("tail",),
-    },
-    "horse": {
-        "eye": ("leye", "reye"),
-        "mouth_and_nose": ("muzzle",),
-        "ear": ("lear", "rear"),
-        "torso": ("torso", "neck"),
-        "leg": (*_HOOFED_LEGS, "lfho", "rfho", "lbho", "rbho"),
-        "head": ("head",),
-        "tail": ("tail",),
-    },
-    "sheep": {
-        "eye": ("leye", "reye"),
-        "mouth_and_nose": ("muzzle",),
-        "ear": ("lear", "rear"),
-        "torso": ("torso", "neck"),
-        "leg": _HOOFED_LEGS,
-        "head": ("head",),
-        "tail": ("tail",),
-        "horn": ("lhorn", "rhorn"),
-    },
+PARTS: dict[Category, Leaves] = {
+    "bird": _body(("beak",), {}, ("lleg", "lfoot", "rleg", "rfoot")) | _WINGS,
+    "cat": _body(("nose",), _EARS, _PAWED_LEGS),
+    "cow": _body(("muzzle",), _EARS, _HOOFED_LEGS) | _HORNS,
+    "dog": _body(("nose", "muzzle"), _EARS, _PAWED_LEGS),
+    "horse": _body(("muzzle",), _EARS, (*_HOOFED_LEGS, *_HOOVES)),
+    "sheep": _body(("muzzle",), _EARS, _HOOFED_LEGS) | _HORNS,
 }
 
 

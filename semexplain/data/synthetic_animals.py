@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 from scipy.io import savemat
 from tqdm import tqdm
 
-from semexplain.data.drawn import require_at_least, write_once
+from semexplain.data.drawn import Colour, mix, require_at_least, write_once
 from semexplain.data.pascal_part import CATEGORIES, PARTS, Category, PascalPartDataModule
 
 VERSION = 1  # of the pictures; goes up whenever a pixel changes
@@ -39,7 +39,6 @@ WITHIN: dict[str, tuple[str, ...]] = {
 
 T = TypeVar("T")
 Mask = NDArray[np.bool_]
-Colour = tuple[int, int, int]
 Point = tuple[int, int]
 Joint = tuple[int, int, int]  # x, y, radius
 
@@ -176,12 +175,6 @@ COATS: dict[Category, tuple[Colour, ...]] = {
 ANY_COAT: tuple[Colour, ...] = tuple(colour for coats in COATS.values() for colour in coats)
 
 
-def _mix(colour: Colour, other: Colour, percent: int) -> Colour:
-    """``percent`` parts of the other colour in a hundred."""
-    red, green, blue = (((100 - percent) * a + percent * b) // 100 for a, b in zip(colour, other, strict=True))
-    return red, green, blue
-
-
 class _Chance:
     """Endless random integers."""
 
@@ -201,7 +194,7 @@ class _Chance:
 
     def shade(self, colour: Colour) -> Colour:
         """A little lighter or darker."""
-        return _mix(colour, self.pick((BLACK, WHITE)), self.between(0, 18))
+        return mix(colour, self.pick((BLACK, WHITE)), self.between(0, 18))
 
     def bytes(self, count: int) -> NDArray[np.uint8]:
         words = np.asarray(self._bits.random_raw(-(-count // 8)), dtype="<u8")
@@ -232,7 +225,7 @@ class _Figure:
 
     def disc(self, part: str, x: int, y: int, half_width: int, half_height: int, colour: Colour) -> None:
         """An ellipse with a dark rim, so that it shows even on its own colour."""
-        self.ellipse(part, x, y, half_width + self.RIM, half_height + self.RIM, _mix(colour, BLACK, 45))
+        self.ellipse(part, x, y, half_width + self.RIM, half_height + self.RIM, mix(colour, BLACK, 45))
         self.ellipse(part, x, y, half_width, half_height, colour)
 
     def line(self, part: str, joints: Sequence[Joint], colour: Colour) -> None:
@@ -247,7 +240,7 @@ class _Figure:
 
     def limb(self, part: str, joints: Sequence[Joint], colour: Colour) -> None:
         """A line with a dark rim."""
-        self.line(part, [(x, y, radius + self.RIM) for x, y, radius in joints], _mix(colour, BLACK, 45))
+        self.line(part, [(x, y, radius + self.RIM) for x, y, radius in joints], mix(colour, BLACK, 45))
         self.line(part, joints, colour)
 
     def mirrored(self) -> "_Figure":
@@ -297,7 +290,7 @@ class _Pen:
         for _ in range(chance.between(3, 10)):
             x, y = (self._pixels(chance.between(0, 1000)) for _ in range(2))
             width, height = self._pixels(chance.between(20, 200)), self._pixels(chance.between(10, 90))
-            colour = _mix(ground, chance.pick(ANY_COAT), chance.between(15, 60))
+            colour = mix(ground, chance.pick(ANY_COAT), chance.between(15, 60))
             self._pen.ellipse((x - width, y - height, x + width, y + height), fill=colour)
 
     def _pixels(self, thousandths: int) -> int:
@@ -388,8 +381,8 @@ def _animal(category: Category, chance: _Chance) -> _Figure:
 
 def _bird(figure: _Figure, chance: _Chance) -> None:
     coat = chance.shade(chance.pick(COATS["bird"]))
-    breast = _mix(coat, chance.pick((WHITE, (222, 142, 74))), 55)
-    plumes, horny = _mix(coat, BLACK, 35), chance.pick(((226, 150, 40), (70, 66, 62), (190, 120, 80)))
+    breast = mix(coat, chance.pick((WHITE, (222, 142, 74))), 55)
+    plumes, horny = mix(coat, BLACK, 35), chance.pick(((226, 150, 40), (70, 66, 62), (190, 120, 80)))
     flies, tilt, fan = chance.percent(40), chance.between(-50, 40), chance.between(20, 60)
     head_x, head_y = 165 + chance.between(-20, 30), -400 + tilt // 2 + chance.between(-20, 20)
     if flies:
@@ -408,18 +401,18 @@ def _bird(figure: _Figure, chance: _Chance) -> None:
     _eye(figure, "reye", head_x + 28, head_y - 18, 20, (236, 190, 60))
     if flies:
         figure.polygon("rwing", [(60, -230), (-60, -240), (-330, -560), (-250, -640), (-90, -600), (90, -360)], plumes)
-        figure.line("rwing", [(40, -270, 6), (-220, -580, 6)], _mix(plumes, BLACK, 50))
+        figure.line("rwing", [(40, -270, 6), (-220, -580, 6)], mix(plumes, BLACK, 50))
     else:
         wing = [(80, -250 + tilt // 4, 62), (-60, -210, 60), (-260, -165 - tilt // 2, 12)]
         figure.limb("rwing", wing, plumes)
-        figure.line("rwing", [(20, -200, 6), (-180, -170, 6)], _mix(plumes, BLACK, 50))
+        figure.line("rwing", [(20, -200, 6), (-180, -170, 6)], mix(plumes, BLACK, 50))
 
 
 def _quadruped(figure: _Figure, category: Category, chance: _Chance) -> None:
     build = BUILDS[category]
     coat = chance.shade(chance.pick(COATS[category]))
-    mark = _mix(coat, BLACK, 65) if sum(coat) > 270 else _mix(coat, WHITE, 70)
-    skin = chance.pick((coat, _mix(coat, BLACK, 78), _mix(coat, PINK, 35))) if category == "sheep" else coat
+    mark = mix(coat, BLACK, 65) if sum(coat) > 270 else mix(coat, WHITE, 70)
+    skin = chance.pick((coat, mix(coat, BLACK, 78), mix(coat, PINK, 35))) if category == "sheep" else coat
     sits = chance.percent(build.sits)
     leg = build.leg * chance.between(85, 115) // 100
     front, hind = build.back // 2, -build.back // 2
@@ -428,9 +421,9 @@ def _quadruped(figure: _Figure, category: Category, chance: _Chance) -> None:
     if sits:
         front, chest_y = front - build.back // 4, chest_y - build.chest // 3
 
-    _tail(figure, category, hind - build.belly, hip_y, _mix(coat, mark, 30), chance)
+    _tail(figure, category, hind - build.belly, hip_y, mix(coat, mark, 30), chance)
     for side in "lr":
-        shade = _mix(skin, BLACK, 28 if side == "l" else 6)
+        shade = mix(skin, BLACK, 28 if side == "l" else 6)
         offset = build.thick * 2 if side == "l" else 0
         _leg(figure, category, f"{side}f", front + offset, chest_y + build.chest // 3, shade, chance)
         if not sits:
@@ -441,14 +434,14 @@ def _quadruped(figure: _Figure, category: Category, chance: _Chance) -> None:
             _torso(figure, category, (hind, hip_y), (front, chest_y), coat, mark, chance)
     if sits:
         thigh = build.belly * 3 // 4
-        figure.limb("rbleg", [(hind + 20, -thigh, thigh), (hind + 110, -30, 26)], _mix(coat, BLACK, 6))
-        _paw(figure, category, "rb", hind + 130, _mix(coat, BLACK, 6))
+        figure.limb("rbleg", [(hind + 20, -thigh, thigh), (hind + 110, -30, 26)], mix(coat, BLACK, 6))
+        _paw(figure, category, "rb", hind + 130, mix(coat, BLACK, 6))
 
     right, down = chance.pick(build.necks)
     x = front + right + chance.between(-20, 20)
     y = chest_y - build.chest // 3 + down + chance.between(-20, 20)
     if category == "horse":
-        figure.line("neck", [(front - 30, chest_y - 90, 60), (x - 50, y - 30, 40)], _mix(coat, BLACK, 70))
+        figure.line("neck", [(front - 30, chest_y - 90, 60), (x - 50, y - 30, 40)], mix(coat, BLACK, 70))
     throat = [(front + 10, chest_y, build.chest * 3 // 4), (x, y, build.throat)]
     figure.limb("neck", throat, coat)
     _head(figure, category, x, y, down > 0, skin, mark, chance)
@@ -466,11 +459,11 @@ def _tail(figure: _Figure, category: Category, x: int, y: int, colour: Colour, c
             figure.limb("tail", [(x + 40, y - 20, 28), (x - 70, y - 110, 24), (x - 90 + swing, y - 210, 10)], colour)
         case "horse":
             joints = [(x + 30, y - 60, 26), (x - 60, y + 20, 46), (x - 80 + swing, y + 230, 40)]
-            figure.limb("tail", joints, _mix(colour, BLACK, 60))
+            figure.limb("tail", joints, mix(colour, BLACK, 60))
         case "cow":
             end = (x - 50 + swing, y + 200)
             figure.limb("tail", [(x + 20, y - 90, 16), (x - 45, y, 13), (*end, 11)], colour)
-            figure.limb("tail", [(*end, 24), (end[0], end[1] + 50, 18)], _mix(colour, BLACK, 50))
+            figure.limb("tail", [(*end, 24), (end[0], end[1] + 50, 18)], mix(colour, BLACK, 50))
         case _:
             figure.limb("tail", [(x + 20, y - 40, 40), (x - 45, y + 60, 30)], colour)
 
@@ -490,12 +483,12 @@ def _leg(figure: _Figure, category: Category, name: str, x: int, y: int, colour:
     figure.limb(f"{name}uleg", upper, colour)
     hoof = f"{name}ho" if category == "horse" else f"{name}lleg"
     points = [(foot - thick, 0), (foot - thick * 3 // 4, -thick * 3 // 2), (foot + thick, -thick * 3 // 2)]
-    figure.polygon(hoof, [*points, (foot + thick * 3 // 2, 0)], _mix(colour, BLACK, 72))
+    figure.polygon(hoof, [*points, (foot + thick * 3 // 2, 0)], mix(colour, BLACK, 72))
 
 
 def _paw(figure: _Figure, category: Category, name: str, x: int, colour: Colour) -> None:
     thick = BUILDS[category].thick
-    figure.disc(f"{name}pa", x, -thick * 3 // 4, thick * 3 // 2, thick * 3 // 4, _mix(colour, WHITE, 35))
+    figure.disc(f"{name}pa", x, -thick * 3 // 4, thick * 3 // 2, thick * 3 // 4, mix(colour, WHITE, 35))
 
 
 def _torso(
@@ -513,7 +506,7 @@ def _torso(
         figure.line("torso", ends, coat)
         for _ in range(7):
             x, y = chance.between(hip[0] - 40, shoulder[0] + 40), hip[1] + chance.between(-100, 90)
-            figure.ellipse("torso", x, y, 40, 36, _mix(coat, BLACK, 14))
+            figure.ellipse("torso", x, y, 40, 36, mix(coat, BLACK, 14))
             figure.ellipse("torso", x - 6, y - 8, 36, 32, coat)
         return
     if category == "cow":
@@ -559,13 +552,13 @@ def _head(
 
     def ear(side: str) -> None:
         (u, out), part = ears[side], f"{side}ear"
-        tint = _mix(skin, BLACK, 25 if side in far else 0)
+        tint = mix(skin, BLACK, 25 if side in far else 0)
         match category:
             case "cat":
                 figure.limb(part, [at(u, 60, 40), at(u + 22 * out, 150, 4)], tint)
                 figure.line(part, [at(u, 70, 18), at(u + 16 * out, 125, 2)], PINK)
             case "dog" if drooping:
-                figure.limb(part, [at(u, 65, 30), at(u + 50 * out, -60, 40)], _mix(tint, mark, 60))
+                figure.limb(part, [at(u, 65, 30), at(u + 50 * out, -60, 40)], mix(tint, mark, 60))
             case "dog":
                 figure.limb(part, [at(u, 75, 34), at(u + 10 * out, 165, 5)], tint)
             case "horse":
@@ -591,7 +584,7 @@ def _head(
     if blaze and category in ("cow", "dog", "horse"):
         figure.line("head", [(*middle, skull // 5), ((3 * x + tip[0]) // 4, y - skull // 2, skull // 6)], WHITE)
     if category == "sheep":
-        figure.disc("head", x - 10, y - skull * 80 // 100, 56, 40, _mix(skin, WHITE, 50))
+        figure.disc("head", x - 10, y - skull * 80 // 100, 56, 40, mix(skin, WHITE, 50))
     _snout(figure, category, middle, tip, skin)
     for side in near:
         ear(side)
@@ -602,20 +595,20 @@ def _head(
 
 def _snout(figure: _Figure, category: Category, middle: Point, tip: Point, skin: Colour) -> None:
     nose = BUILDS[category].nose
-    dark = _mix(skin, BLACK, 80)
+    dark = mix(skin, BLACK, 80)
     if category == "cat":
         x, y = (middle[0] + tip[0]) // 2, (middle[1] + tip[1]) // 2
-        figure.ellipse("head", x, y + 14, 46, 32, _mix(skin, WHITE, 45))
+        figure.ellipse("head", x, y + 14, 46, 32, mix(skin, WHITE, 45))
         figure.line("head", [(x, y + 10, 4), (x, y + 30, 4)], dark)
         figure.polygon("nose", [(x - 26, y - 16), (x + 26, y - 16), (x, y + 14)], (196, 96, 96))
         return
     if category == "dog":
-        figure.limb("muzzle", [(*middle, nose + 14), (*tip, nose)], _mix(skin, WHITE, 28))
+        figure.limb("muzzle", [(*middle, nose + 14), (*tip, nose)], mix(skin, WHITE, 28))
         figure.line("muzzle", [(tip[0] - 4, tip[1] + 26, 5), (middle[0], middle[1] + 38, 5)], dark)
         figure.ellipse("nose", tip[0] + 4, tip[1] - 14, 32, 26, BLACK)
         figure.ellipse("nose", tip[0] - 4, tip[1] - 22, 8, 6, WHITE)
         return
-    pale = _mix(skin, PINK, 65) if category == "cow" else _mix(skin, BLACK, 35)
+    pale = mix(skin, PINK, 65) if category == "cow" else mix(skin, BLACK, 35)
     figure.limb("muzzle", [((middle[0] + 2 * tip[0]) // 3, (middle[1] + 2 * tip[1]) // 3, nose), (*tip, nose)], pale)
     for right in (-nose // 2, nose // 2):
         figure.ellipse("muzzle", tip[0] + right, tip[1] - 4, nose // 5, nose // 4, BLACK)
@@ -636,7 +629,7 @@ def _thing(chance: _Chance) -> _Figure:
 def _table(figure: _Figure, colour: Colour, chance: _Chance) -> None:
     half, high = chance.between(250, 400), chance.between(250, 450)
     for x in (-half + 60, -half + 140, half - 140, half - 60):
-        figure.limb("", [(x, -high, 30), (x + chance.between(-20, 20), -20, 22)], _mix(colour, BLACK, 20))
+        figure.limb("", [(x, -high, 30), (x + chance.between(-20, 20), -20, 22)], mix(colour, BLACK, 20))
     figure.limb("", [(-half, -high, 60), (half, -high, 60)], colour)
     if chance.percent(50):
         figure.limb("", [(half, -high, 50), (half + 30, -high - chance.between(150, 350), 40)], colour)
@@ -645,7 +638,7 @@ def _table(figure: _Figure, colour: Colour, chance: _Chance) -> None:
 
 
 def _tree(figure: _Figure, colour: Colour, chance: _Chance) -> None:
-    figure.limb("", [(0, -20, 60), (chance.between(-60, 60), -450, 45)], _mix(colour, BLACK, 45))
+    figure.limb("", [(0, -20, 60), (chance.between(-60, 60), -450, 45)], mix(colour, BLACK, 45))
     for _ in range(chance.between(4, 7)):
         x, y = chance.between(-220, 220), chance.between(-700, -430)
         figure.disc("", x, y, chance.between(100, 170), chance.between(80, 140), colour)
@@ -667,9 +660,9 @@ def _bush(figure: _Figure, colour: Colour, chance: _Chance) -> None:
 
 
 def _jug(figure: _Figure, colour: Colour, chance: _Chance) -> None:
-    figure.limb("", [(150, -380, 30), (chance.between(240, 330), -320, 26), (160, -170, 26)], _mix(colour, BLACK, 20))
+    figure.limb("", [(150, -380, 30), (chance.between(240, 330), -320, 26), (160, -170, 26)], mix(colour, BLACK, 20))
     figure.limb("", [(0, -160, 160), (0, -300, 110), (0, -420, 90)], colour)
-    figure.disc("", 0, -500, 100, 30, _mix(colour, BLACK, 60))
+    figure.disc("", 0, -500, 100, 30, mix(colour, BLACK, 60))
     figure.ellipse("", chance.between(-60, 60), -250, 40, 50, chance.pick(ANY_COAT))
 
 
@@ -678,7 +671,7 @@ def _grass(chance: _Chance) -> _Figure:
     colour = chance.shade((86, 124, 60))
     for x in range(-500, 500, 50):
         tip = (x + chance.between(-40, 40), -chance.between(60, 160))
-        figure.polygon("", [(x - 30, 0), tip, (x + 40, 0)], _mix(colour, BLACK, chance.between(0, 30)))
+        figure.polygon("", [(x - 30, 0), tip, (x + 40, 0)], mix(colour, BLACK, chance.between(0, 30)))
     return figure
 
 

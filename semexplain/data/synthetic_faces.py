@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from semexplain.attributes import ATTRIBUTES
 from semexplain.data.celeba import CelebADataModule
-from semexplain.data.drawn import require_at_least, write_once
+from semexplain.data.drawn import Colour, mix, require_at_least, write_once
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The causal model: latents -> local attributes -> global attributes
@@ -331,7 +331,6 @@ def ground_truth() -> dict[str, Any]:
 # Drawing
 # ---------------------------------------------------------------------------------------------------------------------
 
-Colour = tuple[int, int, int]
 Point = tuple[int, int]
 
 SMALLEST_SIZE = 24
@@ -433,7 +432,7 @@ class _Face(NamedTuple):
         has = dict(zip(ATTRIBUTES, attributes.tolist(), strict=True))
         chance = _Chance.of(index, seed)
         half_width, half_height = (208, 326) if has["Oval_Face"] else (240, 282)
-        skin = PALE_SKIN if has["Pale_Skin"] else _mix(DARKEST_SKIN, LIGHTEST_SKIN, chance.complexion // 10)
+        skin = PALE_SKIN if has["Pale_Skin"] else mix(DARKEST_SKIN, LIGHTEST_SKIN, chance.complexion // 10)
         hair = next((colour for name, colour in HAIR_COLOURS.items() if has[name]), GINGER)
         return cls(has, chance, half_width, half_height, skin, hair)
 
@@ -443,7 +442,7 @@ class _Face(NamedTuple):
 
     @property
     def beard(self) -> Colour:
-        return _mix(self.hair, BLACK, 30)
+        return mix(self.hair, BLACK, 30)
 
 
 _MIDDLE = 450  # height of the middle of the head
@@ -510,15 +509,15 @@ def _hair(pen: _Pen, face: _Face) -> None:
         elif face.has["Straight_Hair"]:
             pen.rectangle(500 - side, 380, 500 + side, 850, face.hair)
         pen.chord(500, 400, side, face.half_height + 25, 164, 376, face.hair)
-    pen.rectangle(415, 660, 585, 850, _mix(face.skin, BLACK, 14))
-    pen.ellipse(500, 850, 85, 55, _mix(face.skin, BLACK, 14))
+    pen.rectangle(415, 660, 585, 850, mix(face.skin, BLACK, 14))
+    pen.ellipse(500, 850, 85, 55, mix(face.skin, BLACK, 14))
 
 
 def _head(pen: _Pen, face: _Face) -> None:
     for sign in (-1, 1):
-        pen.ellipse(500 + sign * face.half_width, 470, 36, 62, _mix(face.skin, BLACK, 8))
+        pen.ellipse(500 + sign * face.half_width, 470, 36, 62, mix(face.skin, BLACK, 8))
     # A dark rim first, so that the outline shows even on a background of the colour of the skin.
-    for rim, colour in ((9, _mix(face.skin, BLACK, 35)), (0, face.skin)):
+    for rim, colour in ((9, mix(face.skin, BLACK, 35)), (0, face.skin)):
         if face.has["Double_Chin"]:
             pen.ellipse(500, face.chin - 5, 150 + rim, 72 + rim, colour)
         if face.has["Chubby"]:
@@ -530,7 +529,7 @@ def _head(pen: _Pen, face: _Face) -> None:
 def _forehead(pen: _Pen, face: _Face) -> None:
     top = _MIDDLE - face.half_height
     if face.has["Bald"]:
-        pen.ellipse(430, top + 80, 66, 36, _mix(face.skin, WHITE, 65))
+        pen.ellipse(430, top + 80, 66, 36, mix(face.skin, WHITE, 65))
     else:
         pen.chord(500, _MIDDLE, face.half_width + 14, face.half_height + 14, 180, 360, face.hair)
         pen.ellipse(500, 500, face.half_width, 235, face.skin)
@@ -544,32 +543,32 @@ def _forehead(pen: _Pen, face: _Face) -> None:
 
 def _jaw(pen: _Pen, face: _Face) -> None:
     if face.has["5_o_Clock_Shadow"]:
-        stubble = _mix(face.skin, (60, 70, 86), 42)
+        stubble = mix(face.skin, (60, 70, 86), 42)
         pen.chord(500, _MIDDLE, face.half_width, face.half_height, 28, 152, stubble)
         for row, y in enumerate(range(600, face.chin - 25, 28)):
             for x in range(372 + 14 * (row % 2), 640, 28):
-                pen.rectangle(x - 4, y - 4, x + 4, y + 4, _mix(stubble, BLACK, 45))
+                pen.rectangle(x - 4, y - 4, x + 4, y + 4, mix(stubble, BLACK, 45))
     if face.has["Double_Chin"]:
-        pen.crescent(500, face.chin - 30, 135, 12, 46, _mix(face.skin, BLACK, 45))
+        pen.crescent(500, face.chin - 30, 135, 12, 46, mix(face.skin, BLACK, 45))
 
 
 def _cheeks(pen: _Pen, face: _Face) -> None:
     for sign in (-1, 1):
         if face.has["Rosy_Cheeks"]:
-            pen.ellipse(500 + sign * 140, 570, 56, 42, _mix(face.skin, (238, 62, 100), 55))
+            pen.ellipse(500 + sign * 140, 570, 56, 42, mix(face.skin, (238, 62, 100), 55))
         if face.has["High_Cheekbones"]:
             near, far = 500 + sign * 112, 500 + sign * 204
-            pen.polygon([(near, 545), (far, 500), (far, 548)], _mix(face.skin, WHITE, 55))
-            pen.polygon([(near, 622), (far, 556), (far, 596)], _mix(face.skin, BLACK, 38))
+            pen.polygon([(near, 545), (far, 500), (far, 548)], mix(face.skin, WHITE, 55))
+            pen.polygon([(near, 622), (far, 556), (far, 596)], mix(face.skin, BLACK, 38))
 
 
 def _eyes(pen: _Pen, face: _Face) -> None:
     open_eye = 12 if face.has["Narrow_Eyes"] else 32
     thick = 38 if face.has["Bushy_Eyebrows"] else 15
-    lid = _mix(face.skin, BLACK, 65)
+    lid = mix(face.skin, BLACK, 65)
     for x in (395, 605):
         if face.has["Bags_Under_Eyes"]:
-            pen.crescent(x, 486, 56, 4, 44, _mix(face.skin, (84, 44, 92), 60))
+            pen.crescent(x, 486, 56, 4, 44, mix(face.skin, (84, 44, 92), 60))
         pen.ellipse(x, 452, 56, open_eye + 9, lid)
         pen.ellipse(x, 455, 50, open_eye, WHITE)
         pen.ellipse(x, 455, 23, min(24, open_eye), _choose(IRISES, face.chance.iris))
@@ -578,24 +577,24 @@ def _eyes(pen: _Pen, face: _Face) -> None:
             outward = 1 if x > 500 else -1
             brow = [(x - outward * 68, 396), (x + outward * 22, 338), (x + outward * 72, 388)]
             under = [(brow_x, y + thick + 6) for brow_x, y in reversed(brow)]
-            pen.polygon(brow + under, _mix(face.hair, BLACK, 45))
+            pen.polygon(brow + under, mix(face.hair, BLACK, 45))
         else:
-            pen.crescent(x, 388 - thick // 3, 68, -14, thick, _mix(face.hair, BLACK, 45))
+            pen.crescent(x, 388 - thick // 3, 68, -14, thick, mix(face.hair, BLACK, 45))
 
 
 def _nose(pen: _Pen, face: _Face) -> None:
     wide = 78 if face.has["Big_Nose"] else 38
-    shade, light = _mix(face.skin, BLACK, 28), _mix(face.skin, WHITE, 35)
+    shade, light = mix(face.skin, BLACK, 28), mix(face.skin, WHITE, 35)
     if face.has["Pointy_Nose"]:
         pen.polygon([(500, 440), (500 + wide, 585), (500, 610), (500 - wide, 585)], shade)
         pen.polygon([(500, 440), (500 - wide // 3, 585), (500, 610)], light)
     else:
-        pen.rectangle(488, 470, 512, 570, _mix(face.skin, BLACK, 12))
+        pen.rectangle(488, 470, 512, 570, mix(face.skin, BLACK, 12))
         pen.ellipse(500, 572, wide, 28 + wide // 8, shade)
         pen.ellipse(500, 562, wide - 12, 24 + wide // 10, face.skin)
     if face.has["Big_Nose"]:
         for x in (466, 534):
-            pen.ellipse(x, 588, 15, 10, _mix(face.skin, BLACK, 70))
+            pen.ellipse(x, 588, 15, 10, mix(face.skin, BLACK, 70))
 
 
 def _beard(pen: _Pen, face: _Face) -> None:
@@ -614,7 +613,7 @@ def _beard(pen: _Pen, face: _Face) -> None:
 
 
 def _mouth(pen: _Pen, face: _Face) -> None:
-    lips = (196, 14, 62) if face.has["Wearing_Lipstick"] else _mix(face.skin, (150, 62, 60), 62)
+    lips = (196, 14, 62) if face.has["Wearing_Lipstick"] else mix(face.skin, (150, 62, 60), 62)
     thick = 42 if face.has["Big_Lips"] else 18
     gap = 28 if face.has["Mouth_Slightly_Open"] else 0
     # The curve of the closed mouth: corners above the middle by `curve`, the middle staying where it is.
@@ -626,7 +625,7 @@ def _mouth(pen: _Pen, face: _Face) -> None:
         pen.crescent(500, corner, half_width - 22, curve - gap // 2, curve + gap // 2, (60, 10, 16))
         pen.crescent(500, corner, half_width - 30, curve - gap // 2, curve, WHITE)
     else:
-        pen.crescent(500, corner, half_width, curve - 4, curve + 4, _mix(lips, BLACK, 55))
+        pen.crescent(500, corner, half_width, curve - 4, curve + 4, mix(lips, BLACK, 55))
 
 
 def _accessories(pen: _Pen, face: _Face) -> None:
@@ -651,13 +650,7 @@ def _accessories(pen: _Pen, face: _Face) -> None:
     if face.has["Wearing_Hat"]:
         hat = _choose(HATS, face.chance.hat)
         pen.chord(500, 245, face.half_width + 20, 205, 180, 360, hat)
-        pen.ellipse(500, 245, face.half_width + 120, 34, _mix(hat, BLACK, 35))
-
-
-def _mix(colour: Colour, other: Colour, percent: int) -> Colour:
-    """``percent`` parts of the other colour in a hundred."""
-    red, green, blue = (((100 - percent) * a + percent * b) // 100 for a, b in zip(colour, other, strict=True))
-    return red, green, blue
+        pen.ellipse(500, 245, face.half_width + 120, 34, mix(hat, BLACK, 35))
 
 
 def _choose(options: tuple[Colour, ...], chance: int) -> Colour:
