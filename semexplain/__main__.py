@@ -7,10 +7,14 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
+from semexplain.callbacks.write_explanations import FILE as EXPLANATIONS
 from semexplain.comparison import LEGEND, comparison, finished_runs, unfinished_runs
 from semexplain.config import ConfigError
+from semexplain.explain import explain_files
 from semexplain.filter_report import report_filters
 from semexplain.notices import hush
+from semexplain.report.comparison import comparison_report
+from semexplain.report.run import MOST, REPORT, run_report
 
 MOVABLE = ("data.root", "performer.checkpoint", "trainer.accelerator")  # what may have moved since a run
 TRAIN = Path(__file__).parents[1] / "train.py"
@@ -35,12 +39,31 @@ def main(arguments: list[str] | None = None) -> int:
     parts.add_argument("run", type=Path, help="folder of a run with named filters")
     parts.add_argument("override", nargs="*", help="where things are now: data.root=..., performer.checkpoint=...")
     parts.add_argument("--out", type=Path, help="where to write; <run>/filters by default")
+    explain = verbs.add_parser("explain", help="explain your own images with a trained explainer: a table and a page")
+    explain.add_argument("option", nargs="+", help="run=<folder> images=<file, folder or 'pattern'> out=<folder> ...")
+    report = verbs.add_parser("report", help="write report.html for every finished run, and one that compares them")
+    report.add_argument("folder", nargs="+", type=Path, help="run folders, or folders that contain them")
+    report.add_argument("--most", type=int, default=MOST, help="images in a page")
+    report.add_argument("--data-root", help="where the data are now, if they have moved")
     given = parser.parse_args(arguments)
-    if given.verb == "demo":
-        return run_demo(given.override)
-    if given.verb == "parts":
-        return run_parts(given.run, given.out or given.run / "filters", given.override)
-    return run_compare(given.folder)
+    hush()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        match given.verb:
+            case "demo":
+                return run_demo(given.override)
+            case "parts":
+                return run_parts(given.run, given.out or given.run / "filters", given.override)
+            case "explain":
+                return run_explain(given.option)
+            case "report":
+                moved = {} if given.data_root is None else {"data.root": given.data_root}
+                return run_report_of(given.folder, given.most, moved)
+            case _:
+                return run_compare(given.folder)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 1
 
 
 def run_demo(overrides: list[str]) -> int:
@@ -61,18 +84,12 @@ def run_demo(overrides: list[str]) -> int:
         *overrides,
     ]
     status = subprocess.run(command, check=False).returncode
-    return status or run_compare([sweep])
+    return status or run_compare([sweep]) or run_report_of([sweep], MOST, {})
 
 
 def run_parts(run: Path, folder: Path, overrides: list[str]) -> int:
     """Draw the filters of a run and print how well they stand for parts."""
-    hush()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        result = report_filters(run, folder, dict(_moved(override) for override in overrides))
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 1
+    result = report_filters(run, folder, dict(_moved(override) for override in overrides))
     print("\n".join(f"{name:22} {value:.4g}" for name, value in result.items()))
     names = folder / "parts.yaml"
     print(f"edit {names} and give it back: python evaluate.py run={run} parts.file={names}")
@@ -84,6 +101,48 @@ def _moved(override: str) -> tuple[str, str]:
     if key not in MOVABLE or not value:
         raise ConfigError(f"{override}: expected one of {', '.join(f'{name}=...' for name in MOVABLE)}.")
     return key, value
+
+
+def run_explain(options: list[str]) -> int:
+    """Explain images, and print where the table and the page are."""
+    given = dict(option.partition("=")[::2] for option in options)
+    unknown = sorted(set(given) - {"run", "images", "out", "batch_size", "most", "device", *MOVABLE})
+    if unknown or not given.get("run") or not given.get("images"):
+        wrong = f"{', '.join(unknown)}: unknown. " if unknown else ""
+        raise ConfigError(
+            f"{wrong}Expected `semexplain explain run=<folder> images=<file, folder or 'pattern'>`, and if wanted "
+            "out=<folder>, batch_size=32, most=200, device=cpu, performer.checkpoint=<file>."
+        )
+    run = Path(given["run"])
+    folder = Path(given.get("out") or run / "images" / datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f"))
+    numbers = {name: _whole(name, given[name]) for name in ("batch_size", "most") if name in given}
+    overrides = {name: given[name] for name in MOVABLE if name in given}
+    page = explain_files(
+        run, given["images"], folder, device=given.get("device", "auto"), overrides=overrides, **numbers
+    )
+    print(f"table: {page.parent / EXPLANATIONS}\npage: {page}")
+    return 0
+
+
+def _whole(name: str, text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(f"{name}: expected a whole number above 0, got {text!r}.")
+    return int(text)
+
+
+def run_report_of(folders: list[Path], most: int, overrides: dict[str, str]) -> int:
+    """Write the page of every finished run in some folders, and of several runs one more that compares them."""
+    absent = [str(folder) for folder in folders if not folder.is_dir()]
+    if absent:
+        raise ConfigError(f"There is no folder {', '.join(absent)}.")
+    runs = finished_runs(folders)
+    if not runs:
+        raise ConfigError("There are no finished explainer runs here: no folder holds config.yaml and metrics.json.")
+    for run in runs:
+        print(f"page: {run_report(run, most=most, overrides=overrides)}")
+    if len(runs) > 1:
+        print(f"page that compares them: {comparison_report(runs, folders[0] / REPORT)}")
+    return 0
 
 
 def run_compare(folders: list[Path]) -> int:

@@ -45,7 +45,17 @@ def unfinished_runs(folders: Iterable[Path]) -> list[Path]:
 
 
 def comparison(runs: Sequence[Path]) -> str:
-    """A Markdown table of finished runs, with a column for every option in which they differ.
+    """A Markdown table of finished runs, see :func:`comparison_table`."""
+    header, *rows = comparison_table(runs)
+    table = [header, ["---"] * len(header), *rows]
+    widths = [max(len(line[i]) for line in table) for i in range(len(header))]
+    return "\n".join(
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in table
+    )
+
+
+def comparison_table(runs: Sequence[Path]) -> list[list[str]]:
+    """Header and a row for each finished run, with a column for every option in which they differ.
 
     Args:
         runs: Run folders; the table numbers them from 1.
@@ -64,7 +74,7 @@ def comparison(runs: Sequence[Path]) -> str:
     measures = [read_json(run / METRICS) for run in runs]
     columns = {name: key for name, key in COLUMNS.items() if any(key in measured for measured in measures)}
     header = ["#", "target", "beta", "concepts", "seed", *varying, *columns]
-    table = [header, ["---"] * len(header)]
+    table = [header]
     for number, (metrics, config, option) in enumerate(zip(measures, configs, options, strict=True), start=1):
         chosen = [
             str(number),
@@ -75,10 +85,7 @@ def comparison(runs: Sequence[Path]) -> str:
         ]
         measured = [_number(metrics.get(key)) for key in columns.values()]
         table.append([*chosen, *(str(option.get(key, "-")) for key in varying), *measured])
-    widths = [max(len(line[i]) for line in table) for i in range(len(header))]
-    return "\n".join(
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in table
-    )
+    return table
 
 
 def _options(node: Any, path: str = "") -> dict[str, Any]:

@@ -59,6 +59,7 @@ def root_options(
     optimizer: Any,
     scheduler: Any,
     metrics: Any,
+    figures: Any,
     callbacks: Any,
     trainer: Any,
     logger: Any,
@@ -84,6 +85,7 @@ def root_options(
         optimizer: Of the explainer.
         scheduler: Of the explainer's learning rate.
         metrics: By name.
+        figures: By name; drawn of validation images while the explainer trains.
         callbacks: By name.
         trainer: Lightning's.
         logger: By name.
@@ -240,6 +242,8 @@ def _contradictions(config: DictConfig, plain: dict[str, Any]) -> Iterator[str]:
         yield "metrics: part_error needs filters that have been named, for example by `parts=peak`."
     if "part_error" in plain["metrics"] and not plain["concepts"]["_target_"].endswith("all_concepts"):
         yield "metrics: part_error removes all filters of a part, so all must explain: `concepts=all`, or leave it out."
+    if "parts_pie" in plain["figures"] and plain.get("parts") is None:
+        yield "figures: a pie of parts needs filters that have been named, for example by `parts=peak`."
     if plain.get("parts") is not None and "category" not in plain["data"]:
         yield "parts: filters are named from part masks: use data=pascal_part or data=synthetic_animals, or `~parts`."
     callbacks = [node for _, node in _targets(plain["callbacks"])]

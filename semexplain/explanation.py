@@ -1,8 +1,27 @@
 """The two records all parts speak: what the performer computed, and how it is explained (Eq. (1))."""
 
-from typing import NamedTuple
+from __future__ import annotations
 
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from PIL import Image
 from torch import Tensor
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+METADATA = b"semexplain"
+KINDS = {"values": "y", "weights": "alpha", "contributions": "contribution"}
 
 
 class Performance(NamedTuple):
@@ -29,47 +48,313 @@ class Performance(NamedTuple):
     feature_map: Tensor
 
 
-class Explanation(NamedTuple):
-    r"""The score of each image, split into one contribution per concept.
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    r"""The scores of a batch of images, each split into one contribution per concept.
 
-    .. math:: \hat y \approx \sum_i \alpha_i y_i + b \qquad \text{(Eq. (1))}
+    .. math:: \hat y = \sum_i \alpha_i y_i + b + r \qquad \text{(Eq. (1), and the residual } r \text{ it leaves)}
 
-    The bias belongs to no concept: it moves the prediction and never a contribution.
+    The base value b belongs to no concept: it moves the prediction and never a contribution. What concepts do not
+    explain, the residual, is part of every frame, text and picture.
 
     Attributes:
-        score: ``(B,)``. The performer's score.
-        concepts: ``(B, n)``. Strength y of each concept.
-        weights: ``(B, n)``. Weight alpha that the explainer gives each concept of this image.
-        bias: ``()``. One number b for all images.
+        score: ``(B,)``. The performer's score ŷ, before a sigmoid or softmax.
+        values: ``(B, n)``. Strength y of each concept.
+        weights: ``(B, n)``. Weight α that the explainer gives each concept of this image.
+        base_value: ``()``. One number b for all images.
+        concepts: Names of the ``n`` concepts.
+        target: What the score stands for.
+        ids: Names of the images; their numbers by default.
+        label: bool ``(B,)``. Whether an image really shows the target, where that is known.
+        parts: Names of ``P`` object parts, where filters stand for parts.
+        part_contributions: ``(B, P)``. Sum of the contributions of each part's filters.
+        image: uint8 ``(B, 3, S, S)``. The images as the performer sees them, RGB.
+        heat: ``(B, S, S)``. Grad-CAM of the score, not negative.
+
+    Raises:
+        ValueError: If shapes or numbers of names do not fit each other.
 
     Example:
-        >>> import torch
         >>> explanation = Explanation(
         ...     score=torch.tensor([6.0]),
-        ...     concepts=torch.tensor([[1.0, -2.0]]),
+        ...     values=torch.tensor([[1.0, -2.0]]),
         ...     weights=torch.tensor([[3.0, 0.5]]),
-        ...     bias=torch.tensor(1.0),
+        ...     base_value=torch.tensor(1.0),
+        ...     concepts=("Smiling", "Goatee"),
+        ...     target="Attractive",
         ... )
         >>> explanation.contributions, explanation.prediction, explanation.residual
         (tensor([[ 3., -1.]]), tensor([3.]), tensor([3.]))
+        >>> explanation.reasons()
+        [['smiling +3.00', 'no goatee -1.00']]
     """
 
     score: Tensor
-    concepts: Tensor
+    values: Tensor
     weights: Tensor
-    bias: Tensor
+    base_value: Tensor
+    concepts: tuple[str, ...]
+    target: str = "score"
+    ids: tuple[str, ...] = ()
+    label: Tensor | None = None
+    parts: tuple[str, ...] = ()
+    part_contributions: Tensor | None = None
+    image: Tensor | None = None
+    heat: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        size, n = len(self.score), len(self.concepts)
+        if not self.ids:
+            object.__setattr__(self, "ids", tuple(str(number) for number in range(size)))
+        expected = {"score": (size,), "values": (size, n), "weights": (size, n), "base_value": (), "label": (size,)}
+        expected |= {"part_contributions": (size, len(self.parts))}
+        for name, shape in expected.items():
+            value = getattr(self, name)
+            if value is not None and tuple(value.shape) != shape:
+                raise ValueError(f"{name} must have the shape {shape}, got {tuple(value.shape)}.")
+        if len(self.ids) != size:
+            raise ValueError(f"ids must name each of the {size} images, got {len(self.ids)}.")
+        for name in ("image", "heat"):
+            value = getattr(self, name)
+            if value is not None and len(value) != size:
+                raise ValueError(f"{name} must have a row for each of the {size} images, got {len(value)}.")
+
+    # -- Eq. (1) -----------------------------------------------------------------------------------------------------
 
     @property
     def contributions(self) -> Tensor:
         """What each concept adds to the score, alpha times y, ``(B, n)``."""
-        return self.weights * self.concepts
+        return self.weights * self.values
 
     @property
     def prediction(self) -> Tensor:
-        """The score as the explainer sees it: all contributions and the bias, ``(B,)``."""
-        return self.contributions.sum(1) + self.bias
+        """The score as the explainer sees it: all contributions and the base value, ``(B,)``."""
+        return self.contributions.sum(1) + self.base_value
 
     @property
     def residual(self) -> Tensor:
         """The part of the score that is left unexplained, score minus prediction, ``(B,)``."""
         return self.score - self.prediction
+
+    # -- a batch of images -------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+    def __getitem__(self, index: int | slice | Sequence[int] | np.ndarray) -> Explanation:
+        """The explanation of one image, still as a batch, or of several."""
+        rows = np.atleast_1d(np.arange(len(self))[index])
+        chosen: dict[str, Any] = {name: value[torch.from_numpy(rows)] for name, value in self._per_image().items()}
+        return replace(self, **chosen, ids=tuple(self.ids[row] for row in rows))
+
+    def __iter__(self) -> Iterator[Explanation]:
+        return (self[row] for row in range(len(self)))
+
+    def cpu(self) -> Explanation:
+        """The same without graph and in the computer's own memory."""
+        moved: dict[str, Any] = {name: value.detach().cpu() for name, value in self._per_image().items()}
+        return replace(self, **moved, base_value=self.base_value.detach().cpu())
+
+    @staticmethod
+    def join(explanations: Sequence[Explanation]) -> Explanation:
+        """One batch of several of the same explainer.
+
+        Raises:
+            ValueError: If there are none, or they differ in concepts, parts, target or base value.
+        """
+        if not explanations:
+            raise ValueError("There are no explanations to join.")
+        first = explanations[0]
+        for other in explanations[1:]:
+            same = (first.concepts, first.parts, first.target) == (other.concepts, other.parts, other.target)
+            if not same or bool(first.base_value != other.base_value):
+                raise ValueError("These explanations are of several explainers: concepts, target or base value differ.")
+        rows: dict[str, Any] = {
+            name: torch.cat([getattr(e, name) for e in explanations]) for name in first._per_image()
+        }
+        return replace(first, **rows, ids=tuple(name for e in explanations for name in e.ids))
+
+    # -- words -------------------------------------------------------------------------------------------------------
+
+    def top(self, k: int = 3) -> list[list[tuple[str, float]]]:
+        """The ``k`` concepts (or parts, where filters stand for parts) that contribute most, of each image.
+
+        Returns:
+            For each image, pairs of name and contribution, the largest absolute contribution first.
+        """
+        names, table = self.shown
+        order = table.abs().argsort(dim=1, descending=True, stable=True)[:, :k]
+        return [
+            [(names[column], float(row[column])) for column in columns]
+            for row, columns in zip(table, order.tolist(), strict=True)
+        ]
+
+    def reasons(self, k: int = 3) -> list[list[str]]:
+        """The ``k`` most important reasons for each image's score, in words (Fig. 6).
+
+        Reasons are ranked by how much they speak for the decision, ``αᵢ yᵢ sign(ŷ)``. A concept that is absent, ``y``
+        below 0, is worded "no ...". Parts are named as they are: each gathers filters of both signs.
+        """
+        names, table = self.shown
+        decision = torch.where(self.score < 0, -1.0, 1.0).to(table)
+        order = (table * decision[:, None]).argsort(dim=1, descending=True, stable=True)[:, :k]
+        present = torch.ones_like(table, dtype=torch.bool) if self.parts else self.values >= 0
+        return [
+            [f"{worded(names[i], bool(present[row, i]))} {float(table[row, i]):+.2f}" for i in columns]
+            for row, columns in enumerate(order.tolist())
+        ]
+
+    @property
+    def shown(self) -> tuple[tuple[str, ...], Tensor]:
+        """What a reader can grasp: names and contributions of the parts, if there are any, or of the concepts."""
+        if self.part_contributions is not None:
+            return self.parts, self.part_contributions
+        return self.concepts, self.contributions
+
+    def _repr_html_(self) -> str:
+        from semexplain.report.page import cards_page  # only here, since pages are made of explanations
+
+        return cards_page(self[:10])
+
+    # -- other forms -------------------------------------------------------------------------------------------------
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per image, all numbers float32.
+
+        Columns: ``id``, ``label`` (if known), ``score`` ŷ, ``prediction`` Σ αᵢyᵢ + b, ``base_value`` b, ``residual``,
+        then for every concept ``y/<name>``, ``alpha/<name>``, ``contribution/<name>``, for every part ``part/<name>``.
+        """
+        return self._table(pictures=False).to_pandas()
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame, target: str = "score") -> Explanation:
+        """The explanation of which :meth:`to_frame` made a frame; pictures are not part of it."""
+        return cls._of_table(pa.Table.from_pandas(frame, preserve_index=False), target)
+
+    def save(self, path: Path | str) -> None:
+        """Write a parquet file, whole or not at all: the columns of :meth:`to_frame`, and the pictures as PNG."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(path.name + ".partial")
+        pq.write_table(self._table(pictures=True), partial)
+        os.replace(partial, path)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Explanation:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is not one of explanations.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"Expected explanations in {path}, but there is no such file.")
+        try:
+            table = pq.read_table(path)
+        except pa.ArrowInvalid as error:
+            raise ValueError(f"{path} is not a complete parquet file: {error}.") from error
+        noted = json.loads((table.schema.metadata or {}).get(METADATA, b"{}"))
+        try:
+            return cls._of_table(table, noted.get("target", "score"))
+        except KeyError as error:
+            raise ValueError(f"{path} holds no explanations: the column {error} is missing.") from error
+
+    def to_shap(self) -> Any:
+        """A ``shap.Explanation`` with the same contributions, for shap's plots; needs the package shap."""
+        try:
+            import shap
+        except ImportError as error:
+            raise ImportError("to_shap needs the package shap: pip install shap") from error
+        names, table = self.shown
+        data = None if self.parts else self.values.numpy()
+        base = np.full(len(self), float(self.base_value))
+        return shap.Explanation(table.numpy(), base_values=base, data=data, feature_names=list(names))
+
+    def _per_image(self) -> dict[str, Any]:
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "base_value"}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+    def _table(self, *, pictures: bool) -> pa.Table:
+        own = self.cpu()
+        columns: dict[str, Any] = {"id": pa.array(own.ids, pa.string())}
+        if own.label is not None:
+            columns["label"] = own.label.bool().numpy()
+        columns |= {
+            "score": own.score.numpy(),
+            "prediction": own.prediction.numpy(),
+            "base_value": own.base_value.expand_as(own.score).numpy(),
+            "residual": own.residual.numpy(),
+        }
+        for field, kind in KINDS.items():
+            columns |= {f"{kind}/{name}": getattr(own, field)[:, i].numpy() for i, name in enumerate(own.concepts)}
+        if own.part_contributions is not None:
+            columns |= {f"part/{name}": own.part_contributions[:, i].numpy() for i, name in enumerate(own.parts)}
+        if pictures and own.image is not None:
+            columns["image"] = pa.array([_png(image) for image in own.image], pa.binary())
+        if pictures and own.heat is not None:
+            flat = pa.array(own.heat.float().flatten().numpy())
+            columns["heat"] = pa.FixedSizeListArray.from_arrays(flat, own.heat[0].numel())
+        return pa.table(columns).replace_schema_metadata({METADATA: json.dumps({"target": own.target}).encode()})
+
+    @classmethod
+    def _of_table(cls, table: pa.Table, target: str) -> Explanation:
+        def stack(kind: str, names: Sequence[str]) -> Tensor:
+            rows = [_tensor(table[f"{kind}/{name}"]) for name in names]
+            return torch.stack(rows, 1) if rows else torch.zeros(len(table), 0)
+
+        concepts = tuple(name.removeprefix("y/") for name in table.column_names if name.startswith("y/"))
+        parts = tuple(name.removeprefix("part/") for name in table.column_names if name.startswith("part/"))
+        score, base = (_tensor(table[name]) for name in ("score", "base_value"))
+        optional: Mapping[str, Any] = {
+            "label": _tensor(table["label"]) if "label" in table.column_names else None,
+            "part_contributions": stack("part", parts) if parts else None,
+            "image": torch.stack([_decoded(p.as_py()) for p in table["image"]])
+            if "image" in table.column_names
+            else None,
+        }
+        heat = None
+        if "heat" in table.column_names:
+            flat = torch.from_numpy(np.stack([np.array(row.as_py(), dtype=np.float32) for row in table["heat"]]))
+            side = round(flat.shape[1] ** 0.5)
+            heat = flat.view(-1, side, side)
+        return cls(
+            score,
+            stack("y", concepts),
+            stack("alpha", concepts),
+            base[0] if len(base) else torch.tensor(0.0),
+            concepts,
+            target,
+            tuple(table["id"].to_pylist()),
+            parts=parts,
+            heat=heat,
+            **optional,
+        )
+
+
+def worded(name: str, present: bool = True) -> str:
+    """A concept in words; an absent one is "no ...".
+
+    Example:
+        >>> worded("Wearing_Lipstick"), worded("Goatee", present=False), worded("No_Beard", present=False)
+        ('wearing lipstick', 'no goatee', 'beard')
+    """
+    plain = name.replace("_", " ").lower()
+    if present:
+        return plain
+    return plain.removeprefix("no ") if plain.startswith("no ") else f"no {plain}"
+
+
+def _tensor(column: pa.ChunkedArray) -> Tensor:
+    return torch.from_numpy(column.to_numpy().copy())
+
+
+def _png(image: Tensor) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image.permute(1, 2, 0).numpy()).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _decoded(png: bytes) -> Tensor:
+    with Image.open(io.BytesIO(png)) as file:
+        return torch.from_numpy(np.array(file.convert("RGB"))).permute(2, 0, 1).contiguous()

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from semexplain.explanation import Performance
+from semexplain.performers.base import Performer
 
 
 def grad_cam(performance: Performance) -> Tensor:
@@ -42,3 +43,19 @@ def grad_cam(performance: Performance) -> Tensor:
         raise ValueError(f"`score` does not depend on `feature` in a way that has a gradient: {error}") from error
     weights = gradient.mean((2, 3))
     return torch.einsum("bi,bihw->bhw", weights, feature.detach().relu()).relu()
+
+
+def score_heat(performer: Performer, feature_map: Tensor) -> Tensor:
+    """Grad-CAM of a performer's score at its feature map, whatever lies between that and the score.
+
+    Args:
+        performer: A frozen performer.
+        feature_map: Output of ``performer.encode``, ``(B, C, H, W)``.
+
+    Returns:
+        ``(B, H, W)``, not negative, detached.
+    """
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(feature_map.device.type, enabled=False):
+        leaf = feature_map.detach().float().clone().requires_grad_()
+        score, concepts = performer.head(performer.feature(leaf))
+        return grad_cam(Performance(score, concepts, leaf, leaf))

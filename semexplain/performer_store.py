@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, cast
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Interval
 from filelock import FileLock, Timeout
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
@@ -47,6 +47,8 @@ class PerformerTraining:
         seed: Of initialisation, order and dropout.
         scheduler: Partial of a learning-rate scheduler stepped every epoch; a constant rate by default.
         balance: Let images with and without a label weigh as much together, however many there are of each.
+        map_dropout: Probability of dropping a channel of the trunk's output in training.
+        map_shift: Cells by which the trunk's output is shifted at random in training, at most.
     """
 
     def __init__(
@@ -61,6 +63,8 @@ class PerformerTraining:
         seed: Annotated[int, Ge(0)] = 0,
         scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler] | None = None,
         balance: bool = False,
+        map_dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.0,
+        map_shift: Annotated[int, Ge(0)] = 0,
     ) -> None:
         self.optimizer = optimizer
         self.train = train
@@ -72,6 +76,8 @@ class PerformerTraining:
         self.seed = seed
         self.scheduler = scheduler
         self.balance = balance
+        self.map_dropout = map_dropout
+        self.map_shift = map_shift
 
     def fit(self, config: DictConfig, folder: Path) -> dict[str, float]:
         """Train in ``folder``, continuing where an earlier attempt stopped; leave ``performer.safetensors`` there.
@@ -90,6 +96,8 @@ class PerformerTraining:
             self.train,
             self.trunk_lr_factor,
             class_weights(datamodule) if self.balance else None,
+            self.map_dropout,
+            self.map_shift,
         )
         callbacks = [
             ModelCheckpoint(folder, "best", monitor="val/loss", save_weights_only=True, enable_version_counter=False),

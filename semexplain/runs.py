@@ -22,6 +22,7 @@ from semexplain.config import PATHS, ConfigError, instantiate
 from semexplain.data.images import ImageDataModule
 from semexplain.data.ready import ready_data
 from semexplain.files import keep_aside, read_json, write_json, write_text
+from semexplain.loggers.weights_and_biases import WeightsAndBiases
 from semexplain.modules.distillation import Distillation
 from semexplain.naming import named_performer
 from semexplain.parts import Parts, read_parts, write_parts
@@ -131,6 +132,11 @@ def build(
     if cache is not None:
         needed = ("train", "val", "test") if training and config.beta > 0 else ("val", "test")
         cache.attach_performances(performer, module.prior, needed)
+    for own in trainer.loggers:
+        if isinstance(own, WeightsAndBiases):
+            plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+            told = {key: value for key, value in plain.items() if key not in ("module", "callbacks", "logger")}
+            own.describe({**told, "n_concepts": len(module.concept_names)})
     if _is_first():
         given = {"path": str(checkpoint.absolute()), "sha256": module.identity["performer_sha256"]}
         write_json(folder / PERFORMER, {**given, "data_sha256": datamodule.fingerprint()})
@@ -246,6 +252,7 @@ def run_in_fresh_process(hydra: Any, script: Path) -> dict[str, Any]:
     folder = Path(hydra.runtime.output_dir).absolute()
     command = [sys.executable, str(script), *hydra.overrides.task, f"hydra.run.dir='{folder}'", "hydra.mode=RUN"]
     environment = {key: value for key, value in os.environ.items() if key not in LAUNCHER_VARIABLES}
+    environment.setdefault("WANDB_RUN_GROUP", folder.parent.name)  # the jobs of a sweep are one group
     with subprocess.Popen(command, cwd=hydra.runtime.cwd, env=environment) as job, _stopped_together(job):
         status = job.wait()
     if status != 0 or not (folder / METRICS).exists():

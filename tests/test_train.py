@@ -72,7 +72,7 @@ def test_the_explanations_add_up(run: Path):
     for row in range(23):
         terms = [table[f"alpha/{name}"][row] * table[f"y/{name}"][row] for name in names]
         assert terms == pytest.approx([table[f"contribution/{name}"][row] for name in names], rel=1e-5, abs=1e-6)
-        assert sum(terms) + table["bias"][row] == pytest.approx(table["prediction"][row], rel=1e-4, abs=1e-4)
+        assert sum(terms) + table["base_value"][row] == pytest.approx(table["prediction"][row], rel=1e-4, abs=1e-4)
 
 
 def test_the_metrics_are_those_of_the_table(run: Path):

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from semexplain.metrics.attribute_accuracy import AttributeAccuracy
 from semexplain.performers.base import TrainablePerformer, logistic_loss
@@ -22,6 +23,8 @@ class Classification(pl.LightningModule):
         train: Train the layers above the trunk only (``head``) or all of them (``all``).
         trunk_lr_factor: Learning rate of the trunk as a share of the head's, when all layers train.
         class_weights: ``(2, K)``, factors of the loss for images without and with each label; 1 by default.
+        map_dropout: Probability of dropping a channel of the trunk's output while training.
+        map_shift: Cells by which the trunk's output is shifted at random while training, at most.
     """
 
     class_weights: Tensor | None
@@ -35,12 +38,16 @@ class Classification(pl.LightningModule):
         train: Literal["head", "all"] = "all",
         trunk_lr_factor: float = 0.1,
         class_weights: Tensor | None = None,
+        map_dropout: float = 0.0,
+        map_shift: int = 0,
     ) -> None:
         super().__init__()
         self.performer = performer
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.trunk_lr_factor = trunk_lr_factor
+        self.map_dropout = map_dropout
+        self.map_shift = map_shift
         for module in performer.trunk_modules():
             module.requires_grad_(train == "all")
         self.register_buffer("class_weights", class_weights, persistent=False)
@@ -57,9 +64,8 @@ class Classification(pl.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The loss of a batch."""
-        loss = self.performer.training_loss(
-            self.trunk_map(batch), batch["label"], self.current_epoch + 1, self.class_weights
-        )
+        trunk_map = shifted(F.dropout2d(self.trunk_map(batch), self.map_dropout), self.map_shift)
+        loss = self.performer.training_loss(trunk_map, batch["label"], self.current_epoch + 1, self.class_weights)
         self._epoch_losses.append(loss.detach())
         return loss
 
@@ -99,3 +105,26 @@ class Classification(pl.LightningModule):
         for group, number in zip(optimizer.param_groups, kept, strict=True):
             group["lr"] *= factors[number]
         return optimizer if self.scheduler is None else ([optimizer], [self.scheduler(optimizer)])
+
+
+def shifted(maps: Tensor, most: int) -> Tensor:
+    """Move each image's maps by up to ``most`` cells in both directions, at random; the border cells are repeated.
+
+    Where a trunk's output is computed once, this stands in for crops that vary.
+
+    Args:
+        maps: ``(B, C, H, W)``.
+        most: Cells.
+
+    Example:
+        >>> shifted(torch.ones(2, 3, 4, 4), 1).shape
+        torch.Size([2, 3, 4, 4])
+    """
+    if most == 0:
+        return maps
+    size, _, height, width = maps.shape
+    down, right = torch.randint(-most, most + 1, (2, size, 1), device=maps.device)
+    rows = (torch.arange(height, device=maps.device) + down).clamp(0, height - 1)
+    columns = (torch.arange(width, device=maps.device) + right).clamp(0, width - 1)
+    image = torch.arange(size, device=maps.device)[:, None, None]
+    return maps.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

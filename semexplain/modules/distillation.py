@@ -3,6 +3,7 @@
 import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ from torchmetrics import MeanMetric, Metric
 from semexplain import losses
 from semexplain.explainers.base import Explainer
 from semexplain.explanation import Explanation, Performance
+from semexplain.grad_cam import score_heat
 from semexplain.metrics.linear_map import LinearMap
 from semexplain.parts import Parts
 from semexplain.performers.base import Performer
@@ -114,11 +116,31 @@ class Distillation(pl.LightningModule):
         """The explanation of a performance, and the explainer's output ``u`` ``(B, n)`` before its output function."""
         raw = self.explainer(performance.feature_map)
         weights = self.explainer.weights(raw)
-        return Explanation(performance.score, performance.concepts, weights, self.explainer.bias), raw
+        score, values, _, _ = performance
+        bias = self.explainer.bias
+        return Explanation(score, values, weights, bias, self.concept_names, self.performer.target_name), raw
 
     def forward(self, image: Tensor) -> Explanation:
         """Explain images ``(B, 3, S, S)``, uint8."""
         return self.explain(self.perform({"image": image}, with_prior=False)[0])[0]
+
+    def presented(self, explanation: Explanation) -> Explanation:
+        """An explanation for a reader: without graph, and with the contributions of parts if filters stand for them."""
+        own = explanation.cpu()
+        if self.parts is None:
+            return own
+        contributions = self.parts.contributions(own.contributions, self.columns)
+        return replace(own, parts=self.parts.names_with_other, part_contributions=contributions)
+
+    def explain_maps(self, feature_map: Tensor, image: Tensor | None = None) -> Explanation:
+        """Explain feature maps ``(B, C, H, W)`` for a reader, with pictures if images ``(B, 3, S, S)`` are given."""
+        with torch.no_grad():
+            performance, _ = self.performer.perform(feature_map, None, self.columns)
+            explanation = self.presented(self.explain(performance)[0])
+        if image is None:
+            return explanation
+        heat = self.performer.geometry.upsample(score_heat(self.performer, feature_map), image.shape[-1])
+        return replace(explanation, image=image.cpu(), heat=heat.cpu())
 
     def label(self, batch: dict[str, Tensor]) -> Tensor:
         """Ground truth of the target ``(B,)``: for metrics only, training never sees it."""
@@ -185,9 +207,9 @@ class Distillation(pl.LightningModule):
 
     # -- measuring ---------------------------------------------------------------------------------------------------
 
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Explanation | None:  # type: ignore[override]
         """Measure a batch of the validation split."""
-        self._measure(batch, "update", self._metrics_of("val"))
+        return self._measure(batch, "update", self._metrics_of("val"))
 
     def test_step(  # type: ignore[override]
         self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0
@@ -218,7 +240,7 @@ class Distillation(pl.LightningModule):
             "prediction": explanation.prediction,
             "contributions": explanation.contributions,
             "weights": explanation.weights,
-            "concepts": explanation.concepts,
+            "concepts": explanation.values,
             "prior": prior,
             "raw": raw,
             "label": self.label(batch),

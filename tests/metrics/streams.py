@@ -52,7 +52,8 @@ def dataset(size: int = 103, n: int = 6, seed: int = 0) -> dict[str, Tensor]:
     concepts, weights, prior, noise = randn(size, n), randn(size, n) + 1, randn(size, n) + 1, randn(size)
     concepts[size // 2] = 0
     prior[size // 3] = 0
-    explanation = Explanation((concepts * weights).sum(1) + noise, concepts, weights, torch.tensor(0.3))
+    score, names = (concepts * weights).sum(1) + noise, tuple(f"concept {i}" for i in range(n))
+    explanation = Explanation(score, concepts, weights, torch.tensor(0.3), names)
     return {
         "score": explanation.score,
         "prediction": explanation.prediction,

@@ -190,7 +190,7 @@ def test_positive_weights_start_as_large_as_the_scores_vary_where_the_best_commo
     common = score.std() / concepts.abs().sum(1).mean()
     torch.testing.assert_close(explanation.weights, common.expand_as(explanation.weights), rtol=1e-4, atol=0)
     expected = score.mean() - common * concepts.sum(1).mean()
-    torch.testing.assert_close(explanation.bias.detach(), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(explanation.base_value.detach(), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_checkpoint_holds_the_explainer_and_the_performers_digest(
@@ -246,5 +246,5 @@ def test_concepts_restrict_everything(performer: VGG16Attributes, faces: Path):
     explanation = few(batch["image"])
     columns = [module.concept_names.index(name) for name in few.concept_names]
     assert set(few.concept_names) == set(names)
-    torch.testing.assert_close(explanation.concepts, performer(batch["image"]).concepts[:, columns])
+    torch.testing.assert_close(explanation.values, performer(batch["image"]).concepts[:, columns])
     assert explanation.weights.shape == (19, 2)

@@ -1,0 +1,88 @@
+"""Colours, fonts and labels that all figures share; colour-blind people can tell the colours apart (Okabe and Ito)."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from semexplain.explanation import Explanation
+
+FOR, AGAINST, NEITHER = "#0072B2", "#D55E00", "#8C8C8C"
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+BASE, UNEXPLAINED = "base value b", "not explained"
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches, that belongs to no window."""
+    return Figure(figsize=(width, height), layout="constrained", dpi=120)
+
+
+def readable(axes: Axes) -> Axes:
+    """Take away what is not data: upper and right border, ticks of names."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8)
+    return axes
+
+
+def colours(values: Sequence[float]) -> list[str]:
+    """Blue for what speaks for the score, orange for what speaks against it."""
+    return [FOR if value >= 0 else AGAINST for value in values]
+
+
+def display_name(name: str) -> str:
+    """A concept's name as a label.
+
+    Example:
+        >>> display_name("mouth_and_nose")
+        'mouth and nose'
+    """
+    return name.replace("_", " ").lower()
+
+
+def largest(names: Sequence[str], row: Tensor, top: int) -> list[tuple[str, float]]:
+    """The ``top`` largest absolute contributions, and all others in one sum, as pairs of label and value.
+
+    Example:
+        >>> import torch
+        >>> largest(["Bald", "Young", "Male", "Chubby"], torch.tensor([1.0, -3.0, 0.5, 0.25]), 2)
+        [('young', -3.0), ('bald', 1.0), ('2 others', 0.75)]
+    """
+    values = row.tolist()
+    order = sorted(range(len(values)), key=lambda i: -abs(values[i]))
+    kept = [(display_name(names[i]), values[i]) for i in order[:top]]
+    others = [values[i] for i in order[top:]]
+    return kept if not others else [*kept, (f"{len(others)} others", math.fsum(others))]
+
+
+def terms(explanation: Explanation, row: int, top: int) -> list[tuple[str, float]]:
+    """What an image's score consists of: the largest contributions, the others, b, and what is not explained.
+
+    Their sum is the score.
+    """
+    names, table = explanation.shown
+    unexplained = float(explanation.residual[row])
+    return [
+        *largest(names, table[row], top),
+        (BASE, float(explanation.base_value)),
+        (UNEXPLAINED, unexplained),
+    ]
+
+
+def draw_image(axes: Axes, explanation: Explanation, row: int, *, heat: bool = False) -> None:
+    """The image, with its Grad-CAM over it if wanted."""
+    assert explanation.image is not None
+    axes.imshow(explanation.image[row].permute(1, 2, 0).numpy())
+    if heat and explanation.heat is not None:
+        warmth = explanation.heat[row].numpy()
+        warmth = warmth / max(float(warmth.max()), 1e-12)
+        axes.imshow(warmth, cmap="inferno", alpha=0.6 * np.sqrt(warmth), vmin=0, vmax=1)
+    axes.set_axis_off()
+
+
+def caption(explanation: Explanation, row: int) -> str:
+    """Target, score and prediction of an image in one line."""
+    score, prediction = float(explanation.score[row]), float(explanation.prediction[row])
+    return f"{display_name(explanation.target)}: score {score:+.2f}, explained {prediction:+.2f}"

@@ -1,0 +1,1 @@
+"""Loggers that know what semexplain's runs are."""

@@ -1,0 +1,165 @@
+"""Pages about one explainer: of a run's test images, or of anyone's."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from semexplain.callbacks.write_explanations import FILE as EXPLANATIONS
+from semexplain.config import ConfigError
+from semexplain.data.ready import ready_data
+from semexplain.explanation import Explanation
+from semexplain.figures.bars import bars
+from semexplain.figures.distribution import distribution
+from semexplain.figures.parts_pie import parts_pie
+from semexplain.figures.style import display_name
+from semexplain.figures.summary import summary
+from semexplain.figures.waterfall import waterfall
+from semexplain.files import read_json, write_text
+from semexplain.paper import paper_numbers, paper_source
+from semexplain.report.definitions import define, in_order
+from semexplain.report.page import Picture, cards, chosen_rows, names_shown, picture, render
+from semexplain.runs import METRICS, check_data, recorded_config
+from semexplain.trained import load
+
+MOST = 200  # images in a page
+REPORT = "report.html"
+
+
+def run_report(run: Path, *, most: int = MOST, overrides: Mapping[str, Any] | None = None) -> Path:
+    """Write ``report.html`` into a finished run's folder: its measures beside the paper's, figures, and test images.
+
+    Args:
+        run: The run's folder.
+        most: Images in the gallery.
+        overrides: Where data or performer are now, by dotted key.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        ConfigError: If the folder is no finished run, or its data or performer are gone.
+    """
+    overrides = overrides or {}
+    config = recorded_config(run, overrides)
+    if not (run / METRICS).exists() or not (run / EXPLANATIONS).exists():
+        raise ConfigError(f"run: {run} has no {METRICS} or no {EXPLANATIONS}: it is not finished. `resume` it.")
+    everything = Explanation.load(run / EXPLANATIONS)
+    datamodule = ready_data(config.data)
+    check_data(config, datamodule, run)
+    split = datamodule.splits["test"]
+    position = {name: number for number, name in enumerate(split.ids)}
+    rows = chosen_rows(everything, most)
+    kept = everything[rows]
+    images = (split.read(position[name], config.performer.image_size) for name in kept.ids)
+    trained = load(run, device=config.trainer.accelerator, overrides=overrides)
+    shown = replace(trained.explain(images, pictures=True), ids=kept.ids, label=kept.label)
+    numbers = read_json(run / METRICS)
+    printed = paper_numbers(config)
+    first, more = in_order(list(numbers))
+    return _write(
+        run / REPORT,
+        f"Why {display_name(everything.target)}? {run.parent.name}/{run.name}",
+        f"{len(everything)} test images, {len(everything.concepts)} concepts, β = {config.beta:g}",
+        everything,
+        shown,
+        measures=[{"value": numbers[name], "paper": printed.get(name), **define(name)._asdict()} for name in first],
+        more=[{"value": numbers[name], **define(name)._asdict()} for name in more],
+        paper=any(name in printed for name in first),
+        configuration=OmegaConf.to_yaml(config),
+    )
+
+
+def images_report(path: Path, everything: Explanation, shown: Explanation, about: str, skipped: Sequence[str]) -> Path:
+    """Write a page about images that are not of a data set.
+
+    Args:
+        path: The page.
+        everything: All that were explained.
+        shown: Those in the gallery, with pictures.
+        about: One line, such as which explainer explained them.
+        skipped: Names of images that could not be read.
+    """
+    title = f"Why {display_name(everything.target)}?"
+    return _write(path, title, about, everything, shown, configuration=about, skipped=list(skipped))
+
+
+def _write(
+    path: Path,
+    title: str,
+    subtitle: str,
+    everything: Explanation,
+    shown: Explanation,
+    *,
+    configuration: str,
+    measures: Sequence[dict[str, Any]] = (),
+    more: Sequence[dict[str, Any]] = (),
+    paper: bool = False,
+    skipped: Sequence[str] = (),
+) -> Path:
+    gallery = cards(shown)
+    page = render(
+        "run.html.j2",
+        title=title,
+        subtitle=subtitle,
+        target=display_name(everything.target),
+        parts=bool(everything.parts),
+        measures=measures,
+        more=more,
+        paper=paper,
+        source=paper_source(),
+        total=len(everything),
+        pictures=_figures(everything, shown),
+        cards=gallery,
+        names=names_shown(shown),
+        labelled=shown.label is not None,
+        skipped=skipped,
+        configuration=configuration,
+        data=[item.explanation for item in gallery],
+    )
+    write_text(path, page)
+    return path
+
+
+def _figures(everything: Explanation, shown: Explanation) -> list[Picture]:
+    found = [
+        picture(
+            "What counts overall",
+            summary(everything),
+            "Bars: mean absolute contribution of the largest concepts; the gallery below has the single images.",
+            "Mean absolute contribution, apart for images with scores above 0 and others (hatched).",
+        ),
+        picture(
+            "How contributions are spread",
+            distribution(everything),
+            "Bars: mean share of every concept in the absolute contributions.",
+            "Each concept's mean share of the absolute contributions, in the network's order (compare Fig. 7).",
+        ),
+        picture(
+            f"From b to the score: {shown.ids[0]}",
+            waterfall(shown),
+            "Staircase from the base value over the contributions to the score of the first image.",
+            "Every contribution moves the prediction; the last step is what is not explained.",
+        ),
+    ]
+    if everything.parts:
+        found.append(
+            picture(
+                "Parts and Grad-CAM",
+                parts_pie(shown, images=3),
+                "Pies of the parts' shares of three images, beside their Grad-CAM; the bars below have the numbers.",
+                "A part's share of all absolute contributions; hatched: against the score (compare Fig. 5).",
+            )
+        )
+    else:
+        found.append(
+            picture(
+                "Signed contributions",
+                bars(shown, images=2),
+                "Bars of the contributions of the first two images; the gallery below has the numbers.",
+                "Largest contributions of the first two images (compare Fig. 6 of the paper).",
+            )
+        )
+    return found
