@@ -1,7 +1,13 @@
 """Tests of semexplain.explanation: Eq. (1) and what it leaves alone."""
 
-from dataclasses import replace
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
 import torch
 
 from semexplain.explanation import Explanation
@@ -32,3 +38,117 @@ def test_a_common_scale_of_concepts_and_weights_changes_nothing() -> None:
     after = replace(before, values=before.values * 3, weights=before.weights / 3)
     torch.testing.assert_close(after.contributions, before.contributions)
     torch.testing.assert_close(after.prediction, before.prediction)
+
+
+def full() -> Explanation:
+    """Three images with everything an explanation can hold."""
+    generator = torch.Generator().manual_seed(1)
+    return replace(
+        explanation()[:3],
+        ids=("a.jpg", "b.jpg", "c <d>.jpg"),
+        label=torch.tensor([True, False, True]),
+        parts=("eye", "other"),
+        part_contributions=torch.randn(3, 2, generator=generator),
+        image=torch.randint(0, 256, (3, 3, 8, 8), generator=generator, dtype=torch.uint8),
+        heat=torch.rand(3, 8, 8, generator=generator),
+    )
+
+
+def assert_equal(first: Explanation, second: Explanation) -> None:
+    """All fields are the same to the last bit."""
+    for field in fields(Explanation):
+        one, other = getattr(first, field.name), getattr(second, field.name)
+        if isinstance(one, torch.Tensor):
+            assert one.dtype == other.dtype, field.name
+            assert torch.equal(one, other), field.name
+        else:
+            assert one == other, field.name
+
+
+def test_values_base_value_and_residual_are_the_score() -> None:
+    explained = explanation()
+    total = explained.contributions.sum(1) + explained.base_value + explained.residual
+    torch.testing.assert_close(total, explained.score, rtol=0, atol=1e-6)
+
+
+def test_saving_and_loading_change_nothing(tmp_path: Path) -> None:
+    for number, saved in enumerate((explanation(), full())):
+        path = tmp_path / f"{number}.parquet"
+        saved.save(path)
+        assert_equal(Explanation.load(path), saved)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.parquet", "1.parquet"]
+
+
+def test_a_frame_holds_everything_but_pictures() -> None:
+    saved = full()
+    frame = saved.to_frame()
+    assert_equal(Explanation.from_frame(frame, "Male"), replace(saved, image=None, heat=None))
+    assert frame["contribution/Goatee"].tolist() == (saved.weights[:, 1] * saved.values[:, 1]).tolist()
+    assert frame["residual"].tolist() == saved.residual.tolist()
+
+
+def test_what_is_no_file_of_explanations_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no")
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "other")
+    with pytest.raises(ValueError, match="not a complete parquet file"):
+        Explanation.load(tmp_path / "text")
+    with pytest.raises(ValueError, match="holds no explanations"):
+        Explanation.load(tmp_path / "other")
+    with pytest.raises(FileNotFoundError, match="there is no such file"):
+        Explanation.load(tmp_path / "absent")
+
+
+def test_reasons_speak_for_the_decision_in_order() -> None:
+    explained = Explanation(
+        torch.tensor([-2.0, 2.0]),
+        torch.tensor([[1.0, -1.0, -2.0], [1.0, -1.0, -2.0]]),
+        torch.tensor([[-1.0, 0.5, 0.25], [-1.0, 0.5, 0.25]]),
+        torch.tensor(0.0),
+        ("Smiling", "Goatee", "No_Beard"),
+    )  # contributions -1, -0.5, -0.5
+    assert explained.reasons(2) == [["smiling -1.00", "no goatee -0.50"], ["no goatee -0.50", "beard -0.50"]]
+    assert explained.top(1) == [[("Smiling", -1.0)]] * 2
+
+
+def test_parts_are_shown_in_place_of_their_filters() -> None:
+    explained = full()
+    (name, value), _ = explained.top(2)[0]
+    column = explained.parts.index(name)
+    assert value == explained.part_contributions[0, column]
+    assert abs(value) == explained.part_contributions[0].abs().max()
+
+
+def test_batches_are_joined_and_taken_apart() -> None:
+    saved = full()
+    assert_equal(Explanation.join(list(saved)), saved)
+    assert_equal(saved[[2, 0]][1], saved[0])
+    with pytest.raises(ValueError, match="several explainers"):
+        Explanation.join([saved, replace(saved, base_value=torch.tensor(9.0))])
+
+
+@pytest.mark.parametrize("field", ["weights", "label", "part_contributions", "image"])
+def test_fields_that_do_not_fit_are_refused(field: str) -> None:
+    with pytest.raises(ValueError, match=field):
+        replace(full(), **{field: torch.zeros(2, 5)})
+
+
+def test_a_notebook_shows_cards_with_escaped_names() -> None:
+    page = full()._repr_html_()
+    assert page.count("<article") == 3
+    assert "c &lt;d&gt;.jpg" in page
+    assert "<d>" not in page
+
+
+def test_to_shap_has_the_same_contributions() -> None:
+    shap = pytest.importorskip("shap")
+    explained = explanation()
+    other = explained.to_shap()
+    assert isinstance(other, shap.Explanation)
+    np.testing.assert_array_equal(other.values, explained.contributions)
+    np.testing.assert_array_equal(other.base_values, [0.5] * 4)
+
+
+def test_to_shap_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "shap", None)
+    with pytest.raises(ImportError, match="pip install shap"):
+        explanation().to_shap()
