@@ -3,5 +3,6 @@
 from semexplain.explanation import Explanation, Performance
 from semexplain.modules.distillation import Distillation
 from semexplain.performers.base import Performer
+from semexplain.trained import TrainedExplainer, load
 
-__all__ = ["Distillation", "Explanation", "Performance", "Performer"]
+__all__ = ["Distillation", "Explanation", "Performance", "Performer", "TrainedExplainer", "load"]

@@ -9,7 +9,7 @@ from support import ROOT, configured
 from semexplain.config import ConfigError, check, instantiate, select_concepts
 
 CONF = ROOT / "conf"
-LISTS = ("metrics", "callbacks", "logger")
+LISTS = ("metrics", "callbacks", "logger", "figures")
 CALLBACKS = "prior_weight,best_checkpoint,last_checkpoint"  # the ones that no run does without
 FILTERS = ["experiment=pascal_part_dog"]  # what is for filters does not go with attributes
 VALUES = {
@@ -20,6 +20,7 @@ VALUES = {
     "metrics=part_error": FILTERS,
     "parts=iou": FILTERS,
     "parts=peak": FILTERS,
+    "figures=parts_pie": FILTERS,
     "prior=filter_jacobian": FILTERS,
 }
 

@@ -8,14 +8,16 @@ from support import ROOT
 
 LAYERS = [
     {"attributes", "explanation", "files", "geometry", "notices", "schedulers"},
-    {"priors", "losses", "filter_loss", "concepts", "metrics", "parts", "grad_cam", "contact_sheet"}
+    {"priors", "losses", "filter_loss", "concepts", "metrics", "parts", "contact_sheet", "figures", "loggers", "paper"}
     | {"performers.base", "performers.preprocessing", "performers.weights", "config"},
-    {"performers", "explainers", "data"},
+    {"performers", "explainers", "data", "grad_cam", "report", "report.page", "report.definitions"},
     {"modules"},
     {"callbacks", "cache", "naming"},
     {"performer_store"},
     {"runs"},
-    {"comparison", "filter_report"},
+    {"comparison", "filter_report", "trained"},
+    {"report.run", "report.comparison"},
+    {"explain"},
     {"__main__", "__init__"},
 ]
 
@@ -32,10 +34,10 @@ def modules() -> list[Path]:
 
 
 def imports(path: Path) -> list[str]:
-    tree = ast.parse(path.read_text())
+    """Names that a module imports when it is imported; what a function imports later may lie above."""
     nodes = [
         node
-        for node in ast.walk(tree)
+        for node in ast.parse(path.read_text()).body
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("semexplain")
     ]
     whole = [f"{node.module}.{alias.name}" for node in nodes for alias in node.names if node.module == "semexplain"]

@@ -1,5 +1,6 @@
 """Tests of semexplain.figures: what is drawn are the numbers of the explanation."""
 
+import itertools
 import math
 
 import numpy as np
@@ -67,7 +68,7 @@ def test_the_waterfall_ends_at_the_score() -> None:
     axes = axes_of(waterfall(explained, top=5), "waterfall 0")
     steps = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
     assert steps[0].get_width() == pytest.approx(0.7)
-    for before, step in zip(steps[:-2], steps[1:-1], strict=True):
+    for before, step in itertools.pairwise(steps[:-1]):
         assert step.get_x() == pytest.approx(before.get_x() + before.get_width())
     assert steps[-1].get_width() == pytest.approx(float(explained.score[0]), abs=1e-5)
     assert len(steps) == 1 + 5 + 1 + 1 + 1  # b, five steps, the others, not explained, score

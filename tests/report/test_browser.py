@@ -1,4 +1,4 @@
-"""Tests of semexplain.report in a real browser; they need Chromium and its driver (``apt-get install chromium-driver``)."""
+"""Tests of semexplain.report in a real browser: Chromium and its driver (``apt-get install chromium-driver``)."""
 
 import json
 import shutil
