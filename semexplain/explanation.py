@@ -86,7 +86,7 @@ class Explanation:
         >>> explanation.contributions, explanation.prediction, explanation.residual
         (tensor([[ 3., -1.]]), tensor([3.]), tensor([3.]))
         >>> explanation.reasons()
-        [['smiling +3.00', 'no goatee -1.00']]
+        [['smiling +3.00']]
     """
 
     score: Tensor
@@ -192,15 +192,21 @@ class Explanation:
     def reasons(self, k: int = 3) -> list[list[str]]:
         """The ``k`` most important reasons for each image's score, in words (Fig. 6).
 
-        Reasons are ranked by how much they speak for the decision, ``αᵢ yᵢ sign(ŷ)``. A concept that is absent, ``y``
-        below 0, is worded "no ...". Parts are named as they are: each gathers filters of both signs.
+        Reasons speak for the decision, ``αᵢ yᵢ sign(ŷ) > 0``, the strongest first; there may be fewer than ``k``, or
+        none where the base value decides. A concept that is absent, ``y`` below 0, is worded "no ...". Parts are named
+        as they are: each gathers filters of both signs.
         """
         names, table = self.shown
         decision = torch.where(self.score < 0, -1.0, 1.0).to(table)
-        order = (table * decision[:, None]).argsort(dim=1, descending=True, stable=True)[:, :k]
+        support = table * decision[:, None]
+        order = support.argsort(dim=1, descending=True, stable=True)[:, :k]
         present = torch.ones_like(table, dtype=torch.bool) if self.parts else self.values >= 0
         return [
-            [f"{worded(names[i], bool(present[row, i]))} {float(table[row, i]):+.2f}" for i in columns]
+            [
+                f"{worded(names[i], bool(present[row, i]))} {float(table[row, i]):+.2f}"
+                for i in columns
+                if support[row, i] > 0
+            ]
             for row, columns in enumerate(order.tolist())
         ]
 

@@ -106,7 +106,7 @@ def test_reasons_speak_for_the_decision_in_order() -> None:
         torch.tensor(0.0),
         ("Smiling", "Goatee", "No_Beard"),
     )  # contributions -1, -0.5, -0.5
-    assert explained.reasons(2) == [["smiling -1.00", "no goatee -0.50"], ["no goatee -0.50", "beard -0.50"]]
+    assert explained.reasons(2) == [["smiling -1.00", "no goatee -0.50"], []]
     assert explained.top(1) == [[("Smiling", -1.0)]] * 2
 
 
