@@ -196,19 +196,21 @@ class Explanation:
         none where the base value decides. A concept that is absent, ``y`` below 0, is worded "no ...". Parts are named
         as they are: each gathers filters of both signs.
         """
-        names, table = self.shown
+        table = self.shown[1]
         decision = torch.where(self.score < 0, -1.0, 1.0).to(table)
         support = table * decision[:, None]
         order = support.argsort(dim=1, descending=True, stable=True)[:, :k]
-        present = torch.ones_like(table, dtype=torch.bool) if self.parts else self.values >= 0
         return [
-            [
-                f"{worded(names[i], bool(present[row, i]))} {float(table[row, i]):+.2f}"
-                for i in columns
-                if support[row, i] > 0
-            ]
+            [f"{labels[i]} {float(table[row, i]):+.2f}" for i in columns if support[row, i] > 0]
             for row, columns in enumerate(order.tolist())
+            for labels in [self.labels(row)]
         ]
+
+    def labels(self, row: int) -> list[str]:
+        """What is ``shown`` in words, for one image: a concept that is absent from it is "no ..."."""
+        if self.parts:
+            return [worded(name) for name in self.parts]
+        return [worded(name, bool(value >= 0)) for name, value in zip(self.concepts, self.values[row], strict=True)]
 
     @property
     def shown(self) -> tuple[tuple[str, ...], Tensor]:

@@ -42,9 +42,9 @@ def frontier(points: Sequence[Point]) -> Figure:
             if own:
                 mark, tint = MARKERS[number % len(MARKERS)], PALETTE[number % len(PALETTE)]
                 axes.scatter(*zip(*own, strict=True), marker=mark, color=tint, label=f"β = {beta:g}")
+        axes.margins(0.1)
         axes.set_ylim(bottom=0)
-        axes.margins(x=0.1)
         axes.set_xlabel("entropy of contributions (nats)", fontsize=8)
         axes.set_ylabel("relative deviation" if panel == "deviation" else "mean part error", fontsize=8)
-        axes.legend(fontsize=8, frameon=False)
+        axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return figure

@@ -47,12 +47,12 @@ def largest(names: Sequence[str], row: Tensor, top: int) -> list[tuple[str, floa
 
     Example:
         >>> import torch
-        >>> largest(["Bald", "Young", "Male", "Chubby"], torch.tensor([1.0, -3.0, 0.5, 0.25]), 2)
+        >>> largest(["bald", "young", "male", "chubby"], torch.tensor([1.0, -3.0, 0.5, 0.25]), 2)
         [('young', -3.0), ('bald', 1.0), ('2 others', 0.75)]
     """
     values = row.tolist()
     order = sorted(range(len(values)), key=lambda i: -abs(values[i]))
-    kept = [(display_name(names[i]), values[i]) for i in order[:top]]
+    kept = [(names[i], values[i]) for i in order[:top]]
     others = [values[i] for i in order[top:]]
     return kept if not others else [*kept, (f"{len(others)} others", math.fsum(others))]
 
@@ -62,10 +62,10 @@ def terms(explanation: Explanation, row: int, top: int) -> list[tuple[str, float
 
     Their sum is the score.
     """
-    names, table = explanation.shown
+    table = explanation.shown[1]
     unexplained = float(explanation.residual[row])
     return [
-        *largest(names, table[row], top),
+        *largest(explanation.labels(row), table[row], top),
         (BASE, float(explanation.base_value)),
         (UNEXPLAINED, unexplained),
     ]

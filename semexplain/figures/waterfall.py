@@ -36,7 +36,7 @@ def waterfall(explanation: Explanation, images: int = 1, top: int = 9) -> Figure
     figure = new_figure(5.4, rows * height)
     for row, axes in enumerate(figure.subplots(rows, 1, squeeze=False)[:, 0]):
         readable(axes).set_label(f"waterfall {row}")
-        steps = largest(names, table[row], top)
+        steps = largest(explanation.labels(row), table[row], top)
         start = float(explanation.base_value)
         labels, place = [f"{BASE} = {start:+.2f}"], start
         axes.plot([place, place], [-0.4, 1.4], color="black", linewidth=0.6)
