@@ -189,7 +189,7 @@ def test_kept_names_belong_to_the_masks_they_come_from(animals: Path, run: Path,
 
 
 def test_data_of_the_other_experiment_are_refused(animals: Path, faces: Path, tmp_path: Path):
-    config = configured(*overrides(animals, tmp_path, "~parts", "metrics=[relative_deviation]"))
+    config = configured(*overrides(animals, tmp_path, "~parts", "metrics=[relative_deviation]", "figures=[bars]"))
     config.data = {"_target_": "semexplain.data.celeba.CelebADataModule", "root": str(faces), "image_size": 64}
     with pytest.raises(ConfigError, match="data: .*CelebADataModule has no labels of 'dog'"):
         train(config, tmp_path / "run")

@@ -198,7 +198,6 @@ class InterpretableCNN(TrainablePerformer):
 
         self.trunk = trunk_layers(self.plan.trunk, width)
         randomise(self.trunk)
-        self.trunk.to(memory_format=torch.channels_last)  # a third faster on CPUs
         convolutions = [place for place, layer in enumerate(self.trunk) if isinstance(layer, nn.Conv2d)]
         self.cut = convolutions[-tuned] if tuned > 0 else len(self.trunk)
         if masks:
@@ -255,7 +254,8 @@ class InterpretableCNN(TrainablePerformer):
 
     def trunk_map(self, image: Tensor) -> Tensor:
         """Output of the layers below those that are tuned; of relu5 if none is. ``(B, n, m, m)``."""
-        return self.trunk[: self.cut](self.preprocess(image).contiguous(memory_format=torch.channels_last)).contiguous()
+        prepared = self.preprocess(image).contiguous(memory_format=torch.channels_last)  # a third faster on CPUs
+        return self.trunk[: self.cut](prepared).contiguous()
 
     def refine(self, trunk_map: Tensor) -> Tensor:
         """``x``: the masked maps of conv6 ``(B, n, m, m)``, before or after their ReLU."""

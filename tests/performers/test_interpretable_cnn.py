@@ -224,7 +224,7 @@ def test_refining_leaves_the_trunks_output_as_it_was():
 @pytest.mark.parametrize("factor", [1.0, 0.0, 3.0])
 def test_training_minimises_the_sum_over_the_batch_divided_by_its_size(factor: float):
     """Gradients of logistic loss and both filter losses; the value is the logistic loss's."""
-    performer = small(dropout=0.0, filter_loss=factor).eval()
+    performer = small(dropout=0.0, filter_loss=factor).double().eval()
     label, epoch = torch.tensor([[True], [False], [True]]), 2
     trunk_map = performer.trunk_map(images(3)).detach().requires_grad_()
     loss = performer.training_loss(trunk_map, label, epoch)
@@ -244,7 +244,7 @@ def test_training_minimises_the_sum_over_the_batch_divided_by_its_size(factor: f
         total = total + factor * filter_loss(x, mask, label[:, 0], epoch)
     expected = torch.autograd.grad(total / 3, [a, *parameters])
     for name, one, two in zip(("trunk_map", *names), got, expected, strict=True):
-        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-9, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(one, two, rtol=1e-9, atol=1e-15, msg=lambda text, name=name: f"{name}: {text}")
     torch.testing.assert_close(loss.detach(), logistic.detach() / 3)
 
 
