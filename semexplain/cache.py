@@ -1,28 +1,35 @@
 """What a frozen performer says of every image, computed once and shared by all runs."""
 
 import hashlib
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import logging
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
-from torch import Tensor, nn
-from tqdm.auto import tqdm
+from torch import Tensor
+from torch.utils.data import DataLoader
 
-from semexplain.data.images import MIRRORED, SPLITS, ImageDataModule
-from semexplain.explanation import Performance
+from semexplain.data.contents import content_digests
+from semexplain.data.images import MIRRORED, SPLITS, ImageDataModule, RowArray, ViewDataset
 from semexplain.performers.base import Performer, TrainablePerformer, state_digest
+from semexplain.records import Prior, record_of
+from semexplain.row_store import Rows, RowStore
+
+log = logging.getLogger(__name__)
+READING = 1  # raise it when images are read in another way
+CHECKED = 8
+Compute = Callable[[Tensor], dict[str, Tensor]]
 
 
 class PerformanceCache:
     """Feature maps, scores, concepts and priors of a data set, as raw arrays on disk.
 
     Valid when nothing random happens to an image before the explainer sees it, except mirroring: then both views are
-    kept. Arrays are addressed by a digest of everything that determines them: the performer's weights and options, the
-    data, the image size, the prior. They are written under a temporary name and renamed, under a lock that lets
-    parallel jobs wait for the first. On opening, a few images are computed again and compared.
+    kept. What the performer computes is addressed by a digest of its weights and options, and within it each image by
+    a digest of its file's content, size and crop: whatever changes is computed anew, and data sets that share images
+    share their rows. On opening, a few images are computed again and compared.
 
     Args:
         folder: Where the arrays are kept.
@@ -34,158 +41,147 @@ class PerformanceCache:
         self.folder = folder
         self.datamodule = datamodule
         self.device = device
+        self.dtype = np.dtype(datamodule.cache_dtype)
+        self.views = [(split, at, False) for split in SPLITS for at in range(len(datamodule.splits[split].ids))]
+        if datamodule.flip_train:
+            self.views += [("train", at, True) for at in range(len(datamodule.splits["train"].ids))]
+        self._keys: list[str] = []
 
     def fits(self, performer: Performer, limit_gb: float) -> bool:
-        """Whether the feature maps of all images take at most ``limit_gb`` GB."""
-        images = sum(len(split.ids) for split in self.datamodule.splits.values())
-        images += len(self.datamodule.splits["train"].ids) * self.datamodule.flip_train
-        return images * performer.channels * performer.map_size**2 * 4 <= limit_gb * 1e9
+        """Whether the feature maps of all images take at most ``limit_gb`` GB, and half of what is free on the disk."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        needed = len(self.views) * performer.channels * performer.map_size**2 * self.dtype.itemsize
+        kept = sum(path.stat().st_size for path in self.folder.glob("*/*.npy"))
+        return needed <= min(limit_gb * 1e9, (shutil.disk_usage(self.folder).free + kept) / 2)
 
     @torch.no_grad()
     def attach_trunk_maps(self, performer: TrainablePerformer) -> None:
-        """Let the data module yield the trunk's output, ``trunk_map`` ``(B, C', H', W')``, instead of images."""
+        """Let the data module yield the trunk's output, ``trunk_map`` ``(B, C', H', W')``, instead of images.
+
+        It is kept in float32, since the scores that are explained later are computed from it.
+        """
         training = performer.training
         performer = performer.to(self.device).eval()
-        self._attach_maps("trunk_map", performer.trunk_modules(), performer.trunk_map)
+        store = self._trunk_store(performer)
+        self._fill(store, lambda image: {"trunk_map": performer.trunk_map(image)}, self._images)
+        self._attach({"trunk_map": lambda keys: store.rows("trunk_map", keys)})
         performer.train(training)  # a performer that is about to be trained must not stay without dropout
 
     @torch.no_grad()
-    def attach_feature_maps(self, performer: Performer) -> None:
-        """Let the data module yield ``feature_map`` ``(B, C, H, W)`` instead of images.
+    def attach_performances(self, performer: Performer, prior: Prior) -> None:
+        """Let the data module yield ``feature_map``, ``score``, ``concepts`` and ``prior`` instead of images.
 
-        Where the trunk's output was kept when the performer was trained, it is not computed again.
+        All are computed in one pass over the images, or over the trunk's output where it was kept when the performer
+        was trained. The prior is that of a training step, for all concepts; a run that uses some takes their columns.
         """
         performer = performer.to(self.device).freeze()
+        record = record_of(performer, prior)
+        half = torch.from_numpy(np.empty(0, self.dtype)).dtype
+        source: Callable[[np.ndarray], Iterable[Tensor]] = self._images
         encode: Callable[[Tensor], Tensor] = performer.encode
-        if isinstance(performer, TrainablePerformer) and self._has_maps(performer.trunk_modules()):
-            self.attach_trunk_maps(performer)
-            encode = performer.refine
-        self._attach_maps("feature_map", performer.encode_modules(), encode, performer.encode_variant)
-        self.datamodule.detach("trunk_map")
-
-    def attach_performances(
-        self, performer: Performer, prior: Callable[[Performance], Tensor], prior_splits: Sequence[str]
-    ) -> None:
-        """Let the data module yield ``score``, ``concepts`` and, for some splits, ``prior`` beside the feature maps.
-
-        The prior is the same call as in a training step, for all concepts; a run that uses some takes their columns.
-        """
-        performer = performer.to(self.device).freeze()
-        self.attach_feature_maps(performer)
-        key = _key(performer.digest(), self.datamodule.fingerprint(), performer.variant)
-        prior_key = _key(key, _name(prior))
-
-        def compute(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            performance, _ = performer.perform(batch["feature_map"].to(self.device))
-            return {"score": performance.score, "concepts": performance.concepts}
-
-        def compute_prior(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            weights = performer.perform(batch["feature_map"].to(self.device), prior)[1]
-            return {} if weights is None else {"prior": weights}
-
-        for split in SPLITS:
-            arrays = self._arrays(f"performances-{key}", split, ("score", "concepts"), compute)
-            if split in prior_splits:
-                arrays |= self._arrays(f"priors-{prior_key}", split, ("prior",), compute_prior)
-            self.datamodule.attach({split: arrays})
-
-    def _maps_folder(self, modules: Sequence[nn.Module], variant: str) -> str:
-        return f"maps-{_key(state_digest(*modules), self.datamodule.fingerprint(), variant)}"
-
-    def _has_maps(self, modules: Sequence[nn.Module]) -> bool:
-        folder = self.folder / self._maps_folder(modules, "")
-        return all((folder / f"{split}-map.npy").exists() for split in SPLITS)
-
-    def _attach_maps(
-        self, name: str, modules: Sequence[nn.Module], encode: Callable[[Tensor], Tensor], variant: str = ""
-    ) -> None:
-        """Let the data module yield what ``encode`` makes of an image, or of the trunk's output if that is attached."""
-
-        def compute(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            return {"map": encode(_seen(batch).to(self.device))}
-
-        def compute_mirrored(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            return {f"map{MIRRORED}": encode(batch["image"].flip(3).to(self.device))}
-
-        folder = self._maps_folder(modules, variant)
-        for split in SPLITS:
-            arrays = self._arrays(folder, split, ("map",), compute)
-            if split == "train" and self.datamodule.flip_train:
-                arrays |= self._arrays(folder, split, (f"map{MIRRORED}",), compute_mirrored)
-            self.datamodule.attach({split: {key.replace("map", name): array for key, array in arrays.items()}})
-
-    def _arrays(
-        self,
-        name: str,
-        split: str,
-        keys: Sequence[str],
-        compute: Callable[[Mapping[str, Tensor]], dict[str, Tensor]],
-    ) -> dict[str, np.ndarray]:
-        """Open the arrays of a split, after computing them if nobody has."""
-        folder = self.folder / name
-        folder.mkdir(parents=True, exist_ok=True)
-        paths = {key: folder / f"{split}-{key}.npy" for key in keys}
-        with FileLock(folder / f"{split}.lock"):
-            found = all(path.exists() for path in paths.values())
-            if not found:
-                self._build(split, paths, compute)
-        arrays = {key: np.load(path, mmap_mode="r") for key, path in paths.items()}
-        if found:
-            self._spot_check(split, arrays, compute, folder)
-        return arrays
-
-    def _build(
-        self,
-        split: str,
-        paths: Mapping[str, Path],
-        compute: Callable[[Mapping[str, Tensor]], dict[str, Tensor]],
-    ) -> None:
-        size = len(self.datamodule.splits[split].ids)
-        partial = {key: path.with_suffix(".partial") for key, path in paths.items()}
-        arrays: dict[str, np.memmap] = {}
-        description = f"{'+'.join(paths)} of the {split} split, once"
-        with tqdm(total=size, desc=description, unit="image", mininterval=2) as progress:
-            for batch in self.datamodule.distinct(split):
-                for key, value in compute(batch).items():
-                    if key not in arrays:
-                        shape = (size, *value.shape[1:])
-                        arrays[key] = np.lib.format.open_memmap(partial[key], "w+", np.float32, shape)
-                    arrays[key][batch["index"].numpy()] = value.float().cpu().numpy()
-                progress.update(len(batch["index"]))
-        for key, array in arrays.items():
-            array.flush()
-            os.replace(partial[key], paths[key])
-
-    def _spot_check(
-        self,
-        split: str,
-        arrays: Mapping[str, np.ndarray],
-        compute: Callable[[Mapping[str, Tensor]], dict[str, Tensor]],
-        folder: Path,
-    ) -> None:
-        """Compute eight images again: a stale or damaged array must not pass for the performer's word."""
-        size = len(self.datamodule.splits[split].ids)
-        chosen = np.unique(np.linspace(0, size - 1, 8).round().astype(int))
-        batch = self.datamodule.batch(split, chosen.tolist())
-        for key, value in compute(batch).items():
-            stored, again = np.asarray(arrays[key][chosen]), value.float().cpu().numpy()
-            if not np.allclose(stored, again, rtol=1e-3, atol=1e-3 * max(np.abs(again).max(), 1e-12)):
-                raise ValueError(
-                    f"The stored {key} in {folder} differ from what the performer says now. Delete that folder; it "
-                    "will be computed again."
+        if isinstance(performer, TrainablePerformer):
+            trunk = self._trunk_store(performer)
+            if not trunk.missing(self.keys):
+                source, encode = (
+                    _stored(trunk.rows("trunk_map", self.keys), self.datamodule.batch_size),
+                    performer.refine,
                 )
 
+        def compute(given: Tensor) -> dict[str, Tensor]:
+            feature_map = encode(given)
+            return {"feature_map": feature_map.to(half), **record.compute(feature_map)}
 
-def _seen(batch: Mapping[str, Tensor]) -> Tensor:
-    return batch["trunk_map"] if "trunk_map" in batch else batch["image"]
+        key = _key(performer.digest(), performer.encode_variant, record.variant, str(self.dtype))
+        store = RowStore(self.folder / f"performances-{key}")
+        self._fill(store, compute, source)
+
+        def recalled(name: str) -> Callable[[list[str]], RowArray]:
+            return lambda keys: record.recall({part: store.rows(part, keys) for part in record.names})[name]
+
+        arrays: dict[str, Callable[[list[str]], RowArray]] = {
+            name: recalled(name) for name in ("score", "concepts", "prior")
+        }
+        self._attach({"feature_map": lambda keys: store.rows("feature_map", keys), **arrays})
+
+    @property
+    def keys(self) -> list[str]:
+        """Of every view: what its pixels depend on."""
+        if not self._keys:
+            self._keys = list(view_keys(self.datamodule, self.views, self.folder / "contents.json"))
+        return self._keys
+
+    def _trunk_store(self, performer: TrainablePerformer) -> RowStore:
+        layers = performer.trunk_modules()
+        return RowStore(self.folder / f"trunk-{_key(state_digest(*layers), performer.trunk_variant)}")
+
+    def _images(self, positions: np.ndarray) -> Iterator[Tensor]:
+        """Images of some views, read by worker processes while the performer computes."""
+        dataset = ViewDataset(self.datamodule, [self.views[position] for position in positions])
+        workers = self.datamodule.num_workers if len(positions) > self.datamodule.batch_size else 0
+        return iter(DataLoader(dataset, self.datamodule.batch_size, num_workers=workers))
+
+    def _fill(self, store: RowStore, compute: Compute, source: Callable[[np.ndarray], Iterable[Tensor]]) -> None:
+        def batches(positions: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
+            for given in source(positions):
+                yield {name: value.cpu().numpy() for name, value in compute(given.to(self.device)).items()}
+
+        absent = {self.keys[position] for position in store.missing(self.keys)}
+        found = [position for position, key in enumerate(self.keys) if key not in absent]
+        if found:
+            self._spot_check(store, found, batches)
+        if absent:
+            store.fill(self.keys, batches, store.folder.name.split("-")[0], self.datamodule.batch_size)
+
+    def _spot_check(
+        self, store: RowStore, found: list[int], batches: Callable[[np.ndarray], Iterable[Mapping[str, np.ndarray]]]
+    ) -> None:
+        """Compute eight images again: a damaged array must not pass for the performer's word."""
+        chosen = np.random.default_rng().choice(found, min(CHECKED, len(found)), replace=False)
+        again = list(batches(chosen))
+        for name in again[0]:
+            value = np.concatenate([batch[name] for batch in again]).astype(np.float32)
+            stored = store.rows(name, [self.keys[position] for position in chosen])[:].astype(np.float32)
+            if not np.allclose(stored, value, rtol=2e-3, atol=1e-3 * max(np.abs(value).max(), 1e-12)):
+                raise ValueError(
+                    f"The stored {name} in {store.folder} differ from what the performer says now. Delete that folder; "
+                    "it will be computed again."
+                )
+
+    def _attach(self, arrays: Mapping[str, Callable[[list[str]], RowArray]]) -> None:
+        """Hand arrays of each split, and for mirrored training images their twins, to the data module."""
+        for split in SPLITS:
+            attached: dict[str, RowArray | Tensor] = {}
+            for suffix, flipped in (("", False), (MIRRORED, True)):
+                keys = [key for key, view in zip(self.keys, self.views, strict=True) if view[::2] == (split, flipped)]
+                if keys:
+                    attached |= {f"{name}{suffix}": rows(keys) for name, rows in arrays.items()}
+            self.datamodule.attach({split: attached})
 
 
-def _name(prior: Callable[[Performance], Tensor]) -> str:
-    """A prior's function and options, but for the memory it may use, which does not change its result."""
-    function = getattr(prior, "func", prior)
-    options = sorted((key, value) for key, value in getattr(prior, "keywords", {}).items() if key != "chunk_bytes")
-    return f"{function.__module__}.{function.__qualname__} {options}"
+def view_keys(datamodule: ImageDataModule, views: Iterable[tuple[str, int, bool]], index: Path) -> Iterator[str]:
+    """A digest of what decides the pixels of each view: the file's content, the crop, mirroring and the size.
+
+    Args:
+        datamodule: Where the views are from.
+        views: Split, position in it, and whether mirrored once more.
+        index: File that remembers the content of files that have not changed.
+    """
+    paths = sorted({path for split in datamodule.splits.values() for path in split.paths})
+    digests = content_digests(paths, index)
+    for name, at, flipped in views:
+        split = datamodule.splits[name]
+        box = None if split.boxes is None else split.boxes[at].tolist()
+        mirrored = flipped != (split.mirrored is not None and bool(split.mirrored[at]))
+        yield _key(digests[split.paths[at]], str(box), str(mirrored), str(datamodule.image_size), str(READING))
 
 
-def _key(*parts: str | Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]
+def _stored(rows: Rows, size: int) -> Callable[[np.ndarray], Iterator[Tensor]]:
+    def batches(positions: np.ndarray) -> Iterator[Tensor]:
+        for start in range(0, len(positions), size):
+            yield torch.from_numpy(rows[positions[start : start + size]])
+
+    return batches
+
+
+def _key(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]

@@ -161,11 +161,14 @@ def cache_for(
     """The cache that ``data.cache`` asks for: ``auto`` (if it fits), ``off`` or a folder."""
     if datamodule.cache == "off":
         return None
+    if datamodule.varies:
+        log.info("Images are augmented at random: what the performer says of them is computed in every step, not kept.")
+        return None
     folder = Path(config.paths.cache if datamodule.cache == "auto" else datamodule.cache)
     cache = PerformanceCache(folder, datamodule, device)
     if datamodule.cache == "auto" and not cache.fits(performer, datamodule.cache_gb):
         log.info(
-            "Feature maps would take more than data.cache_gb=%s GB: they are computed in every step.",
+            "Feature maps take more than data.cache_gb=%s GB or half of the free disk: they are computed in every step.",
             datamodule.cache_gb,
         )
         return None

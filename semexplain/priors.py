@@ -62,6 +62,49 @@ def feature_ratio(performance: Performance, *, chunk_bytes: Annotated[int, Ge(1)
         return _ratio(torch.cat(moved).T, torch.cat(raised).T)
 
 
+def gradient_products(outputs: Tensor, feature: Tensor) -> Tensor:
+    r"""Inner products of the gradients of all outputs with respect to ``x``, two at a time.
+
+    .. math:: G_{ij} = \langle \partial y_i/\partial x,\ \partial y_j/\partial x \rangle
+
+    They hold the weights of :func:`feature_ratio` for every choice of a score and its concepts among the outputs.
+
+    Args:
+        outputs: ``(B, K)`` with the graph that leads back to ``feature`` ``(B, ...)``. The graph is kept.
+        feature: ``x``.
+
+    Returns:
+        ``(B, K, K)``, detached, at least float32.
+
+    Example:
+        >>> x = torch.ones(1, 2, requires_grad=True)
+        >>> gradient_products(x @ torch.tensor([[6.0, 2.0], [5.0, 0.0]]), x)
+        tensor([[[61., 12.],
+                 [12.,  4.]]])
+    """
+    batch, n = outputs.shape
+    picks = torch.eye(n, device=outputs.device, dtype=outputs.dtype)[:, None].expand(-1, batch, -1)
+    with torch.autocast(feature.device.type, enabled=False):
+        gradients = _gradient("outputs", outputs, feature, picks).transpose(0, 1)
+        return gradients @ gradients.mT
+
+
+def ratio_of_products(products: Tensor, target: int, concepts: Sequence[int]) -> Tensor:
+    """The weights of :func:`feature_ratio` ``(B, n)`` from :func:`gradient_products` ``(B, K, K)``.
+
+    Args:
+        products: Of all outputs.
+        target: The output that is the score.
+        concepts: The ``n`` outputs that are the concepts.
+
+    Example:
+        >>> ratio_of_products(torch.tensor([[[61.0, 12.0], [12.0, 4.0]]]), 0, [1])
+        tensor([[3.]])
+    """
+    chosen = list(concepts)
+    return _ratio(products[:, target, chosen], products[:, chosen, chosen])
+
+
 def filter_jacobian(performance: Performance, *, clamp: bool = True) -> Tensor:
     r"""Weigh each filter by how fast the score grows when its whole map is raised (Case 1, Eq. (5)).
 

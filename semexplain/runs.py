@@ -99,14 +99,13 @@ def discard(folder: Path) -> None:
 
 
 def build(
-    config: DictConfig, folder: Path, *, training: bool, named: Path | None = None
+    config: DictConfig, folder: Path, *, named: Path | None = None
 ) -> tuple[ImageDataModule, Distillation, pl.Trainer]:
     """Data, module and trainer of an explainer run, with the performer trained first if nobody has.
 
     Args:
         config: The run's configuration.
         folder: Where the run writes.
-        training: Whether to train; measuring needs no priors of the training split.
         named: File with the names that the run gave to the filters, to use again; they are proposed by default.
     """
     datamodule = _labelled_data(config)
@@ -130,8 +129,7 @@ def build(
     module = instantiate(config.module)(performer=performer, parts=parts)
     cache = cache_for(config, datamodule, trainer.strategy.root_device, performer)
     if cache is not None:
-        needed = ("train", "val", "test") if training and config.beta > 0 else ("val", "test")
-        cache.attach_performances(performer, module.prior, needed)
+        cache.attach_performances(performer, module.prior)
     for own in trainer.loggers:
         if isinstance(own, WeightsAndBiases):
             plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
@@ -147,7 +145,7 @@ def train_explainer(config: DictConfig, folder: Path) -> dict[str, float]:
     """Train an explainer, measure its best epoch on the test split, and write the run folder."""
     last = folder / LAST
     named = folder / PARTS if last.exists() and (folder / PARTS).exists() else None
-    datamodule, module, trainer = build(config, folder, training=True, named=named)
+    datamodule, module, trainer = build(config, folder, named=named)
     warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")  # the performer is frozen on purpose
     trainer.fit(module, datamodule=datamodule, ckpt_path=str(last) if last.exists() else None, weights_only=True)
     return measure(trainer, module, datamodule, folder / BEST, folder)
@@ -190,7 +188,7 @@ def evaluate_run(run: Path, folder: Path, overrides: Mapping[str, Any]) -> dict[
     if not (run / BEST).exists():
         raise ConfigError(f"run: {run} has no {BEST}: the run ended before its first validation. `resume` it.")
     named = run / PARTS if (run / PARTS).exists() and "parts.file" not in overrides else None
-    datamodule, module, trainer = build(config, folder, training=False, named=named)
+    datamodule, module, trainer = build(config, folder, named=named)
     check_data(config, datamodule, run)
     return measure(trainer, module, datamodule, run / BEST, folder)
 

@@ -6,7 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple, Protocol
 
 import numpy as np
 import pytorch_lightning as pl
@@ -14,7 +14,7 @@ import torch
 from annotated_types import Ge
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset
 
 from semexplain.data.loading import EpochSampler, ResumableLoader, UnpaddedSampler, generator
 
@@ -109,6 +109,36 @@ class ImageDataset(Dataset[dict[str, Tensor]]):
         }
 
 
+class ViewDataset(Dataset[Tensor]):
+    """Single views of a data module's images, uint8 RGB ``(3, S, S)``.
+
+    Args:
+        datamodule: Where the images are from.
+        views: Split, position in it, and whether to mirror it.
+    """
+
+    def __init__(self, datamodule: "ImageDataModule", views: Sequence[tuple[str, int, bool]]) -> None:
+        self.splits = datamodule.splits
+        self.image_size = datamodule.image_size
+        self.views = views
+
+    def __len__(self) -> int:
+        return len(self.views)
+
+    def __getitem__(self, index: int) -> Tensor:
+        split, at, flipped = self.views[index]
+        image = self.splits[split].read(at, self.image_size)
+        return image.flip(2) if flipped else image
+
+
+class RowArray(Protocol):
+    """What a data set needs of an array: its length, and rows at ascending positions."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, positions: np.ndarray) -> np.ndarray: ...
+
+
 class ArrayDataset(Dataset[dict[str, Tensor]]):
     """Precomputed arrays in place of images, read a batch at a time.
 
@@ -137,7 +167,7 @@ class ArrayDataset(Dataset[dict[str, Tensor]]):
 
     def __init__(
         self,
-        arrays: Mapping[str, np.ndarray | Tensor],
+        arrays: Mapping[str, RowArray | Tensor],
         labels: np.ndarray,
         *,
         groups: np.ndarray | None = None,
@@ -198,15 +228,19 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         limit: Use at most the first this many images of each split.
         cache: Where a frozen performer's answers are kept so that they are computed once: ``auto`` (in the common
             folder, if they fit), a folder, or ``off`` (computed in every step).
-        cache_gb: Most that ``auto`` may keep, in GB.
+        cache_gb: Most that ``auto`` may keep, in GB; it never takes more than half of what is free on the disk.
+        cache_dtype: In which the feature maps are kept. Scores, concepts and priors are kept in float32.
 
     Attributes:
         names: The ``K`` attributes, in the order of the label columns.
+        varies: Whether reading an image twice may give two results other than its mirror image, so that nothing
+            computed from it can be kept. A subclass that augments sets it.
         splits: ``train``, ``val`` and ``test``, filled by ``setup``.
         flip_train: Whether training images are mirrored at random.
     """
 
     names: tuple[str, ...]
+    varies = False
 
     def __init__(
         self,
@@ -218,19 +252,21 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         flip: bool = False,
         limit: Annotated[int, Ge(2)] | None = None,
         cache: str = "auto",
-        cache_gb: Annotated[float, Ge(0)] = 8.0,
+        cache_gb: Annotated[float, Ge(0)] = 50.0,
+        cache_dtype: Literal["float16", "float32"] = "float16",
     ) -> None:
         super().__init__()
         self.limit = limit
         self.cache = cache
         self.cache_gb = cache_gb
+        self.cache_dtype = cache_dtype
         self.batch_size = batch_size
         self.image_size = image_size
         self.num_workers = num_workers
         self.seed = seed
         self.flip_train = flip
         self.splits: dict[str, Split] = {}
-        self._arrays: dict[str, dict[str, np.ndarray]] = {}
+        self._arrays: dict[str, dict[str, RowArray | Tensor]] = {}
         self._fingerprint: str | None = None
 
     @abstractmethod
@@ -249,14 +285,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         _check(splits, self.names)
         self.splits = {name: split.first(self.limit) for name, split in splits.items()}
 
-    def detach(self, name: str) -> None:
-        """No longer yield an array; images again if none is left."""
-        for split in list(self._arrays):
-            self._arrays[split].pop(name, None)
-            if not self._arrays[split]:
-                del self._arrays[split]
-
-    def attach(self, arrays: dict[str, dict[str, np.ndarray]]) -> None:
+    def attach(self, arrays: dict[str, dict[str, RowArray | Tensor]]) -> None:
         """Yield these arrays instead of images from now on, together with those attached before.
 
         Args:
@@ -309,18 +338,17 @@ class ImageDataModule(pl.LightningDataModule, ABC):
             return ArrayDataset(self._arrays[split], data.labels, groups=data.groups, flip=flip, seed=self.seed)
         return ImageDataset(data, self.image_size, flip=flip, seed=self.seed)
 
-    def loader(self, split: str, *, shuffle: bool, flip: bool = False, distinct: bool = False) -> ResumableLoader:
+    def loader(self, split: str, *, shuffle: bool, flip: bool = False) -> ResumableLoader:
         """Batches of a split, each image as often as it counts: in a new order every epoch for training, or in order.
 
         Args:
             split: Its name.
             shuffle: Whether to train on it.
             flip: Mirror images at random.
-            distinct: Each image once, however often it counts.
         """
         dataset = self.dataset(split, flip)
         arrays = isinstance(dataset, ArrayDataset)
-        samples = np.arange(len(dataset)) if distinct else self._split(split).order()
+        samples = self._split(split).order()
         return ResumableLoader(
             dataset,
             EpochSampler(samples, seed=self.seed) if shuffle else UnpaddedSampler(samples),
@@ -330,20 +358,9 @@ class ImageDataModule(pl.LightningDataModule, ABC):
             collate_fn=whole_batch if arrays else None,
         )
 
-    def batch(self, split: str, indices: Sequence[int]) -> dict[str, Tensor]:
-        """The images (or attached arrays) at these positions of a split."""
-        dataset = self.dataset(split)
-        if isinstance(dataset, ArrayDataset):
-            return dataset.__getitems__(indices)
-        return default_collate([dataset[index] for index in indices])
-
     def ordered(self, split: str) -> ResumableLoader:
         """The split exactly once over all processes, in order and never flipped."""
         return self.loader(split, shuffle=False)
-
-    def distinct(self, split: str) -> ResumableLoader:
-        """Each image of the split once over all processes, in order, however often it counts."""
-        return self.loader(split, shuffle=False, distinct=True)
 
     def train_dataloader(self) -> ResumableLoader:
         """Shuffled training images."""
@@ -409,7 +426,7 @@ def _plain(arrays: Mapping[str, object]) -> list[str]:
     return [name for name in arrays if not name.endswith(MIRRORED)]
 
 
-def _rows(array: np.ndarray | Tensor, indices: np.ndarray) -> Tensor:
+def _rows(array: RowArray | Tensor, indices: np.ndarray) -> Tensor:
     if isinstance(array, Tensor):
         return array[torch.from_numpy(indices)]
     return torch.from_numpy(np.asarray(array[indices]))

@@ -102,14 +102,16 @@ class Distillation(pl.LightningModule):
     def perform(self, batch: dict[str, Tensor], *, with_prior: bool) -> tuple[Performance, Tensor | None]:
         """What the performer says of a batch, and the prior weights ``(B, n)`` if asked for.
 
-        Computed from images, or read where a cache has stored it: the two give the same numbers.
+        Computed from images, or read where a cache has stored it: the two give the same numbers, but for the rounding
+        of a feature map that was stored in half precision.
         """
         if "feature_map" not in batch:
             with torch.no_grad():
                 feature_map = self.performer.encode(batch["image"])
             return self.performer.perform(feature_map, self.prior if with_prior else None, self.columns)
         concepts = batch["concepts"][:, self.columns]
-        performance = Performance(batch["score"], concepts, batch["feature_map"], batch["feature_map"])
+        feature_map = batch["feature_map"].float()
+        performance = Performance(batch["score"], concepts, feature_map, feature_map)
         return performance, batch["prior"][:, self.columns] if with_prior else None
 
     def explain(self, performance: Performance) -> tuple[Explanation, Tensor]:
@@ -268,7 +270,10 @@ class Distillation(pl.LightningModule):
         assert attributions is not None
         with torch.no_grad():
             feature = self.performer.feature(performance.feature_map.float())
-            effects = self.parts.ablation_effects(self.performer.head, feature, performance.score)
+            score, _ = self.performer.head(
+                feature
+            )  # of this very feature, which may have been stored in half precision
+            effects = self.parts.ablation_effects(self.performer.head, feature, score)
         return {
             "part_effects": effects,
             "part_contributions": self.parts.contributions(explanation.contributions, self.columns),

@@ -127,12 +127,38 @@ class Performer(nn.Module, ABC):
         return state_digest(*(modules or (self,)))
 
 
+class SharedOutputs(ABC):
+    """Mixed into a performer whose score and concepts are outputs of one head, each of which could be the target.
+
+    Attributes:
+        target_index: Which of the outputs is the score.
+        concept_indices: Which of them are the concepts.
+    """
+
+    target_index: int
+    concept_indices: list[int]
+
+    @abstractmethod
+    def outputs(self, feature: Tensor) -> Tensor:
+        """All outputs ``(B, K)``, a function of ``x``."""
+
+    @property
+    @abstractmethod
+    def outputs_variant(self) -> str:
+        """What the weights do not tell but all outputs and their gradients depend on; not the target."""
+
+
 class TrainablePerformer(Performer):
     """A performer that can be trained here: pretrained layers (the trunk), and new ones above them.
 
     Where only the new layers train, the trunk's output is computed once. The feature map of the explanation may lie
     higher: ``encode`` is the trunk followed by ``refine``.
     """
+
+    @property
+    def trunk_variant(self) -> str:
+        """What the weights do not tell but the trunk's output depends on: strides and pools; by default the class."""
+        return type(self).__name__
 
     @abstractmethod
     def trunk_map(self, image: Tensor) -> Tensor:

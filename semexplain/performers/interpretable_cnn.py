@@ -242,6 +242,11 @@ class InterpretableCNN(TrainablePerformer):
         return f"{self.target_name} {self.encode_variant}"
 
     @property
+    def trunk_variant(self) -> str:
+        """Strides and pools of the architecture, and how many layers the trunk has."""
+        return f"{self.architecture} {self.cut}"
+
+    @property
     def encode_variant(self) -> str:
         """Strides and pools, which leave no trace in the weights; stage of x; masks."""
         return f"{self.architecture} {self.x_stage} masks={self.masks} dead={self.dead_map_center}"

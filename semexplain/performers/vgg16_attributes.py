@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 from annotated_types import Ge, Interval, MultipleOf
 from torch import Tensor, nn
 from torchvision.models.vgg import make_layers
 
 from semexplain.attributes import ATTRIBUTES, FaceAttribute
 from semexplain.geometry import MapGeometry
-from semexplain.performers.base import TrainablePerformer
+from semexplain.performers.base import SharedOutputs, TrainablePerformer
 from semexplain.performers.preprocessing import Preprocessing
 from semexplain.performers.weights import load_performer, load_trunk, randomise
 
@@ -17,7 +18,7 @@ from semexplain.performers.weights import load_performer, load_trunk, randomise
 PLAN = [1, 1, "M", 2, 2, "M", 4, 4, 4, "M", 8, 8, 8, "M", 8, 8, 8]
 
 
-class VGG16Attributes(TrainablePerformer):
+class VGG16Attributes(SharedOutputs, TrainablePerformer):
     """40 attribute logits, one of which is the score and the other 39 the concepts.
 
     The explainer sees the output of conv5_3 after its ReLU, ``(B, 8 width, S / 16, S / 16)``; ``x`` is the output of
@@ -96,7 +97,12 @@ class VGG16Attributes(TrainablePerformer):
     @property
     def variant(self) -> str:
         """Target and stage of x."""
-        return f"{self.target_name} {self.x_stage}"
+        return f"{self.target_name} {self.outputs_variant}"
+
+    @property
+    def outputs_variant(self) -> str:
+        """Stage of x."""
+        return self.x_stage
 
     @property
     def geometry(self) -> MapGeometry:
@@ -105,7 +111,10 @@ class VGG16Attributes(TrainablePerformer):
 
     def trunk_map(self, image: Tensor) -> Tensor:
         """Feature map of conv5_3 after its ReLU, ``(B, 8 width, S / 16, S / 16)``."""
-        return self.trunk(self.preprocess(image))
+        prepared = self.preprocess(image).contiguous(
+            memory_format=torch.channels_last
+        )  # faster on CPUs, see docs/performance.md
+        return self.trunk(prepared).contiguous()
 
     def feature(self, feature_map: Tensor) -> Tensor:
         """``x``: the first fully-connected layer's output ``(B, hidden)``, before or after its ReLU."""
@@ -114,12 +123,12 @@ class VGG16Attributes(TrainablePerformer):
 
     def head(self, feature: Tensor) -> tuple[Tensor, Tensor]:
         """The target's logit ``(B,)`` and the other attributes' logits ``(B, 39)``."""
-        logits = self._logits(feature)
+        logits = self.outputs(feature)
         return logits[:, self.target_index], logits[:, self.concept_indices]
 
     def logits(self, trunk_map: Tensor) -> Tensor:
         """All attribute logits ``(B, 40)`` in the order of CelebA's attribute file."""
-        return self._logits(self.feature(trunk_map))
+        return self.outputs(self.feature(trunk_map))
 
     def head_modules(self) -> list[nn.Module]:
         """The layers above the feature map; the others are the trunk."""
@@ -129,7 +138,8 @@ class VGG16Attributes(TrainablePerformer):
         """The layers, with their preprocessing, that make the feature map."""
         return [self.preprocess, self.trunk]
 
-    def _logits(self, feature: Tensor) -> Tensor:
+    def outputs(self, feature: Tensor) -> Tensor:
+        """All attribute logits ``(B, 40)`` from ``x``."""
         # A second ReLU would keep the values of a post-ReLU x, but not its gradient where x is 0.
         hidden = feature.relu() if self.x_stage == "pre_relu" else feature
         return self.fc3(self.dropout(self.fc2(self.dropout(hidden)).relu()))

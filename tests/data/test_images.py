@@ -379,7 +379,6 @@ def test_an_image_counts_as_often_as_it_is_repeated(folder: Path, arrays: bool) 
         module.attach({name: {"row": np.arange(size)} for name, size in SIZES.items()})
     passed = sorted(index for index in range(SIZES["train"]) for _ in range(index % 4))
     assert seen(module.ordered("train"))["index"].tolist() == passed
-    assert seen(module.distinct("train"))["index"].tolist() == list(range(SIZES["train"]))
     shuffled = seen(module.train_dataloader())["index"].tolist()
     assert len(shuffled) == len(passed) // 4 * 4  # the last batch is left out
     assert shuffled != sorted(shuffled)
@@ -414,13 +413,3 @@ def test_a_limit_keeps_the_first_of_everything(folder: Path) -> None:
     module = Views(folder, limit=3)
     module.setup()
     assert all(len(field) == 3 for field in module.splits["train"] if field is not None)
-
-
-def test_a_detached_array_gives_way_to_the_images(folder: Path) -> None:
-    module = stripes(folder)
-    module.attach({"val": {"score": np.zeros(SIZES["val"]), "row": np.arange(SIZES["val"])}})
-    module.detach("score")
-    assert {"row", "label"} <= seen(module.ordered("val")).keys()
-    assert "score" not in seen(module.ordered("val"))
-    module.detach("row")
-    assert "image" in seen(module.ordered("val"))

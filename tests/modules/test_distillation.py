@@ -8,7 +8,6 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from semexplain.cache import PerformanceCache
 from semexplain.callbacks.prior_weight import PriorWeight
 from semexplain.concepts import all_concepts, named_concepts
 from semexplain.data.celeba import CelebADataModule
@@ -101,62 +100,6 @@ def test_without_beta_the_prior_is_not_even_computed(performer: VGG16Attributes,
         pl.seed_everything(5, verbose=False)
         trainer(tmp_path, 2, beta=0.0).fit(one, datamodule=data(faces))
     assert state_digest(module.explainer) == state_digest(without.explainer)
-
-
-def test_the_cache_is_the_step(performer: VGG16Attributes, faces: Path, tmp_path: Path):
-    """Stored feature maps, scores, concepts and priors are what a step would compute."""
-    module, images, cached = distillation(performer), data(faces), data(faces)
-    PerformanceCache(tmp_path, cached, torch.device("cpu")).attach_performances(
-        performer, feature_ratio, ("train", "val", "test")
-    )
-    for split in ("train", "val", "test"):
-        for one, two in zip(images.ordered(split), cached.ordered(split), strict=True):
-            assert "image" not in two
-            (a, w_a), (b, w_b) = module.perform(one, with_prior=True), module.perform(two, with_prior=True)
-            for left, right in [
-                (a.score, b.score),
-                (a.concepts, b.concepts),
-                (a.feature_map, b.feature_map),
-                (w_a, w_b),
-            ]:
-                torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-5)
-            assert torch.equal(one["label"], two["label"])
-
-
-def test_a_cache_of_other_weights_is_another_cache_and_a_damaged_one_is_noticed(
-    performer: VGG16Attributes, faces: Path, tmp_path: Path
-):
-    def build() -> set[str]:
-        PerformanceCache(tmp_path, data(faces), torch.device("cpu")).attach_performances(
-            performer, feature_ratio, ("val",)
-        )
-        return {path.name for path in tmp_path.iterdir()}
-
-    first = build()
-    assert build() == first
-    performer.x_stage = "post_relu"
-    assert len(build() - first) == 2  # performances and priors of another x
-    performer.x_stage = "pre_relu"
-    first = build()
-    with torch.no_grad():
-        performer.fc3.weight.mul_(2.0)
-    assert len(build() - first) == 2  # performances and priors; the feature maps are the same
-    for path in tmp_path.glob("performances-*/val-score.npy"):
-        content = bytearray(path.read_bytes())
-        content[-40:] = b"\x01" * 40
-        path.write_bytes(bytes(content))
-    with pytest.raises(
-        ValueError, match=r"stored score .* differ from what the performer says now. Delete that folder"
-    ):
-        build()
-
-
-def test_caching_features_leaves_a_performer_in_its_mode(performer: VGG16Attributes, faces: Path, tmp_path: Path):
-    """Lightning trains modules in the mode it finds them in: left in evaluation mode, dropout would be off."""
-    PerformanceCache(tmp_path, data(faces), torch.device("cpu")).attach_trunk_maps(performer.train())
-    assert all(module.training for module in performer.modules())
-    PerformanceCache(tmp_path, data(faces), torch.device("cpu")).attach_feature_maps(performer.freeze())
-    assert not any(module.training for module in performer.modules())
 
 
 @pytest.mark.parametrize("init", ["calibrated", "linear"])

@@ -1,0 +1,57 @@
+"""Digests of files' contents, remembered while the files do not change."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from filelock import FileLock
+
+from semexplain.files import write_text
+
+
+def content_digests(paths: Sequence[Path], index: Path) -> dict[Path, str]:
+    """SHA-256 of every file's content.
+
+    A file whose size and time of change are those of an earlier call is not read again.
+
+    Args:
+        paths: The files.
+        index: JSON file that remembers; it is made or completed.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> _ = (folder / "a").write_text("a")
+        >>> content_digests([folder / "a"], folder / "index.json")[folder / "a"][:8]
+        'ca978112'
+    """
+    index.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(index.with_suffix(".lock")):
+        return _digests(paths, index)
+
+
+def _digests(paths: Sequence[Path], index: Path) -> dict[Path, str]:
+    try:
+        known = json.loads(index.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        known = {}
+    stamps = {}
+    for path in paths:
+        status = path.stat()
+        stamps[path] = [status.st_size, status.st_mtime_ns]
+    changed = [path for path in paths if known.get(str(path), [None])[:-1] != stamps[path]]
+    if changed:
+        with ThreadPoolExecutor() as pool:
+            digests = pool.map(_digest, changed)
+            known |= {str(path): [*stamps[path], digest] for path, digest in zip(changed, digests, strict=True)}
+        write_text(index, json.dumps(known))
+    return {path: known[str(path)][-1] for path in paths}
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
