@@ -21,6 +21,7 @@ from pytorch_lightning.loggers import CSVLogger
 from safetensors.torch import save_file
 
 from semexplain.cache import PerformanceCache
+from semexplain.calibration import platt_scaling, rescale
 from semexplain.callbacks.random_state import RandomState
 from semexplain.config import ConfigError, instantiate
 from semexplain.data.images import ImageDataModule
@@ -49,6 +50,7 @@ class PerformerTraining:
         balance: Let images with and without a label weigh as much together, however many there are of each.
         map_dropout: Probability of dropping a channel of the trunk's output in training.
         map_shift: Cells by which the trunk's output is shifted at random in training, at most.
+        calibrate: Fit scale and offset of the trained performer's scores on the validation split.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class PerformerTraining:
         balance: bool = False,
         map_dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.0,
         map_shift: Annotated[int, Ge(0)] = 0,
+        calibrate: bool = False,
     ) -> None:
         self.optimizer = optimizer
         self.train = train
@@ -78,6 +81,7 @@ class PerformerTraining:
         self.balance = balance
         self.map_dropout = map_dropout
         self.map_shift = map_shift
+        self.calibrate = calibrate
 
     def fit(self, config: DictConfig, folder: Path) -> dict[str, float]:
         """Train in ``folder``, continuing where an earlier attempt stopped; leave ``performer.safetensors`` there.
@@ -125,13 +129,28 @@ class PerformerTraining:
                 cache.attach_trunk_maps(performer)
         last = folder / "last.ckpt"
         trainer.fit(module, datamodule=datamodule, ckpt_path=last if last.exists() else None, weights_only=True)
-        tested = trainer.test(
-            module, datamodule.ordered("test"), ckpt_path=folder / "best.ckpt", verbose=False, weights_only=True
-        )
+        best = torch.load(folder / "best.ckpt", map_location=module.device, weights_only=True)
+        module.load_state_dict(best["state_dict"])
+        if self.calibrate:
+            logits, label = predictions(module, datamodule, "val")
+            rescale(performer.output_layer, *platt_scaling(logits, label, module.class_weights))
+        tested = trainer.test(module, datamodule.ordered("test"), verbose=False)
         save_file({key: value.contiguous().cpu() for key, value in performer.state_dict().items()}, folder / FILE)
         last.unlink(missing_ok=True)
         (folder / "best.ckpt").unlink(missing_ok=True)
         return {name: float(value) for name, value in tested[0].items()}
+
+
+@torch.no_grad()
+def predictions(module: Classification, datamodule: ImageDataModule, split: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits and labels, both ``(N, K)``, of a split, on the module's device."""
+    module.eval()
+    batches = []
+    for batch in datamodule.ordered(split):
+        batch = {name: value.to(module.device) for name, value in batch.items()}
+        batches.append((module(batch), batch["label"]))
+    logits, label = zip(*batches, strict=True)
+    return torch.cat(logits), torch.cat(label)
 
 
 def class_weights(datamodule: ImageDataModule) -> torch.Tensor:
@@ -168,7 +187,7 @@ def cache_for(
     cache = PerformanceCache(folder, datamodule, device)
     if datamodule.cache == "auto" and not cache.fits(performer, datamodule.cache_gb):
         log.info(
-            "Feature maps take more than data.cache_gb=%s GB or half of the free disk: they are computed in every step.",
+            "Feature maps take more than data.cache_gb=%s GB or half of the free disk: every step computes them.",
             datamodule.cache_gb,
         )
         return None

@@ -17,8 +17,11 @@ from support import ROOT, configured
 
 from semexplain import runs
 from semexplain.__main__ import main
+from semexplain.calibration import platt_scaling
 from semexplain.config import ConfigError, instantiate
+from semexplain.data.ready import ready_data
 from semexplain.data.synthetic_animals import SyntheticAnimalsDataModule
+from semexplain.performer_store import class_weights, trained_performer
 from train import train
 
 PASCAL_PART = "semexplain.data.pascal_part.PascalPartDataModule"
@@ -209,6 +212,28 @@ def test_the_papers_protocol_counts_replicas_and_writes_each_image_once(animals:
     assert table["id"] == list(test.ids)
     right = [(score > 0) == label for score, label in zip(table["score"], table["label"], strict=True)]
     assert metrics["test/performer_accuracy"] == pytest.approx(np.average(right, weights=test.repeats))
+
+
+def test_a_calibrated_performer_cannot_be_calibrated_further(animals: Path, tmp_path: Path):
+    """Its scores on the validation split already are what their labels say; the order of the images is the same."""
+    learned = ["performer_training.optimizer.lr=2e-3", "performer_training.max_epochs=10", "performer.dropout=0"]
+    scores = []
+    for calibrate in (False, True):
+        given = [*learned, f"performer_training.calibrate={calibrate}", "performer_training.balance=true"]
+        config = configured(*overrides(animals, tmp_path, *given))
+        datamodule = ready_data(config.data)
+        performer = instantiate(config.performer, checkpoint=str(trained_performer(config, datamodule)))
+        with torch.no_grad():
+            batches = [
+                (performer.logits(performer.trunk_map(b["image"])), b["label"]) for b in datamodule.ordered("val")
+            ]
+        logits, label = (torch.cat(part) for part in zip(*batches, strict=True))
+        scores.append(logits[:, 0])
+    assert torch.equal(scores[0].argsort(), scores[1].argsort())
+    assert not torch.allclose(scores[0], scores[1], rtol=0.05)
+    scale, offset = platt_scaling(logits, label, class_weights(datamodule))
+    assert scale.item() == pytest.approx(1, abs=1e-3)
+    assert offset.item() == pytest.approx(0, abs=1e-3)
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 from support import ROOT
 
 LAYERS = [
-    {"attributes", "explanation", "files", "geometry", "notices", "row_store", "schedulers"},
+    {"attributes", "calibration", "explanation", "files", "geometry", "notices", "row_store", "schedulers"},
     {"priors", "losses", "filter_loss", "concepts", "metrics", "parts", "contact_sheet", "figures", "loggers", "paper"}
     | {"performers.base", "performers.preprocessing", "performers.weights", "config"},
     {"performers", "explainers", "data", "grad_cam", "report", "report.page", "report.definitions"},

@@ -184,6 +184,11 @@ class TrainablePerformer(Performer):
         """The layers that ``encode`` uses: the trunk by default."""
         return self.trunk_modules()
 
+    @property
+    @abstractmethod
+    def output_layer(self) -> nn.Linear:
+        """The last layer, whose outputs are the logits."""
+
     @abstractmethod
     def logits(self, trunk_map: Tensor) -> Tensor:
         """Logits ``(B, K)`` of the labels ``(B, K)`` that the performer is trained on."""

@@ -278,6 +278,11 @@ class InterpretableCNN(TrainablePerformer):
         score = self.fc9(self.dropout(self.fc8(hidden).relu())).squeeze(1)
         return score, feature.sum((2, 3), dtype=torch.promote_types(feature.dtype, torch.float32))
 
+    @property
+    def output_layer(self) -> nn.Linear:
+        """The third fully-connected layer."""
+        return self.fc9
+
     def logits(self, trunk_map: Tensor) -> Tensor:
         """The target's logit, ``(B, 1)``."""
         return self.head(self.refine(trunk_map))[0][:, None]

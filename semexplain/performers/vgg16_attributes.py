@@ -126,6 +126,11 @@ class VGG16Attributes(SharedOutputs, TrainablePerformer):
         logits = self.outputs(feature)
         return logits[:, self.target_index], logits[:, self.concept_indices]
 
+    @property
+    def output_layer(self) -> nn.Linear:
+        """The third fully-connected layer."""
+        return self.fc3
+
     def logits(self, trunk_map: Tensor) -> Tensor:
         """All attribute logits ``(B, 40)`` in the order of CelebA's attribute file."""
         return self.outputs(self.feature(trunk_map))
