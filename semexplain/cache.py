@@ -20,6 +20,7 @@ from semexplain.row_store import Rows, RowStore
 log = logging.getLogger(__name__)
 READING = 1  # raise it when images are read in another way
 CHECKED = 8
+DEVICE_SHARE = 0.6  # of the free memory of an accelerator that the arrays may take, the rest is for training
 Compute = Callable[[Tensor], dict[str, Tensor]]
 
 
@@ -149,13 +150,42 @@ class PerformanceCache:
 
     def _attach(self, arrays: Mapping[str, Callable[[list[str]], RowArray]]) -> None:
         """Hand arrays of each split, and for mirrored training images their twins, to the data module."""
+        attached: dict[str, dict[str, RowArray | Tensor]] = {}
         for split in SPLITS:
-            attached: dict[str, RowArray | Tensor] = {}
+            attached[split] = {}
             for suffix, flipped in (("", False), (MIRRORED, True)):
                 keys = [key for key, view in zip(self.keys, self.views, strict=True) if view[::2] == (split, flipped)]
                 if keys:
-                    attached |= {f"{name}{suffix}": rows(keys) for name, rows in arrays.items()}
-            self.datamodule.attach({split: attached})
+                    attached[split] |= {f"{name}{suffix}": rows(keys) for name, rows in arrays.items()}
+        if self.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(self.device)
+            attached = resident(attached, self.device, int(DEVICE_SHARE * free))
+        self.datamodule.attach(attached)
+
+
+def resident(
+    arrays: Mapping[str, Mapping[str, RowArray | Tensor]], device: torch.device, limit: int
+) -> dict[str, dict[str, RowArray | Tensor]]:
+    """The arrays of all splits as tensors on a device, if they take at most ``limit`` bytes; otherwise as they are.
+
+    Args:
+        arrays: By split and name.
+        device: Where to.
+        limit: Bytes.
+    """
+    every = [array for named in arrays.values() for array in named.values()]
+    row_bytes = [torch.as_tensor(array[np.arange(min(1, len(array)))]).nbytes for array in every]
+    if sum(len(array) * size for array, size in zip(every, row_bytes, strict=True)) > limit:
+        log.info("The arrays do not fit into the memory of %s: they are read from disk.", device)
+        return {split: dict(named) for split, named in arrays.items()}
+    return {split: {name: _moved(array, device) for name, array in named.items()} for split, named in arrays.items()}
+
+
+def _moved(array: RowArray | Tensor, device: torch.device) -> Tensor:
+    parts = []
+    for rows in np.array_split(np.arange(len(array)), max(1, len(array) // 1024)):
+        parts.append(torch.as_tensor(array[rows]).to(device))
+    return torch.cat(parts)
 
 
 def view_keys(datamodule: ImageDataModule, views: Iterable[tuple[str, int, bool]], index: Path) -> Iterator[str]:

@@ -1,11 +1,7 @@
 """Make a classifier's scores mean what they say, on images that it was not trained on."""
 
-import logging
-
 import torch
 from torch import Tensor, nn
-
-log = logging.getLogger(__name__)
 
 
 def platt_scaling(logits: Tensor, label: Tensor, class_weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -21,8 +17,8 @@ def platt_scaling(logits: Tensor, label: Tensor, class_weights: Tensor | None = 
         class_weights: ``(2, K)``. Factors for images without and with each label; 1 by default.
 
     Returns:
-        Scale ``a`` and offset ``b``, both ``(K,)`` and float64. They are 1 and 0, with a warning, for an output whose
-        images all or none have the label, or whose order of images is no better than chance.
+        Scale ``a`` and offset ``b``, both ``(K,)`` and float64. They are 1 and 0 for an output whose images all or none
+        have the label, or whose order of images is no better than chance.
 
     Example:
         >>> label = torch.tensor([[True], [True], [True], [False], [False], [False]])
@@ -30,7 +26,11 @@ def platt_scaling(logits: Tensor, label: Tensor, class_weights: Tensor | None = 
         >>> bool(scale < 0.2), round(float(-offset / scale))  # far less sure, and only above 11
         (True, 11)
     """
-    logits = logits.double()
+    with torch.inference_mode(False), torch.enable_grad():
+        return _fitted(logits.double().clone(), label.clone(), class_weights)
+
+
+def _fitted(logits: Tensor, label: Tensor, class_weights: Tensor | None) -> tuple[Tensor, Tensor]:
     counts = torch.stack([(~label).sum(0), label.sum(0)]).double()
     target = torch.where(label, (counts[1] + 1) / (counts[1] + 2), 1 / (counts[0] + 2))
     weight = (
@@ -48,12 +48,9 @@ def platt_scaling(logits: Tensor, label: Tensor, class_weights: Tensor | None = 
         loss.backward()
         return loss
 
-    with torch.inference_mode(False), torch.enable_grad():
-        optimizer.step(closure)
+    optimizer.step(closure)
     slope, shift = slope.detach(), shift.detach()
     useless = (counts == 0).any(0) | ~(slope > 0)
-    if useless.any():
-        log.warning("Output %s is not calibrated: it is no better than chance.", useless.nonzero().flatten().tolist())
     scale = torch.where(useless, 1.0, slope / width)
     return scale, torch.where(useless, 0.0, shift - slope * center / width)
 

@@ -102,6 +102,7 @@ class PerformerTraining:
             class_weights(datamodule) if self.balance else None,
             self.map_dropout,
             self.map_shift,
+            self.calibrate,
         )
         callbacks = [
             ModelCheckpoint(folder, "best", monitor="val/loss", save_weights_only=True, enable_version_counter=False),
@@ -133,7 +134,10 @@ class PerformerTraining:
         module.load_state_dict(best["state_dict"])
         if self.calibrate:
             logits, label = predictions(module, datamodule, "val")
-            rescale(performer.output_layer, *platt_scaling(logits, label, module.class_weights))
+            scale, offset = platt_scaling(logits, label, module.class_weights)
+            if ((scale == 1) & (offset == 0)).any():
+                log.warning("On the validation split the performer is no better than chance: it is not calibrated.")
+            rescale(performer.output_layer, scale, offset)
         tested = trainer.test(module, datamodule.ordered("test"), verbose=False)
         save_file({key: value.contiguous().cpu() for key, value in performer.state_dict().items()}, folder / FILE)
         last.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from semexplain.cache import PerformanceCache
+from semexplain.cache import PerformanceCache, resident
 from semexplain.data.celeba import CelebADataModule
 from semexplain.data.images import ImageDataModule, Split
 from semexplain.explanation import Performance
@@ -284,6 +284,23 @@ def test_caching_features_leaves_a_performer_in_its_mode(performer: VGG16Attribu
     assert all(module.training for module in performer.modules())
     attached(tmp_path / "cache", dots(tmp_path / "dots"), performer.freeze(), feature_ratio)
     assert not any(module.training for module in performer.modules())
+
+
+def test_arrays_move_to_a_device_that_has_room_for_all(tmp_path: Path, performer: VGG16Attributes):
+    module = dots(tmp_path / "dots", flip=True)
+    attached(tmp_path / "cache", module, performer, feature_ratio)
+    arrays, device = module._arrays, torch.device("cpu")
+    total = sum(torch.as_tensor(array[np.arange(len(array))]).nbytes for s in SPLITS for array in arrays[s].values())
+    assert not any(
+        isinstance(array, torch.Tensor) for s in SPLITS for array in resident(arrays, device, total - 1)[s].values()
+    )
+    moved = dots(tmp_path / "dots", flip=True)
+    moved.attach(resident(arrays, device, total))
+    for split, loader in (("train", "train_dataloader"), ("val", "val_dataloader")):
+        assert all(isinstance(array, torch.Tensor) for array in moved._arrays[split].values())
+        for first, second in zip(getattr(module, loader)(), getattr(moved, loader)(), strict=True):
+            assert first.keys() == second.keys()
+            assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_a_cache_has_to_fit(tmp_path: Path, performer: VGG16Attributes):

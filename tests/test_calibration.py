@@ -52,10 +52,9 @@ def test_balanced_weights_put_the_threshold_between_the_kinds_however_many_there
 
 
 @pytest.mark.parametrize("label", [[True, True, True, True], [True, True, False, False]])
-def test_an_output_that_is_no_better_than_chance_is_left_alone(label: list[bool], caplog: pytest.LogCaptureFixture):
+def test_an_output_that_is_no_better_than_chance_is_left_alone(label: list[bool]):
     scale, offset = platt_scaling(torch.tensor([[0.0], [1.0], [2.0], [3.0]]), torch.tensor(label)[:, None])
     assert (scale.item(), offset.item()) == (1, 0)
-    assert "Output [0] is not calibrated: it is no better than chance." in caplog.text
 
 
 def test_rescaling_a_layer_rescales_its_outputs():

@@ -215,7 +215,7 @@ def test_the_papers_protocol_counts_replicas_and_writes_each_image_once(animals:
 
 
 def test_a_calibrated_performer_cannot_be_calibrated_further(animals: Path, tmp_path: Path):
-    """Its scores on the validation split already are what their labels say; the order of the images is the same."""
+    """Its scores on the validation split already are what their labels say."""
     learned = ["performer_training.optimizer.lr=2e-3", "performer_training.max_epochs=10", "performer.dropout=0"]
     scores = []
     for calibrate in (False, True):
@@ -229,7 +229,6 @@ def test_a_calibrated_performer_cannot_be_calibrated_further(animals: Path, tmp_
             ]
         logits, label = (torch.cat(part) for part in zip(*batches, strict=True))
         scores.append(logits[:, 0])
-    assert torch.equal(scores[0].argsort(), scores[1].argsort())
     assert not torch.allclose(scores[0], scores[1], rtol=0.05)
     scale, offset = platt_scaling(logits, label, class_weights(datamodule))
     assert scale.item() == pytest.approx(1, abs=1e-3)

@@ -188,6 +188,11 @@ class ArrayDataset(Dataset[dict[str, Tensor]]):
         self.seed = seed
         self._epoch = 0
 
+    @property
+    def resident(self) -> bool:
+        """Whether an array lies on an accelerator, so that batches are gathered there."""
+        return any(isinstance(array, Tensor) and array.is_cuda for array in self.arrays.values())
+
     def set_epoch(self, epoch: int) -> None:
         """Choose the views; :class:`ResumableLoader` calls this before every epoch."""
         self._epoch = epoch
@@ -326,8 +331,8 @@ class ImageDataModule(pl.LightningDataModule, ABC):
             self._fingerprint = digest.hexdigest()
         return self._fingerprint
 
-    def dataset(self, split: str, flip: bool = False) -> ImageDataset | ArrayDataset:
-        """The attached arrays of a split or else its images.
+    def dataset(self, split: str, flip: bool = False, only: Sequence[str] | None = None) -> ImageDataset | ArrayDataset:
+        """The attached arrays of a split, all or ``only`` some, or else its images.
 
         Raises:
             RuntimeError: Before ``setup``.
@@ -335,19 +340,24 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         """
         data = self._split(split)
         if split in self._arrays:
-            return ArrayDataset(self._arrays[split], data.labels, groups=data.groups, flip=flip, seed=self.seed)
+            arrays = {name: array for name, array in self._arrays[split].items() if only is None or name in only}
+            return ArrayDataset(arrays, data.labels, groups=data.groups, flip=flip, seed=self.seed)
         return ImageDataset(data, self.image_size, flip=flip, seed=self.seed)
 
-    def loader(self, split: str, *, shuffle: bool, flip: bool = False) -> ResumableLoader:
+    def loader(
+        self, split: str, *, shuffle: bool, flip: bool = False, only: Sequence[str] | None = None
+    ) -> ResumableLoader:
         """Batches of a split, each image as often as it counts: in a new order every epoch for training, or in order.
 
         Args:
             split: Its name.
             shuffle: Whether to train on it.
             flip: Mirror images at random.
+            only: The arrays to read where arrays stand for the images; all by default.
         """
-        dataset = self.dataset(split, flip)
+        dataset = self.dataset(split, flip, only)
         arrays = isinstance(dataset, ArrayDataset)
+        resident = isinstance(dataset, ArrayDataset) and dataset.resident
         samples = self._split(split).order()
         return ResumableLoader(
             dataset,
@@ -356,11 +366,13 @@ class ImageDataModule(pl.LightningDataModule, ABC):
             drop_last=shuffle,
             num_workers=0 if arrays else self.num_workers,
             collate_fn=whole_batch if arrays else None,
+            ahead=arrays and not resident,
+            pin_memory=False if resident else None,
         )
 
-    def ordered(self, split: str) -> ResumableLoader:
-        """The split exactly once over all processes, in order and never flipped."""
-        return self.loader(split, shuffle=False)
+    def ordered(self, split: str, only: Sequence[str] | None = None) -> ResumableLoader:
+        """The split exactly once over all processes, in order and never flipped; of arrays all or ``only`` some."""
+        return self.loader(split, shuffle=False, only=only)
 
     def train_dataloader(self) -> ResumableLoader:
         """Shuffled training images."""

@@ -1,12 +1,15 @@
 """Loaders whose order is a pure function of seed and epoch, so that runs resume exactly and every image counts once."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
+
+Batch = TypeVar("Batch")
 
 
 def generator(seed: int, *key: int) -> torch.Generator:
@@ -190,6 +193,9 @@ class ResumableLoader(DataLoader[dict[str, Tensor]]):
         drop_last: Leave out an incomplete last batch, unless it is the only one.
         num_workers: Worker processes; 0 reads in the main process.
         collate_fn: Turns what the data set returns into a batch.
+        ahead: Let a thread read the next batch while this one is used. Without worker processes only.
+        pin_memory: Put batches where a GPU copies them from while it computes; by default if there is a GPU. Data
+            that lie on the GPU already cannot be.
 
     Raises:
         ValueError: On resuming within an epoch that was begun with other batches.
@@ -216,7 +222,10 @@ class ResumableLoader(DataLoader[dict[str, Tensor]]):
         drop_last: bool = False,
         num_workers: int = 0,
         collate_fn: Callable[[Any], dict[str, Tensor]] | None = None,
+        ahead: bool = False,
+        pin_memory: bool | None = None,
     ) -> None:
+        self.ahead = ahead and num_workers == 0
         self._done = 0
         self._epoch = 0
         self._resume: dict[str, int] | None = None
@@ -225,7 +234,7 @@ class ResumableLoader(DataLoader[dict[str, Tensor]]):
             batch_sampler=ResumableBatches(sampler, batch_size, drop_last),
             num_workers=num_workers,
             collate_fn=collate_fn,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=torch.cuda.is_available() if pin_memory is None else pin_memory,
             persistent_workers=num_workers > 0,
             generator=torch.Generator().manual_seed(0),
         )
@@ -237,7 +246,8 @@ class ResumableLoader(DataLoader[dict[str, Tensor]]):
         self._done = self.batch_sampler.start = self._first_batch()
         if hasattr(self.dataset, "set_epoch"):
             self.dataset.set_epoch(self._epoch)
-        for batch in super().__iter__():
+        batches = super().__iter__()
+        for batch in read_ahead(batches) if self.ahead else batches:
             self._done += 1
             yield batch
 
@@ -271,6 +281,22 @@ class ResumableLoader(DataLoader[dict[str, Tensor]]):
 
     def _sampler_epoch(self) -> int:
         return getattr(self.batch_sampler.sampler, "epoch", 0)
+
+
+def read_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The same batches, each read by a thread while the one before it is used.
+
+    An error of the thread is raised where the batch would have been.
+
+    Example:
+        >>> list(read_ahead(iter([1, 2, 3])))
+        [1, 2, 3]
+    """
+    with ThreadPoolExecutor(1, "read_ahead") as thread:
+        coming = thread.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = thread.submit(next, batches, None)
+            yield batch
 
 
 def _pass(samples: int | Sequence[int] | np.ndarray) -> np.ndarray:

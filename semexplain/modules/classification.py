@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from semexplain.calibration import platt_scaling
 from semexplain.metrics.attribute_accuracy import AttributeAccuracy
 from semexplain.performers.base import TrainablePerformer, logistic_loss
 
@@ -25,6 +26,8 @@ class Classification(pl.LightningModule):
         class_weights: ``(2, K)``, factors of the loss for images without and with each label; 1 by default.
         map_dropout: Probability of dropping a channel of the trunk's output while training.
         map_shift: Cells by which the trunk's output is shifted at random while training, at most.
+        calibrate: Report the validation loss that the logits would have after calibration on this very split, as they
+            will be calibrated in the end: how sure of itself an epoch's network is does not decide which one is best.
     """
 
     class_weights: Tensor | None
@@ -40,6 +43,7 @@ class Classification(pl.LightningModule):
         class_weights: Tensor | None = None,
         map_dropout: float = 0.0,
         map_shift: int = 0,
+        calibrate: bool = False,
     ) -> None:
         super().__init__()
         self.performer = performer
@@ -48,11 +52,13 @@ class Classification(pl.LightningModule):
         self.trunk_lr_factor = trunk_lr_factor
         self.map_dropout = map_dropout
         self.map_shift = map_shift
+        self.calibrate = calibrate
         for module in performer.trunk_modules():
             module.requires_grad_(train == "all")
         self.register_buffer("class_weights", class_weights, persistent=False)
         self.accuracy = AttributeAccuracy(names)
         self._epoch_losses: list[Tensor] = []
+        self._validated: list[tuple[Tensor, Tensor]] = []
 
     def trunk_map(self, batch: dict[str, Tensor]) -> Tensor:
         """The trunk's output ``(B, C, H, W)``: of the images, or as it was computed once."""
@@ -78,12 +84,18 @@ class Classification(pl.LightningModule):
         """Measure a batch of the validation split."""
         logits = self(batch)
         self.accuracy.update(logits, batch["label"])
-        loss = logistic_loss(logits, batch["label"], self.class_weights)
-        self.log("val/loss", loss, batch_size=len(logits), sync_dist=True, prog_bar=True)
+        self._validated.append((logits, batch["label"]))
 
     def on_validation_epoch_end(self) -> None:
-        """Report and reset the validation accuracy."""
-        self.log("val/accuracy", self.accuracy.compute()["accuracy"].float(), prog_bar=True)
+        """Report loss and accuracy on the validation split."""
+        logits, label = (torch.cat(part) for part in zip(*self._validated, strict=True))
+        self._validated = []
+        if self.calibrate:
+            scale, offset = platt_scaling(logits, label, self.class_weights)
+            logits = logits * scale + offset
+        loss = logistic_loss(logits, label, self.class_weights)
+        accuracy = self.accuracy.compute()["accuracy"]
+        self.log_dict({"val/loss": loss.float(), "val/accuracy": accuracy.float()}, prog_bar=True, sync_dist=True)
         self.accuracy.reset()
 
     def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:

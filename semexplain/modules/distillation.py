@@ -106,7 +106,7 @@ class Distillation(pl.LightningModule):
         of a feature map that was stored in half precision.
         """
         if "feature_map" not in batch:
-            with torch.no_grad():
+            with torch.no_grad(), torch.autocast(self.device.type, enabled=False):  # the teacher keeps its precision
                 feature_map = self.performer.encode(batch["image"])
             return self.performer.perform(feature_map, self.prior if with_prior else None, self.columns)
         concepts = batch["concepts"][:, self.columns]
@@ -186,13 +186,17 @@ class Distillation(pl.LightningModule):
         log.info("Fitting the least-squares map at which the explainer starts.")
         fit = LinearMap().to(self.device)
         scores, totals, sizes = [], [], []
-        for batch in self.trainer.datamodule.ordered("train"):  # type: ignore[attr-defined]
-            performance, _ = self.perform(self.transfer_batch_to_device(batch, self.device, 0), with_prior=False)
-            total = performance.concepts.sum(1, keepdim=True)
-            fit.observe(concepts=total if common else performance.concepts, score=performance.score)
-            scores.append(performance.score.double())
+        for batch in self.trainer.datamodule.ordered("train", ("score", "concepts")):  # type: ignore[attr-defined]
+            batch = self.transfer_batch_to_device(batch, self.device, 0)
+            if "score" in batch:
+                score, values = batch["score"], batch["concepts"][:, self.columns]
+            else:
+                score, values, *_ = self.perform(batch, with_prior=False)[0]
+            total = values.sum(1, keepdim=True)
+            fit.observe(concepts=total if common else values, score=score)
+            scores.append(score.double())
             totals.append(total[:, 0].double())
-            sizes.append(performance.concepts.abs().sum(1).double())
+            sizes.append(values.abs().sum(1).double())
         weights, bias = fit.coefficients()
         if common and self.explainer.output == "softplus" and not bool(weights > 0):
             score, total, size = torch.cat(scores), torch.cat(totals), torch.cat(sizes)
@@ -270,9 +274,7 @@ class Distillation(pl.LightningModule):
         assert attributions is not None
         with torch.no_grad():
             feature = self.performer.feature(performance.feature_map.float())
-            score, _ = self.performer.head(
-                feature
-            )  # of this very feature, which may have been stored in half precision
+            score, _ = self.performer.head(feature)  # of this very feature, which may have been stored rounded
             effects = self.parts.ablation_effects(self.performer.head, feature, score)
         return {
             "part_effects": effects,

@@ -13,7 +13,10 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from semexplain.data.loading import EpochSampler, ResumableBatches, ResumableLoader, UnpaddedSampler
+from semexplain.data.loading import EpochSampler, ResumableBatches, ResumableLoader, UnpaddedSampler, read_ahead
+
+READERS = [{"num_workers": 0}, {"num_workers": 2}, {"ahead": True}]
+readers = pytest.mark.parametrize("reader", READERS, ids=["main process", "worker processes", "thread"])
 
 
 class Numbers(Dataset[dict[str, Tensor]]):
@@ -35,10 +38,8 @@ class Numbers(Dataset[dict[str, Tensor]]):
         return {"index": torch.tensor(index), "epoch": self.epoch.clone()}
 
 
-def training_loader(size: int = 23, batch_size: int = 4, num_workers: int = 0, seed: int = 5) -> ResumableLoader:
-    return ResumableLoader(
-        Numbers(size), EpochSampler(size, seed=seed), batch_size, drop_last=True, num_workers=num_workers
-    )
+def training_loader(size: int = 23, batch_size: int = 4, seed: int = 5, **reader: Any) -> ResumableLoader:
+    return ResumableLoader(Numbers(size), EpochSampler(size, seed=seed), batch_size, drop_last=True, **reader)
 
 
 def indices(batches: Iterator[dict[str, Tensor]] | ResumableLoader) -> list[list[int]]:
@@ -123,28 +124,47 @@ def test_an_incomplete_batch_is_dropped_unless_it_is_the_only_one(
     assert len(batches) == len(lengths)
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
+@readers
 @pytest.mark.parametrize("consumed", [1, 3, 4])
-def test_a_resumed_epoch_continues_with_the_next_batch(num_workers: int, consumed: int) -> None:
+def test_a_resumed_epoch_continues_with_the_next_batch(reader: dict[str, Any], consumed: int) -> None:
     expected = {}
     for epoch in range(3):
         whole = training_loader()
         whole.batch_sampler.sampler.set_epoch(epoch)
         expected[epoch] = indices(whole)
 
-    loader = training_loader(num_workers=num_workers)
+    loader = training_loader(**reader)
     loader.batch_sampler.sampler.set_epoch(1)
     iterator = iter(loader)
     assert indices(islice(iterator, consumed)) == expected[1][:consumed]
     state = loader.state_dict()
     assert state["batches"] == consumed  # with workers more than these are already read
 
-    resumed = training_loader(num_workers=num_workers)
+    resumed = training_loader(**reader)
     resumed.load_state_dict(state)
     assert resumed.state_dict() == state
     assert indices(resumed) == expected[1][consumed:]
     resumed.batch_sampler.sampler.set_epoch(2)
     assert indices(resumed) == expected[2]
+
+
+def test_the_thread_reads_one_batch_ahead_and_raises_where_the_batch_would_be() -> None:
+    read = []
+
+    def source() -> Iterator[int]:
+        for number in range(1, 4):
+            read.append(number)
+            yield number
+        raise OSError("the disk is gone")
+
+    batches = read_ahead(source())
+    assert next(batches) == 1
+    batches.close()  # waits for the thread
+    assert read == [1, 2]
+    batches = read_ahead(source())
+    assert list(islice(batches, 3)) == [1, 2, 3]
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(batches)
 
 
 def test_skipped_batches_are_not_read() -> None:
@@ -158,10 +178,10 @@ def test_skipped_batches_are_not_read() -> None:
     assert not set(resumed.dataset.read) & {index for batch in first for index in batch}
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_an_iterator_made_before_the_epoch_is_set_reads_that_epoch(num_workers: int) -> None:
+@readers
+def test_an_iterator_made_before_the_epoch_is_set_reads_that_epoch(reader: dict[str, Any]) -> None:
     """Lightning calls ``iter`` before ``set_epoch`` (first epoch and every resume)."""
-    loader = training_loader(num_workers=num_workers)
+    loader = training_loader(**reader)
     iterator = iter(loader)
     loader.batch_sampler.sampler.set_epoch(3)
     batches = list(iterator)
@@ -171,9 +191,9 @@ def test_an_iterator_made_before_the_epoch_is_set_reads_that_epoch(num_workers: 
     assert {epoch for batch in batches for epoch in batch["epoch"].tolist()} == {3}
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_workers_that_outlive_an_epoch_learn_of_the_next(num_workers: int) -> None:
-    loader = training_loader(num_workers=num_workers)
+@readers
+def test_workers_that_outlive_an_epoch_learn_of_the_next(reader: dict[str, Any]) -> None:
+    loader = training_loader(**reader)
     for epoch in (0, 1, 2):
         loader.batch_sampler.sampler.set_epoch(epoch)
         length = 2 if epoch == 1 else None  # an epoch cut short must not leak into the next
@@ -222,10 +242,10 @@ def test_resuming_within_an_epoch_of_other_batches_is_refused(other: dict[str, i
     assert len(list(at_next_epoch)) == len(at_next_epoch)
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_iterating_draws_nothing_from_the_global_generator(num_workers: int) -> None:
+@readers
+def test_iterating_draws_nothing_from_the_global_generator(reader: dict[str, Any]) -> None:
     before = torch.get_rng_state()
-    list(training_loader(num_workers=num_workers))
+    list(training_loader(**reader))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -247,7 +267,7 @@ class Diary(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9)
 
 
-def fit(num_workers: int, checkpoint: ModelCheckpoint, resume: Path | None = None) -> Diary:
+def fit(reader: dict[str, Any], checkpoint: ModelCheckpoint, resume: Path | None = None) -> Diary:
     module = Diary()
     trainer = pl.Trainer(
         accelerator="cpu",
@@ -258,14 +278,14 @@ def fit(num_workers: int, checkpoint: ModelCheckpoint, resume: Path | None = Non
         callbacks=checkpoint,
     )
     validation = ResumableLoader(Numbers(3), UnpaddedSampler(3), 2)
-    trainer.fit(module, training_loader(num_workers=num_workers), validation, ckpt_path=resume)
+    trainer.fit(module, training_loader(**reader), validation, ckpt_path=resume)
     return module
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.*is deprecated:FutureWarning")  # raised inside Lightning 2.6
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
-@pytest.mark.parametrize("num_workers", [0, 2])
+@readers
 @pytest.mark.parametrize(
     ("save", "step"),
     [
@@ -276,13 +296,15 @@ def fit(num_workers: int, checkpoint: ModelCheckpoint, resume: Path | None = Non
     ],
     ids=["within the epoch", "at its last batch", "after validation", "after the epoch"],
 )
-def test_lightning_resumes_bit_identically(tmp_path: Path, num_workers: int, save: dict[str, Any], step: int) -> None:
+def test_lightning_resumes_bit_identically(
+    tmp_path: Path, reader: dict[str, Any], save: dict[str, Any], step: int
+) -> None:
     def checkpoint() -> ModelCheckpoint:
         return ModelCheckpoint(tmp_path, "{step}", save_top_k=-1, **save)
 
-    whole = fit(num_workers, checkpoint())
+    whole = fit(reader, checkpoint())
     assert [epoch for epoch, _ in whole.diary] == [0] * 5 + [1] * 5 + [2] * 5
-    resumed = fit(num_workers, checkpoint(), resume=tmp_path / f"step={step}.ckpt")
+    resumed = fit(reader, checkpoint(), resume=tmp_path / f"step={step}.ckpt")
     assert resumed.diary == whole.diary[step:]
     assert torch.equal(resumed.weight, whole.weight)
 
