@@ -1,5 +1,6 @@
 """Rows on disk: found by key, whole or not there, read in any order."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,3 +103,13 @@ def test_derived_rows_are_those_of_the_function(tmp_path: Path):
     total = Derived(lambda pair, more: pair.sum(1) + more, rows, np.arange(9))
     assert total.shape == (9,)
     assert total[np.array([2, 8])].tolist() == [4 + 9 + 2, 64 + 81 + 8]
+
+
+def test_rows_are_read_in_the_order_in_which_they_lie_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    store = RowStore(tmp_path)
+    keys = [str(number) for number in range(20)]
+    store.fill(keys, lambda positions: iter([{"a": positions.astype(np.float32)}]), "rows", 20)
+    rows, starts, read = store.rows("a", keys), [], os.preadv
+    monkeypatch.setattr(os, "preadv", lambda file, into, start: starts.append(start) or read(file, into, start))
+    assert rows[np.array([17, 3, 11, 3, 0])].tolist() == [17, 3, 11, 3, 0]
+    assert starts == sorted(starts)

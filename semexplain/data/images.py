@@ -132,7 +132,7 @@ class ViewDataset(Dataset[Tensor]):
 
 
 class RowArray(Protocol):
-    """What a data set needs of an array: its length, and rows at ascending positions."""
+    """What a data set needs of an array: its length, and the rows at some positions."""
 
     def __len__(self) -> int: ...
 
@@ -141,8 +141,6 @@ class RowArray(Protocol):
 
 class ArrayDataset(Dataset[dict[str, Tensor]]):
     """Precomputed arrays in place of images, read a batch at a time.
-
-    The rows of a batch are read in the order in which they lie on disk and returned in the order asked for.
 
     With ``flip`` the arrays come in pairs, ``name`` and ``name_mirrored``, and a row is taken from the second wherever
     :class:`ImageDataset` would mirror the image.
@@ -207,12 +205,16 @@ class ArrayDataset(Dataset[dict[str, Tensor]]):
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """A whole batch; its collate function is :func:`whole_batch`."""
         asked = np.asarray(indices, dtype=np.int64)
-        on_disk, back = np.unique(asked, return_inverse=True)
-        batch = {name: _rows(array, on_disk)[back] for name, array in self.arrays.items()}
         if self.mirrored:
-            other = torch.tensor([mirrored(self.seed, self._epoch, int(index)) for index in asked])
-            for name, array in self.mirrored.items():
-                batch[name][other] = _rows(array, on_disk)[back][other]
+            other = np.array([mirrored(self.seed, self._epoch, int(index)) for index in asked])
+            back = torch.from_numpy(np.argsort(np.argsort(other, kind="stable")))
+            pairs = ((name, array, self.mirrored[name]) for name, array in self.arrays.items())
+            batch = {
+                name: torch.cat([_rows(array, asked[~other]), _rows(twin, asked[other])])[back]
+                for name, array, twin in pairs
+            }
+        else:
+            batch = {name: _rows(array, asked) for name, array in self.arrays.items()}
         fixed = {"label": self.labels[asked], "index": asked, "object_id": self.groups[asked].astype(np.int64)}
         return {**batch, **{name: torch.from_numpy(value) for name, value in fixed.items()}}
 

@@ -1,0 +1,83 @@
+"""The paper's sizes for the benchmarks: VGG-16 at 224 pixels, ResNet-152, batches of 16; random weights and images."""
+
+import tempfile
+import warnings
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from semexplain.concepts import all_concepts
+from semexplain.data.images import ImageDataModule, Split
+from semexplain.explainers.resnet import ResNetExplainer
+from semexplain.losses import prior_l2
+from semexplain.modules.distillation import Distillation
+from semexplain.performers.vgg16_attributes import ATTRIBUTES, VGG16Attributes
+from semexplain.priors import feature_ratio
+
+BATCH = 16
+
+
+class Noise(ImageDataModule):
+    """JPEG files of coarse random pictures, at CelebA's size.
+
+    Args:
+        count: Images of the training split.
+    """
+
+    names = tuple(ATTRIBUTES)
+
+    def __init__(self, count: int, **options: object) -> None:
+        super().__init__(batch_size=BATCH, num_workers=0, **options)
+        self.count = count
+        self.folder = Path(tempfile.mkdtemp(prefix="noise-"))
+
+    def read(self) -> dict[str, Split]:
+        """Draw the files."""
+        random = np.random.default_rng(0)
+        paths = [self.folder / f"{number:05d}.jpg" for number in range(self.count)]
+        for path in paths:
+            coarse = random.integers(0, 256, (14, 12, 3), dtype=np.uint8)
+            Image.fromarray(coarse).resize((178, 218), Image.Resampling.BICUBIC).save(path, quality=90)
+        labels = random.random((self.count, len(self.names))) < 0.5
+
+        def split(count: int) -> Split:
+            return Split(tuple(path.stem for path in paths[:count]), tuple(paths[:count]), labels[:count])
+
+        return {"train": split(self.count), "val": split(2), "test": split(2)}
+
+
+def noise(count: int) -> Noise:
+    """The data module, set up."""
+    datamodule = Noise(count)
+    datamodule.setup()
+    return datamodule
+
+
+def performer() -> VGG16Attributes:
+    """The frozen performer of Experiment 2, random weights."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return VGG16Attributes(target="Attractive", weights=None).freeze()
+
+
+def module(teacher: VGG16Attributes, depth: int = 152) -> Distillation:
+    """The training of Experiment 2: ResNet, squared prior loss, fused SGD."""
+    return Distillation(
+        teacher,
+        partial(ResNetExplainer, depth=depth),
+        feature_ratio,
+        prior_l2,
+        all_concepts,
+        partial(torch.optim.SGD, lr=1e-4, momentum=0.9, fused=True),
+        partial(torch.optim.lr_scheduler.ConstantLR, factor=1.0),
+        {},
+    )
+
+
+def images(count: int = BATCH) -> Tensor:
+    """Random uint8 images ``(count, 3, 224, 224)``."""
+    return torch.randint(0, 256, (count, 3, 224, 224), dtype=torch.uint8)
