@@ -6,6 +6,7 @@ import subprocess
 import sys
 from datetime import datetime
 from pathlib import Path
+from typing import get_args
 
 from semexplain.callbacks.write_explanations import FILE as EXPLANATIONS
 from semexplain.comparison import LEGEND, comparison, finished_runs, unfinished_runs
@@ -15,6 +16,7 @@ from semexplain.filter_report import report_filters
 from semexplain.notices import hush
 from semexplain.report.comparison import comparison_report
 from semexplain.report.run import MOST, REPORT, run_report
+from semexplain.trained import Precision
 
 MOVABLE = ("data.root", "performer.checkpoint", "trainer.accelerator")  # what may have moved since a run
 TRAIN = Path(__file__).parents[1] / "train.py"
@@ -106,19 +108,28 @@ def _moved(override: str) -> tuple[str, str]:
 def run_explain(options: list[str]) -> int:
     """Explain images, and print where the table and the page are."""
     given = dict(option.partition("=")[::2] for option in options)
-    unknown = sorted(set(given) - {"run", "images", "out", "batch_size", "most", "device", *MOVABLE})
+    unknown = sorted(set(given) - {"run", "images", "out", "batch_size", "most", "device", "precision", *MOVABLE})
     if unknown or not given.get("run") or not given.get("images"):
         wrong = f"{', '.join(unknown)}: unknown. " if unknown else ""
         raise ConfigError(
             f"{wrong}Expected `semexplain explain run=<folder> images=<file, folder or 'pattern'>`, and if wanted "
-            "out=<folder>, batch_size=32, most=200, device=cpu, performer.checkpoint=<file>."
+            "out=<folder>, batch_size=32, most=200, device=cpu, precision=bfloat16, performer.checkpoint=<file>."
         )
     run = Path(given["run"])
     folder = Path(given.get("out") or run / "images" / datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f"))
     numbers = {name: _whole(name, given[name]) for name in ("batch_size", "most") if name in given}
     overrides = {name: given[name] for name in MOVABLE if name in given}
+    precision = given.get("precision", "float32")
+    if precision not in get_args(Precision):
+        raise ConfigError(f"precision: expected one of {', '.join(get_args(Precision))}, got {precision!r}.")
     page = explain_files(
-        run, given["images"], folder, device=given.get("device", "auto"), overrides=overrides, **numbers
+        run,
+        given["images"],
+        folder,
+        device=given.get("device", "auto"),
+        precision=precision,
+        overrides=overrides,
+        **numbers,
     )
     print(f"table: {page.parent / EXPLANATIONS}\npage: {page}")
     return 0

@@ -12,7 +12,7 @@ from semexplain.callbacks.write_explanations import FILE as EXPLANATIONS
 from semexplain.config import ConfigError
 from semexplain.report.page import chosen_rows
 from semexplain.report.run import MOST, REPORT, images_report
-from semexplain.trained import load
+from semexplain.trained import Precision, load
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +25,7 @@ def explain_files(
     batch_size: int = 32,
     most: int = MOST,
     device: str = "auto",
+    precision: Precision = "float32",
     overrides: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write ``explanations.parquet`` and ``report.html`` about image files.
@@ -38,6 +39,7 @@ def explain_files(
         batch_size: Images at a time.
         most: Images in the page's gallery.
         device: ``auto``, ``cpu`` or ``cuda``.
+        precision: ``float32`` or ``bfloat16``, see :class:`~semexplain.trained.TrainedExplainer`.
         overrides: Where things are now, by dotted key.
 
     Returns:
@@ -47,7 +49,7 @@ def explain_files(
         ConfigError: If there are no such images, none can be read, or the run cannot be rebuilt.
     """
     paths = image_files(images)
-    trained = load(run, device=device, overrides=overrides or {})
+    trained = load(run, device=device, overrides=overrides or {}, precision=precision)
     try:
         everything = trained.explain(paths, batch_size=batch_size)
     except ValueError as error:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from semexplain.config import ConfigError, instantiate
 from semexplain.data.images import read_image
+from semexplain.data.loading import read_ahead
 from semexplain.explanation import Explanation
 from semexplain.modules.distillation import Distillation
 from semexplain.naming import named_performer
@@ -23,6 +24,7 @@ from semexplain.performer_store import accelerator
 from semexplain.runs import BEST, PARTS, recorded_config
 
 log = logging.getLogger(__name__)
+Precision = Literal["float32", "bfloat16"]
 Picture = Path | str | Image.Image | np.ndarray | Tensor
 
 
@@ -32,15 +34,18 @@ class TrainedExplainer:
     Args:
         module: Performer and explainer.
         image_size: Side ``S`` of the square images that the performer takes.
+        precision: ``bfloat16`` computes the performer's convolutions and the explainer in it: faster, and scores move by
+            about a percent of their size. Score, concepts and contributions stay float32.
 
     Attributes:
         target: What the score stands for.
         concepts: Names of the ``n`` concepts.
     """
 
-    def __init__(self, module: Distillation, image_size: int) -> None:
+    def __init__(self, module: Distillation, image_size: int, *, precision: Precision = "float32") -> None:
         self.module = module.eval()
         self.image_size = image_size
+        self.precision = precision
         self.target = module.performer.target_name
         self.concepts = module.concept_names
 
@@ -54,7 +59,7 @@ class TrainedExplainer:
     ) -> Explanation:
         """Explain images, a batch at a time, so that memory does not grow with their number but for the result.
 
-        Each is resized to the performer's square, as in training. A picture that cannot be read is reported in the log
+        A thread reads the next batch while this one is explained. Each image is resized to the performer's square, as in training. A picture that cannot be read is reported in the log
         and left out; ``ids`` of the result say which were explained.
 
         Args:
@@ -81,12 +86,13 @@ class TrainedExplainer:
         total = len(images) if isinstance(images, Sized) else None
         done: list[Explanation] = []
         with tqdm(total=total, desc="Explaining", unit="image", disable=None if progress else True) as bar:
-            for read, names, tried in self._batches(images, batch_size):
+            for read, names, tried in read_ahead(self._batches(images, batch_size)):
                 if names:
                     image = torch.stack(read).to(self.module.device)
-                    with torch.no_grad():
+                    half = self.precision == "bfloat16"
+                    with torch.no_grad(), torch.autocast(image.device.type, torch.bfloat16, enabled=half):
                         feature_map = self.module.performer.encode(image)
-                    explanation = self.module.explain_maps(feature_map, image if pictures else None)
+                        explanation = self.module.explain_maps(feature_map.float(), image if pictures else None)
                     done.append(replace(explanation, ids=tuple(names)))
                 bar.update(tried)
         if not done:
@@ -110,7 +116,12 @@ class TrainedExplainer:
 
 
 def load(
-    run: Path | str, *, device: str = "auto", performer: Path | str | None = None, overrides: Mapping[str, Any] = {}
+    run: Path | str,
+    *,
+    device: str = "auto",
+    performer: Path | str | None = None,
+    overrides: Mapping[str, Any] = {},
+    precision: Precision = "float32",
 ) -> TrainedExplainer:
     """Rebuild the explainer of a run folder, without the data it was trained on.
 
@@ -119,6 +130,7 @@ def load(
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         performer: Where the performer is now, if it has moved since.
         overrides: Values to use in place of the run's own, by dotted key.
+        precision: ``float32`` or ``bfloat16``, see :class:`TrainedExplainer`.
 
     Raises:
         ConfigError: If the folder is not a finished explainer's run, or the performer is gone.
@@ -133,7 +145,8 @@ def load(
     parts = read_parts(run / PARTS, performer=named_performer(network)) if (run / PARTS).exists() else None
     module: Distillation = instantiate(config.module)(performer=network, parts=parts)
     module.restore(run / BEST)
-    return TrainedExplainer(module.to(accelerator(device).replace("gpu", "cuda")), config.performer.image_size)
+    module = module.to(accelerator(device).replace("gpu", "cuda"))
+    return TrainedExplainer(module, config.performer.image_size, precision=precision)
 
 
 def as_square(picture: Picture, size: int) -> Tensor:

@@ -47,6 +47,16 @@ def test_own_images_are_explained_as_the_run_explained_them(sweep: Path, faces: 
         torch.testing.assert_close(getattr(explained, field), getattr(written, field)[:5], rtol=1e-4, atol=1e-5)
 
 
+def test_half_precision_moves_scores_by_a_percent_and_they_still_add_up(sweep: Path, faces: Path) -> None:
+    paths = sorted((faces / "img_align_celeba").iterdir())[:20]
+    exact = load(sweep / "1").explain(paths, progress=False)
+    half = load(sweep / "1", precision="bfloat16").explain(paths, progress=False)
+    assert half.weights.dtype == half.score.dtype == torch.float32
+    assert 0 < (half.values - exact.values).norm() / exact.values.norm() < 0.02
+    assert 0 < (half.weights - exact.weights).norm() / exact.weights.norm() < 0.02
+    torch.testing.assert_close(half.contributions.sum(1) + half.base_value + half.residual, half.score)
+
+
 def test_files_pictures_arrays_and_tensors_mean_the_same(sweep: Path, faces: Path) -> None:
     explainer = load(sweep / "0")
     path = sorted((faces / "img_align_celeba").iterdir())[0]
@@ -104,6 +114,7 @@ def test_explain_reports_a_broken_image_and_does_the_rest(
         (["explain", "run=RUN", "images=RUN/config.yaml"], "None of the images could be read"),
         (["explain", "run=absent", "images=RUN/config.yaml"], "is not a run folder"),
         (["explain", "run=RUN", "images=RUN/config.yaml", "most=0"], "most: expected a whole number above 0"),
+        (["explain", "run=RUN", "images=RUN", "precision=half"], "expected one of float32, bfloat16, got 'half'"),
         (["report", "absent"], "There is no folder absent"),
         (["report", "RUN/checkpoints"], "There are no finished explainer runs here"),
     ],
