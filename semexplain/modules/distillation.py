@@ -45,6 +45,9 @@ class Distillation(pl.LightningModule):
         scheduler: Partial of a learning-rate scheduler stepped every epoch, given an optimizer.
         metrics: What to measure in validation and test, by name; a partial is completed with the names of the parts.
         parts: Which filter stands for which object part, if they have been named.
+        compile_options: Train with a compiled explainer: options of ``torch.compile``. ``{mode: reduce-overhead}``
+            captures it in a CUDA graph, since on a GPU its many small layers wait for their launches. Not compiled by
+            default: on CPUs it is slower.
 
     Raises:
         ValueError: When a checkpoint of another performer, target or concept set is loaded.
@@ -66,6 +69,7 @@ class Distillation(pl.LightningModule):
         scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler],
         metrics: Mapping[str, Metric | Callable[..., Metric]],
         parts: Parts | None = None,
+        compile_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.performer = performer.freeze()
@@ -80,6 +84,7 @@ class Distillation(pl.LightningModule):
         self.scheduler = scheduler
         self.mean_losses = {"distillation": MeanMetric(), "prior_loss": MeanMetric()}
         self.parts = parts
+        self.compile_options = compile_options
         self.measured = {name: self._completed(metric) for name, metric in metrics.items()}
         self.metrics = nn.ModuleDict({**self.measured, **self.mean_losses})  # so that they move to the device
         self.prior_weight = 0.0  # λ(t); the callback PriorWeight moves it
@@ -149,6 +154,11 @@ class Distillation(pl.LightningModule):
         return batch["label"][:, self.performer.target_index]
 
     # -- training ----------------------------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        """Compile the explainer if asked to; its parameters keep their names."""
+        if stage == "fit" and self.compile_options is not None:
+            self.explainer.compile(**self.compile_options)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Eq. (3): distillation loss plus λ(t) times the prior loss."""

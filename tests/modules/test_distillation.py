@@ -88,6 +88,19 @@ def test_only_the_explainer_learns(performer: VGG16Attributes, faces: Path, tmp_
     assert optimized == {id(p) for p in module.explainer.parameters()}
 
 
+def test_a_compiled_explainer_learns_the_same(performer: VGG16Attributes, faces: Path, tmp_path: Path):
+    states = []
+    for options in (None, {"backend": "eager"}):  # the graph is captured, and run as it is
+        module = distillation(performer)
+        module.compile_options = options
+        trainer(tmp_path, 1, 0.2).fit(module, data(faces))
+        states.append(module.state_dict())
+    assert module.explainer._compiled_call_impl is not None
+    assert states[0].keys() == states[1].keys()
+    for name, value in states[0].items():
+        torch.testing.assert_close(value, states[1][name], rtol=1e-5, atol=1e-6)
+
+
 def test_without_beta_the_prior_is_not_even_computed(performer: VGG16Attributes, faces: Path, tmp_path: Path):
     """The baseline's weights are those of a run from which the prior's code was taken out."""
 
