@@ -1,4 +1,4 @@
-"""Run all benchmarks, one process each, and write ``results.md`` and ``results.json``: ``python benchmarks FOLDER``."""
+"""Run all benchmarks, one process each, and write results.md, .json and .png: ``python benchmarks FOLDER``."""
 
 import json
 import subprocess
@@ -8,17 +8,21 @@ from importlib.util import find_spec
 from pathlib import Path
 
 HERE = Path(__file__).parent
-SCRIPTS = ("step", "prior", "cache", "explain", "overhead")
+SCRIPTS = ("step", "prior", "cache", "explain", "overhead", "growth")
+GROWTH = "| what | over | medians | unit |\n|---|---|---|---|\n"
 HEAD = "| goal | what | goal | median | from, to (repetitions) | met |\n|---|---|---|---|---|---|\n"
 
 
 def main() -> int:
     """Returns how many scripts failed."""
-    from measure import Goal, machine
+    from measure import Curve, Goal, machine
+    from plot import plot
 
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("outputs/benchmarks")
     folder.mkdir(parents=True, exist_ok=True)
-    rows, figures, failed = [], [], 0
+    goals: list[dict] = []
+    curves: list[dict] = []
+    failed = 0
     for name in SCRIPTS:
         if name == "explain" and find_spec("captum") is None:
             print("explain: left out, captum is not installed (pip install -e '.[bench]')", flush=True)
@@ -29,14 +33,17 @@ def main() -> int:
             failed += subprocess.run([sys.executable, HERE / f"{name}.py", result], check=False).returncode != 0
             if result.exists():
                 own = json.loads(result.read_text())
-                figures += own
-                fields = Goal.__dataclass_fields__
-                rows += [Goal(**{key: value for key, value in goal.items() if key in fields}).row() for goal in own]
-    rows.sort(key=lambda row: (len(row.split("|")[1]), row.split("|")[1]))
-    (folder / "results.md").write_text(f"{machine()}\n\n{HEAD}" + "\n".join(rows) + "\n", encoding="utf-8")
-    (folder / "results.json").write_text(
-        json.dumps({"machine": machine(), "goals": figures}, indent=1), encoding="utf-8"
-    )
+                goals += own["goals"]
+                curves += own["curves"]
+    goals.sort(key=lambda goal: (len(goal["name"]), goal["name"]))
+    fields = Goal.__dataclass_fields__
+    rows = [Goal(**{key: value for key, value in goal.items() if key in fields}).row() for goal in goals]
+    grown = [Curve(**curve) for curve in curves]
+    tables = [HEAD + "\n".join(rows), GROWTH + "\n".join(curve.row() for curve in grown)]
+    (folder / "results.md").write_text("\n\n".join([machine(), *tables]) + "\n", encoding="utf-8")
+    results = {"machine": machine(), "goals": goals, "curves": curves}
+    (folder / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+    plot(grown, folder / "results.png")
     print(f"Written to {folder / 'results.md'}.")
     return failed
 

@@ -2,10 +2,11 @@
 
 import json
 import platform
+import re
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -51,6 +52,32 @@ class Goal:
         return f"| {' | '.join(cells)} |"
 
 
+@dataclass(frozen=True)
+class Curve:
+    """How a figure grows; nothing is demanded of it.
+
+    Attributes:
+        name: What is measured.
+        over: What grows.
+        unit: Of the figure.
+        values: By size, or by part of a whole; one value per repetition.
+    """
+
+    name: str
+    over: str
+    unit: str
+    values: Mapping[str, Sequence[float]]
+
+    def medians(self) -> dict[str, float]:
+        """By size."""
+        return {size: statistics.median(values) for size, values in self.values.items()}
+
+    def row(self) -> str:
+        """Of a Markdown table."""
+        points = ", ".join(f"{size}: {value:.4g}" for size, value in self.medians().items())
+        return f"| {self.name} | {self.over} | {points} | {self.unit} |"
+
+
 def interleaved(arms: Mapping[str, Callable[[], object]], repeats: int = 5, warmup: int = 1) -> dict[str, list[float]]:
     """Processor seconds of every arm, each in turn, ``repeats`` times after ``warmup`` rounds that do not count."""
     seconds: dict[str, list[float]] = {name: [] for name in arms}
@@ -74,12 +101,33 @@ def single_thread() -> None:
     torch.manual_seed(0)
 
 
-def report(goals: list[Goal]) -> None:
+def peak_bytes(action: Callable[[], object]) -> int:
+    """Growth of the resident set at its peak while something is done, the second time."""
+    action()
+    Path("/proc/self/clear_refs").write_text("5")
+    before = resident_bytes()
+    action()
+    return _status("VmHWM") - before
+
+
+def resident_bytes() -> int:
+    """Memory of this process that is in use."""
+    return _status("VmRSS")
+
+
+def _status(name: str) -> int:
+    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found
+    return int(found[1]) * 1024
+
+
+def report(figures: Sequence[Goal | Curve]) -> None:
     """Print the table; write the figures to the file named by the first argument, if there is one."""
-    print(*(goal.row() for goal in goals), sep="\n")
+    print(*(figure.row() for figure in figures), sep="\n")
     if len(sys.argv) > 1:
-        figures = [asdict(goal) | {"value": goal.value, "met": goal.met} for goal in goals]
-        Path(sys.argv[1]).write_text(json.dumps(figures, indent=1), encoding="utf-8")
+        goals = [asdict(f) | {"value": f.value, "met": f.met} for f in figures if isinstance(f, Goal)]
+        curves = [asdict(f) for f in figures if isinstance(f, Curve)]
+        Path(sys.argv[1]).write_text(json.dumps({"goals": goals, "curves": curves}, indent=1), encoding="utf-8")
 
 
 def machine() -> str:

@@ -1,11 +1,9 @@
 """P4 and P5: the prior of 39 concepts is exact, batched, and needs little memory."""
 
-import re
 from functools import partial
-from pathlib import Path
 
 import torch
-from measure import Goal, interleaved, ratios, report, single_thread
+from measure import Goal, interleaved, peak_bytes, ratios, report, single_thread
 from setting import images, performer
 
 from semexplain.explanation import Performance
@@ -46,22 +44,6 @@ def whole(teacher: VGG16Attributes, image: torch.Tensor) -> None:
     concepts = teacher.head(teacher.feature(teacher.trunk(pixels)))[1]
     for number in range(WHOLE):
         torch.autograd.grad(concepts[0, number], pixels, retain_graph=True)
-
-
-def peak_bytes(action: partial) -> int:
-    """Growth of the resident set while something is done."""
-    action()
-    Path("/proc/self/clear_refs").write_text("5")
-    before = status("VmRSS")
-    action()
-    return status("VmHWM") - before
-
-
-def status(name: str) -> int:
-    """A figure of this process's memory, in bytes."""
-    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found
-    return int(found[1]) * 1024
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import get_args
+from typing import cast, get_args
 
 from semexplain.callbacks.write_explanations import FILE as EXPLANATIONS
 from semexplain.comparison import LEGEND, comparison, finished_runs, unfinished_runs
@@ -127,7 +127,7 @@ def run_explain(options: list[str]) -> int:
         given["images"],
         folder,
         device=given.get("device", "auto"),
-        precision=precision,
+        precision=cast(Precision, precision),
         overrides=overrides,
         **numbers,
     )

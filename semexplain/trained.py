@@ -34,8 +34,8 @@ class TrainedExplainer:
     Args:
         module: Performer and explainer.
         image_size: Side ``S`` of the square images that the performer takes.
-        precision: ``bfloat16`` computes the performer's convolutions and the explainer in it: faster, and scores move by
-            about a percent of their size. Score, concepts and contributions stay float32.
+        precision: ``bfloat16`` computes the performer's convolutions and the explainer in it: faster, and scores move
+            by about a percent of their size. Score, concepts and contributions stay float32.
 
     Attributes:
         target: What the score stands for.
@@ -59,8 +59,9 @@ class TrainedExplainer:
     ) -> Explanation:
         """Explain images, a batch at a time, so that memory does not grow with their number but for the result.
 
-        A thread reads the next batch while this one is explained. Each image is resized to the performer's square, as in training. A picture that cannot be read is reported in the log
-        and left out; ``ids`` of the result say which were explained.
+        A thread reads the next batch while this one is explained. Each image is resized to the performer's square, as
+        in training. A picture that cannot be read is reported in the log and left out; ``ids`` of the result say which
+        were explained.
 
         Args:
             images: Files, PIL images, uint8 arrays ``(H, W, 3)`` or ``(H, W)``, uint8 tensors ``(3, H, W)``; one of
