@@ -1,4 +1,4 @@
-"""Several explainers on one pass over the data: what sharing the performer's pass, or the reading of the cache, buys."""
+"""Several explainers on one pass over the data: what sharing the performer, or reading the cache once, buys."""
 
 import tempfile
 from collections.abc import Callable
