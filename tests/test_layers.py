@@ -16,7 +16,7 @@ LAYERS = [
     {"cache"},
     {"performer_store"},
     {"runs"},
-    {"comparison", "filter_report", "trained"},
+    {"comparison", "filter_report", "together", "trained"},
     {"report.run", "report.comparison"},
     {"explain"},
     {"__main__", "__init__"},

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from semexplain.data.loading import EpochSampler, ResumableLoader, UnpaddedSampler, generator
+from semexplain.data.passes import PassLoader, SharedPasses
 
 SPLITS = ("train", "val", "test")
 MIRRORED = "_mirrored"  # suffix of an array computed from mirrored images
@@ -275,6 +276,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         self.splits: dict[str, Split] = {}
         self._arrays: dict[str, dict[str, RowArray | Tensor]] = {}
         self._fingerprint: str | None = None
+        self._passes: tuple[SharedPasses, int] | None = None
 
     @abstractmethod
     def read(self) -> dict[str, Split]:
@@ -314,6 +316,15 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         for split, named in arrays.items():
             self._arrays[split] = self._arrays.get(split, {}) | named
 
+    def read_from(self, passes: SharedPasses, reader: int) -> None:
+        """Yield the batches of passes that are shared with others from now on.
+
+        Args:
+            passes: Their kinds are the names of the splits, followed by `` shuffled`` for training.
+            reader: Number of this reader.
+        """
+        self._passes = passes, reader
+
     def fingerprint(self) -> str:
         """SHA-256 of what decides the batches: names, ids, file sizes, boxes, labels of each split, and the image size.
 
@@ -348,7 +359,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
 
     def loader(
         self, split: str, *, shuffle: bool, flip: bool = False, only: Sequence[str] | None = None
-    ) -> ResumableLoader:
+    ) -> ResumableLoader | PassLoader:
         """Batches of a split, each image as often as it counts: in a new order every epoch for training, or in order.
 
         Args:
@@ -361,7 +372,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         arrays = isinstance(dataset, ArrayDataset)
         resident = isinstance(dataset, ArrayDataset) and dataset.resident
         samples = self._split(split).order()
-        return ResumableLoader(
+        loader = ResumableLoader(
             dataset,
             EpochSampler(samples, seed=self.seed) if shuffle else UnpaddedSampler(samples),
             self.batch_size,
@@ -371,20 +382,24 @@ class ImageDataModule(pl.LightningDataModule, ABC):
             ahead=arrays and not resident,
             pin_memory=False if resident else None,
         )
+        if self._passes is None:
+            return loader
+        passes, reader = self._passes
+        return PassLoader(passes, f"{split} shuffled" if shuffle else split, reader, len(loader))
 
-    def ordered(self, split: str, only: Sequence[str] | None = None) -> ResumableLoader:
+    def ordered(self, split: str, only: Sequence[str] | None = None) -> ResumableLoader | PassLoader:
         """The split exactly once over all processes, in order and never flipped; of arrays all or ``only`` some."""
         return self.loader(split, shuffle=False, only=only)
 
-    def train_dataloader(self) -> ResumableLoader:
+    def train_dataloader(self) -> ResumableLoader | PassLoader:
         """Shuffled training images."""
         return self.loader("train", shuffle=True, flip=self.flip_train)
 
-    def val_dataloader(self) -> ResumableLoader:
+    def val_dataloader(self) -> ResumableLoader | PassLoader:
         """Validation images in order."""
         return self.ordered("val")
 
-    def test_dataloader(self) -> list[ResumableLoader]:
+    def test_dataloader(self) -> list[ResumableLoader | PassLoader]:
         """Training images for what is fitted before testing (thresholds, a linear map), then the test images."""
         return [self.ordered("train"), self.ordered("test")]
 
