@@ -26,10 +26,10 @@ def parts_pie(explanation: Explanation, images: int = 4) -> Figure:
         raise ValueError("A pie of parts needs filters that stand for parts; draw `bars` of these concepts.")
     rows = min(images, len(explanation))
     pictures = explanation.image is not None
-    figure = new_figure(6.4 if pictures else 4.0, 2.6 * rows)
-    grid = figure.subplots(rows, 2 if pictures else 1, squeeze=False)
-    for row in range(rows):
-        axes = grid[row, -1]
+    figure = new_figure(4.6 if pictures else 3.6, 2.9 * rows)  # narrow, so that a phone can show its letters
+    for row, strip in enumerate(figure.subfigures(rows, 1, squeeze=False)[:, 0]):
+        panels = strip.subplots(1, 2 if pictures else 1, squeeze=False)[0]
+        axes = panels[-1]
         axes.set_label(f"parts {row}")
         values = explanation.part_contributions[row].tolist()
         total = sum(abs(value) for value in values)
@@ -48,8 +48,8 @@ def parts_pie(explanation: Explanation, images: int = 4) -> Figure:
         for wedge, (_, value, _) in zip(wedges, kept, strict=True):
             wedge.set_hatch("" if value >= 0 else "///")
         names = [f"{display_name(name)} {value:+.2f} ({abs(value) / total:.0%})" for name, value, _ in kept]
-        axes.legend(wedges, names, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7, frameon=False)
-        axes.set_title(caption(explanation, row), fontsize=9)
+        strip.legend(wedges, names, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+        strip.suptitle(caption(explanation, row), fontsize=9)
         if pictures:
-            draw_image(grid[row, 0], explanation, row, heat=True)
+            draw_image(panels[0], explanation, row, heat=True)
     return figure
