@@ -68,7 +68,7 @@ def comparison_table(runs: Sequence[Path]) -> list[list[str]]:
             "There are no finished explainer runs here: no folder holds both config.yaml and metrics.json."
         )
     configs = [OmegaConf.load(run / CONFIG) for run in runs]
-    options = [_options(OmegaConf.to_container(config)) for config in configs]
+    options = [options_of(config, (*PLACES, *OWN_COLUMN)) for config in configs]
     keys = {key: None for option in options for key in option}  # in the order of the configuration
     varying = [key for key in keys if len({str(option.get(key)) for option in options}) > 1]
     measures = [read_json(run / METRICS) for run in runs]
@@ -80,7 +80,7 @@ def comparison_table(runs: Sequence[Path]) -> list[list[str]]:
             str(number),
             config.performer.target,
             f"{config.beta:g}",
-            _concepts(config.concepts),
+            concept_choice(config.concepts),
             str(config.seed),
         ]
         measured = [_number(metrics.get(key)) for key in columns.values()]
@@ -88,17 +88,39 @@ def comparison_table(runs: Sequence[Path]) -> list[list[str]]:
     return table
 
 
-def _options(node: Any, path: str = "") -> dict[str, Any]:
-    """Options by dotted key, without those that have their own column or are places."""
-    if not isinstance(node, dict):
-        return {} if path in OWN_COLUMN else {path: node}
-    items = {f"{path}.{key}" if path else str(key): value for key, value in node.items() if path or key not in PLACES}
-    return {key: value for name, item in items.items() for key, value in _options(item, name).items()}
+def options_of(config: Any, without: Sequence[str]) -> dict[str, Any]:
+    """Options by dotted key.
+
+    Args:
+        config: A configuration.
+        without: Keys to leave out, with all below them.
+
+    Example:
+        >>> options_of({"beta": 10, "data": {"root": "/faces", "limit": None}}, without=["data.root"])
+        {'beta': 10, 'data.limit': None}
+    """
+    found = _flat(OmegaConf.to_container(config) if OmegaConf.is_config(config) else config)
+    return {k: v for k, v in found.items() if not any(k == out or k.startswith(f"{out}.") for out in without)}
 
 
-def _concepts(concepts: Any) -> str:
+def concept_choice(concepts: Any) -> str:
+    """Which concepts explain, in a word or two.
+
+    Example:
+        >>> concept_choice({"_target_": "semexplain.concepts.random_concepts", "count": 20, "seed": 0})
+        'random 20'
+    """
     kind = concepts.get("_target_", "").removeprefix("semexplain.concepts.").removesuffix("_concepts")
     return f"{kind} {concepts.get('count') or len(concepts.get('include') or ()) or ''}".strip()
+
+
+def _flat(node: Any, path: str = "") -> dict[str, Any]:
+    if not isinstance(node, dict) or not node:
+        return {path: node}
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        found |= _flat(value, f"{path}.{key}" if path else str(key))
+    return found
 
 
 def _number(value: float | None) -> str:
