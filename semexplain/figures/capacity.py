@@ -5,28 +5,55 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from semexplain.figures.style import FOR, new_figure, readable
+from semexplain.figures.style import PALETTE, from_zero, new_figure, readable
+
+MARKERS = "osD^vP*X"
+DASHES = ("-", "--", "-.", ":")
+DODGE = 0.006  # of the width, so that the bars of two lines do not hide each other
+MOST_TICKS = 10
+
+Runs = Mapping[int, Sequence[float]]
 
 
-def capacity(deviations: Mapping[int, Sequence[float]]) -> Figure:
-    """Relative deviation over the number of concepts: each run a dot, a line through the means.
+def capacity(panels: Mapping[str, Mapping[str, Runs]]) -> Figure:
+    """Quantities over the number of concepts: a line through the means of the runs, bars of one standard deviation.
 
     Args:
-        deviations: Relative deviations of the runs with so many concepts.
+        panels: For every quantity, for every line (such as a target), the values of the runs with so many concepts. A
+            line without a name needs no legend; colour, mark and dashes of a line are the same in all panels.
 
     Returns:
-        The figure, on one axes labelled ``capacity``.
+        The figure; a panel is an axes labelled by its quantity.
     """
-    counts = sorted(deviations)
-    figure = new_figure(4.6, 3.0)
-    axes = readable(figure.subplots())
-    axes.set_label("capacity")
-    means = [float(np.mean(deviations[count])) for count in counts]
-    axes.plot(counts, means, color=FOR, marker="o", label="mean")
-    dots = [(count, value) for count in counts for value in deviations[count]]
-    axes.scatter([x for x, _ in dots], [y for _, y in dots], color="black", s=8, zorder=3, label="a run")
-    axes.set_ylim(bottom=0)
-    axes.set_xlabel("number of concepts", fontsize=8)
-    axes.set_ylabel("relative deviation", fontsize=8)
-    axes.legend(fontsize=8, frameon=False)
+    figure = new_figure(3.6 * len(panels) + 1.0, 3.0)
+    grid = figure.subplots(1, len(panels), squeeze=False)[0]
+    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    drawn = {}
+    for axes, (quantity, lines) in zip(grid, panels.items(), strict=True):
+        readable(axes).set_label(quantity)
+        extent = max((count for runs in lines.values() for count in runs), default=1)
+        for name, runs in lines.items():
+            number = names.index(name)
+            counts = [count for count in sorted(runs) if len(runs[count])]
+            drawn[name] = axes.errorbar(
+                [count + DODGE * extent * (number - (len(names) - 1) / 2) for count in counts],
+                [float(np.mean(runs[count])) for count in counts],
+                [float(np.std(runs[count], ddof=1)) if len(runs[count]) > 1 else 0.0 for count in counts],
+                color=PALETTE[number % len(PALETTE)],
+                marker=MARKERS[number % len(MARKERS)],
+                linestyle=DASHES[number % len(DASHES)],
+                markersize=4,
+                linewidth=1.2,
+                capsize=2,
+            )
+        from_zero(axes, [value for runs in lines.values() for own in runs.values() for value in own])
+        counts = sorted({count for runs in lines.values() for count in runs})
+        if len(counts) <= MOST_TICKS:
+            axes.set_xticks(counts)
+        axes.set_xlabel("number of concepts", fontsize=8)
+        axes.set_ylabel(quantity, fontsize=8)
+    if any(names):
+        grid[-1].legend(
+            list(drawn.values()), list(drawn), fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1)
+        )
     return figure

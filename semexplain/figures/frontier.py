@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from semexplain.figures.style import PALETTE, new_figure, readable
+from semexplain.figures.style import PALETTE, from_zero, new_figure, readable
 
 MARKERS = "osD^vP*X"
 
@@ -43,7 +44,10 @@ def frontier(points: Sequence[Point]) -> Figure:
                 mark, tint = MARKERS[number % len(MARKERS)], PALETTE[number % len(PALETTE)]
                 axes.scatter(*zip(*own, strict=True), marker=mark, color=tint, label=f"β = {beta:g}")
         axes.margins(0.1)
-        axes.set_ylim(bottom=0)
+        values = [p.deviation if panel == "deviation" else p.part_error for p in points]
+        from_zero(axes, [value for value in values if value is not None])
+        axes.ticklabel_format(axis="x", useOffset=False)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.set_xlabel("entropy of contributions (nats)", fontsize=8)
         axes.set_ylabel("relative deviation" if panel == "deviation" else "mean part error", fontsize=8)
         axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))

@@ -27,6 +27,15 @@ def readable(axes: Axes) -> Axes:
     return axes
 
 
+def from_zero(axes: Axes, values: Sequence[float]) -> None:
+    """Let the vertical axis begin at 0, or show where 0 is if there are values below; marks at the top stay whole."""
+    lowest, highest = min([0.0, *values]), max([0.0, *values])
+    room = 0.08 * (highest - lowest) or 1.0
+    axes.set_ylim(lowest - room if lowest < 0 else 0, highest + room)
+    if lowest < 0:
+        axes.axhline(0, color="black", linewidth=0.6, zorder=0)
+
+
 def colours(values: Sequence[float]) -> list[str]:
     """Blue for what speaks for the score, orange for what speaks against it."""
     return [FOR if value >= 0 else AGAINST for value in values]

@@ -79,7 +79,7 @@ def _figures(runs: Sequence[Path]) -> list[Picture]:
         found.append(
             picture(
                 "More concepts, more capacity",
-                capacity(counts),
+                capacity({"relative deviation": {"": counts}}),
                 "Line: relative deviation over the number of concepts; the table above has the numbers.",
                 "Compare Fig. 8 of the paper.",
             )

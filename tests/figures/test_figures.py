@@ -116,10 +116,25 @@ def test_the_distribution_has_every_concepts_share_of_the_same_images() -> None:
         distribution(ours, explanation(images=3))
 
 
-def test_capacity_has_a_line_through_the_means_and_a_dot_for_each_run() -> None:
-    axes = axes_of(capacity({20: [0.1, 0.3], 5: [0.4]}), "capacity")
+def test_capacity_has_a_line_through_the_means_with_bars_of_a_standard_deviation() -> None:
+    axes = axes_of(capacity({"relative deviation": {"": {20: [0.1, 0.3], 5: [0.4]}}}), "relative deviation")
     np.testing.assert_allclose(axes.lines[0].get_xydata(), [[5, 0.4], [20, 0.2]])
-    np.testing.assert_allclose(axes.collections[0].get_offsets(), [[5, 0.4], [20, 0.1], [20, 0.3]])
+    single, pair = axes.collections[0].get_segments()
+    np.testing.assert_allclose(single, [[5, 0.4], [5, 0.4]])
+    np.testing.assert_allclose(pair, [[20, 0.2 - 0.02**0.5], [20, 0.2 + 0.02**0.5]])  # sqrt(2 · 0.1² / (2 - 1))
+    assert axes.get_legend() is None
+
+
+def test_capacity_has_a_panel_for_each_quantity_and_a_line_for_each_target() -> None:
+    lines = {"male": {5: [0.4], 39: [0.1]}, "young": {5: [0.3], 39: [-0.2]}}
+    figure = capacity({"relative deviation": lines, "accuracy drop": lines})
+    panels = [axes_of(figure, name) for name in ("relative deviation", "accuracy drop")]
+    drawn = [[line for line in axes.lines if line.get_marker() in "osD^"] for axes in panels]
+    styles = [[(line.get_color(), line.get_marker(), line.get_linestyle()) for line in lines] for lines in drawn]
+    assert styles[0] == styles[1]
+    assert [len(set(values)) for values in zip(*styles[0], strict=True)] == [2, 2, 2]  # told apart by each of three
+    assert [text.get_text() for text in panels[1].get_legend().get_texts()] == ["male", "young"]
+    assert panels[0].get_ylim()[0] < -0.2
 
 
 def test_the_frontier_has_a_mark_for_each_beta_and_a_panel_for_part_errors() -> None:
@@ -130,3 +145,12 @@ def test_the_frontier_has_a_mark_for_each_beta_and_a_panel_for_part_errors() -> 
     np.testing.assert_allclose(ours.get_offsets(), [[3.5, 0.2]])
     np.testing.assert_allclose(axes_of(figure, "part error").collections[0].get_offsets(), [[3.0, 0.2]])
     assert len(frontier([Point(0, 1, 1)]).axes) == 1
+
+
+def test_no_point_of_the_frontier_lies_outside() -> None:
+    points = [Point(0, 3.0, 28.5, -13.0), Point(10, 3.0001, 28.51, -13.1)]  # nearly equal, and below 0
+    for axes in frontier(points).axes:
+        (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+        for x, y in np.concatenate([np.asarray(dots.get_offsets()) for dots in axes.collections]):
+            assert left < x < right
+            assert bottom < y < top
