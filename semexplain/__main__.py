@@ -16,6 +16,7 @@ from semexplain.filter_report import report_filters
 from semexplain.notices import hush
 from semexplain.report.comparison import comparison_report
 from semexplain.report.run import MOST, REPORT, run_report
+from semexplain.tables.write import SEEDS, write_tables
 from semexplain.together import start_together
 from semexplain.trained import Precision
 
@@ -50,6 +51,11 @@ def main(arguments: list[str] | None = None) -> int:
     report.add_argument("folder", nargs="+", type=Path, help="run folders, or folders that contain them")
     report.add_argument("--most", type=int, default=MOST, help="images in a page")
     report.add_argument("--data-root", help="where the data are now, if they have moved")
+    tables = verbs.add_parser("tables", help="the paper's tables from finished runs, its printed numbers beside ours")
+    tables.add_argument("folder", nargs="+", type=Path, help="run folders, or folders that contain them")
+    tables.add_argument("--out", type=Path, help="where to write; <first folder>/tables by default")
+    tables.add_argument("--seeds", type=int, default=SEEDS, help="seeds that each cell should have")
+    tables.add_argument("--all", action="store_true", help="list also the missing runs of tables that have none yet")
     given = parser.parse_args(arguments)
     hush()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -66,6 +72,8 @@ def main(arguments: list[str] | None = None) -> int:
             case "report":
                 moved = {} if given.data_root is None else {"data.root": given.data_root}
                 return run_report_of(given.folder, given.most, moved)
+            case "tables":
+                return run_tables(given.folder, given.out or given.folder[0] / "tables", given.seeds, given.all)
             case _:
                 return run_compare(given.folder)
     except ConfigError as error:
@@ -157,19 +165,38 @@ def _whole(name: str, text: str) -> int:
     return int(text)
 
 
+def run_tables(folders: list[Path], out: Path, seeds: int, everything: bool) -> int:
+    """Write the paper's tables of the finished runs in some folders, and print them."""
+    if seeds < 1:
+        raise ConfigError(f"--seeds: expected a whole number above 0, got {seeds}.")
+    runs = _finished(folders)
+    try:
+        text, files = write_tables(runs, out, seeds=seeds, everything=everything)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    print(text)
+    print("\n".join(f"file: {file}" for file in files))
+    return 0
+
+
 def run_report_of(folders: list[Path], most: int, overrides: dict[str, str]) -> int:
     """Write the page of every finished run in some folders, and of several runs one more that compares them."""
+    runs = _finished(folders)
+    for run in runs:
+        print(f"page: {run_report(run, most=most, overrides=overrides)}")
+    if len(runs) > 1:
+        print(f"page that compares them: {comparison_report(runs, folders[0] / REPORT)}")
+    return 0
+
+
+def _finished(folders: list[Path]) -> list[Path]:
     absent = [str(folder) for folder in folders if not folder.is_dir()]
     if absent:
         raise ConfigError(f"There is no folder {', '.join(absent)}.")
     runs = finished_runs(folders)
     if not runs:
         raise ConfigError("There are no finished explainer runs here: no folder holds config.yaml and metrics.json.")
-    for run in runs:
-        print(f"page: {run_report(run, most=most, overrides=overrides)}")
-    if len(runs) > 1:
-        print(f"page that compares them: {comparison_report(runs, folders[0] / REPORT)}")
-    return 0
+    return runs
 
 
 def run_compare(folders: list[Path]) -> int:

@@ -17,7 +17,7 @@ LAYERS = [
     {"performer_store"},
     {"runs"},
     {"comparison", "filter_report", "together", "trained"},
-    {"report.run", "report.comparison"},
+    {"report.run", "report.comparison", "tables"},
     {"explain"},
     {"__main__", "__init__"},
 ]

@@ -1,0 +1,100 @@
+"""Tables as text of three kinds: Markdown to read, LaTeX to print, CSV to compute with."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+from semexplain.tables.layout import Table
+
+LONGEST = 24  # signs in a column that is not broken into lines
+SYMBOLS = {
+    "\\": r"\textbackslash{}",
+    "–": "--",
+    "−": "$-$",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "→": r"$\to$",
+    "≥": r"$\geq$",
+    "≤": r"$\leq$",
+    "<": r"$<$",
+    ">": r"$>$",
+    "β": r"$\beta$",
+    "τ": r"$\tau$",
+    "ρ": r"$\rho$",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+}
+
+
+def markdown(table: Table) -> str:
+    """A table with its title and footnotes; what would end a cell is escaped."""
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in [table.header, *table.rows]]
+    widths = [max(3, *(len(row[column]) for row in cells)) for column in range(len(table.header))]
+    text = ["| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |" for row in cells]
+    text.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
+    notes = ["", *(f"* {note}" for note in table.notes)] if table.notes else []
+    return "\n".join([f"## {table.title}", "", *text, *notes])
+
+
+def latex(table: Table) -> str:
+    r"""A ``table`` environment to ``\input``; the document loads ``booktabs``, nothing else is needed.
+
+    A line separates what differs in the first column.
+    """
+    lines = [" & ".join(map(escaped, row)) + r" \\" for row in table.rows]
+    ruled = [
+        line + ("\n\\midrule" if one[0] != next_[0] else "") for line, (one, next_) in _followed(lines, table.rows)
+    ]
+    notes = [f"\\par {escaped(note)}" for note in table.notes]
+    return "\n".join(
+        [
+            f"% {table.name}: needs \\usepackage{{booktabs}}",
+            r"\begin{table}",
+            r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
+            f"\\caption{{{escaped(table.title)}}}",
+            f"\\begin{{tabular}}{{{_columns(table)}}}",
+            r"\toprule",
+            " & ".join(map(escaped, table.header)) + r" \\",
+            r"\midrule",
+            *ruled,
+            r"\bottomrule",
+            r"\end{tabular}",
+            *notes,
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def escaped(text: str) -> str:
+    r"""Text as LaTeX prints it, whatever signs it has.
+
+    Example:
+        >>> print(escaped("95 % of {a_b} ± τ – c"))
+        95 \% of \{a\_b\} $\pm$ $\tau$ -- c
+    """
+    found = "".join(SYMBOLS.get(sign, sign) for sign in text)
+    # A bracket after the end of a line would be read as that command's option.
+    return f"{{}}{found}" if found.startswith("[") else found
+
+
+def comma_separated(records: Sequence[Mapping[str, object]]) -> str:
+    """Records with the same keys, one a line below their names; nothing stands for none."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(records[0]) if records else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return buffer.getvalue()
+
+
+def _columns(table: Table) -> str:
+    """Left-aligned columns; those of sentences are broken into lines."""
+    lengths = [max(map(len, column)) for column in zip(table.header, *table.rows, strict=True)]
+    return "".join("l" if length <= LONGEST else r"p{0.2\linewidth}" for length in lengths)
+
+
+def _followed(lines: Sequence[str], rows: Sequence[Sequence[str]]) -> list[tuple[str, tuple[Sequence[str], ...]]]:
+    """Each line with its row and the next one; the last is followed by itself."""
+    return list(zip(lines, [*pairwise(rows), (rows[-1], rows[-1])] if rows else [], strict=True))
