@@ -4,7 +4,7 @@ PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo bench test test-all lint format clean
+.PHONY: help install demo tables bench test test-all lint format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -24,6 +24,10 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY) ## explain a face performer on drawn faces, with and without the prior; minutes, no download
 	$(PYTHON) -m semexplain demo
+
+FOLDER ?= multirun
+tables: $(READY) ## the paper's tables from finished runs; FOLDER=<folder of runs>
+	$(PYTHON) -m semexplain tables $(FOLDER)
 
 bench: $(READY) ## measure the goals of docs/performance.md at the paper's sizes; minutes, on one core
 	$(PYTHON) -m pip install -q -c constraints.txt -e ".[bench]" || echo "captum cannot be installed: its comparison is left out"
