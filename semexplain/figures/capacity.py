@@ -31,14 +31,21 @@ def capacity(panels: Mapping[str, Mapping[str, Runs]]) -> Figure:
     drawn = {}
     for axes, (quantity, lines) in zip(grid, panels.items(), strict=True):
         readable(axes).set_label(quantity)
+        seen: list[float] = []
         extent = max((count for runs in lines.values() for count in runs), default=1)
         for name, runs in lines.items():
             number = names.index(name)
             counts = [count for count in sorted(runs) if len(runs[count])]
+            means, spreads = (
+                [float(np.mean(runs[count])) for count in counts],
+                [_spread(runs[count]) for count in counts],
+            )
+            seen += [value for count in counts for value in runs[count]]
+            seen += [mean + own for mean, own in zip(means, spreads, strict=True)]
             drawn[name] = axes.errorbar(
                 [count + DODGE * extent * (number - (len(names) - 1) / 2) for count in counts],
-                [float(np.mean(runs[count])) for count in counts],
-                [float(np.std(runs[count], ddof=1)) if len(runs[count]) > 1 else 0.0 for count in counts],
+                means,
+                spreads,
                 color=PALETTE[number % len(PALETTE)],
                 marker=MARKERS[number % len(MARKERS)],
                 linestyle=DASHES[number % len(DASHES)],
@@ -46,7 +53,7 @@ def capacity(panels: Mapping[str, Mapping[str, Runs]]) -> Figure:
                 linewidth=1.2,
                 capsize=2,
             )
-        from_zero(axes, [value for runs in lines.values() for own in runs.values() for value in own])
+        from_zero(axes, seen)
         counts = sorted({count for runs in lines.values() for count in runs})
         if len(counts) <= MOST_TICKS:
             axes.set_xticks(counts)
@@ -57,3 +64,8 @@ def capacity(panels: Mapping[str, Mapping[str, Runs]]) -> Figure:
             list(drawn.values()), list(drawn), fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1)
         )
     return figure
+
+
+def _spread(values: Sequence[float]) -> float:
+    """Sample standard deviation; 0 of a single run, whose bar has no length."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import pyarrow.parquet as pq
 from omegaconf import OmegaConf
 
+from semexplain.attributes import ATTRIBUTES as ATTRIBUTE_NAMES
 from semexplain.callbacks.write_explanations import FILE as EXPLANATIONS
 from semexplain.comparison import concept_choice, options_of
-from semexplain.config import select_concepts
 from semexplain.files import read_json
 from semexplain.metrics.accuracy import wilson_count
 from semexplain.paper import ATTRIBUTES, explainer_row, paper_targets
@@ -80,9 +80,15 @@ class Group(NamedTuple):
         return wilson_count(*known) if len(known) == 3 else None
 
     @property
-    def concept_count(self) -> int:
-        """How many concepts explain."""
-        return len(select_concepts(OmegaConf.load(self.runs[0].folder / CONFIG)))  # type: ignore[arg-type]
+    def concept_count(self) -> int | None:
+        """How many concepts explain, if that is known: of all filters, from the table of test images."""
+        kind, _, count = self.concepts.partition(" ")
+        table = self.runs[0].folder / EXPLANATIONS
+        if kind == "random":
+            return int(count)
+        if table.exists():
+            return sum(name.startswith("alpha/") for name in pq.read_schema(table).names)
+        return len(ATTRIBUTE_NAMES) - 1 if self.network == ATTRIBUTES else None
 
     def values(self, metric: str) -> list[float]:
         """A number of each run that has it."""
@@ -141,7 +147,7 @@ def _run(folder: Path) -> Run:
     options |= {f"digest of {name}": recorded.get(f"{key}sha256") for name, key in _DIGESTS.items()}
     return Run(
         folder,
-        str(config.performer.get("architecture", ATTRIBUTES)),
+        _network(config.performer),
         str(config.performer.target).lower(),
         float(config.beta),
         _concepts(config),
@@ -152,6 +158,12 @@ def _run(folder: Path) -> Run:
 
 
 _DIGESTS = {"performer": "", "data": "data_"}
+
+
+def _network(performer: Any) -> str:
+    """Architecture of an interpretable CNN, ``attributes``, or the class of a network that the paper does not have."""
+    kind = str(performer.get("_target_", "")).rpartition(".")[2]
+    return str(performer.get("architecture", ATTRIBUTES if kind == "VGG16Attributes" else kind))
 
 
 def _concepts(config: Any) -> str:

@@ -85,8 +85,10 @@ def means(lines: Sequence[Series]) -> dict[str, dict[int, float]]:
 def _counts(groups: Sequence[Group]) -> dict[int, Count]:
     runs: dict[tuple[int, int], dict[str, float | None]] = {}
     for group in sorted(groups, key=lambda group: group.concepts == "all"):
-        for run in group.runs:
-            runs.setdefault((group.concept_count, run.seed), run.metrics)  # chosen at random, all of them: once
+        count = group.concept_count
+        if count is not None:
+            for run in group.runs:
+                runs.setdefault((count, run.seed), run.metrics)  # as many at random as there are, and all: once
     found = {}
     for count in sorted({count for count, _ in runs}):
         own = [metrics for (number, _), metrics in runs.items() if number == count]

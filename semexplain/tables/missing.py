@@ -53,8 +53,8 @@ def missing(groups: Sequence[Group], seeds: int, everything: bool) -> list[tuple
             absent = [run for run in wanted if run not in there]
             if absent:
                 heading = f"{title}{names.get((faces, setting), '')}: {len(absent)} of {len(wanted)} runs are missing"
-                options = _options([group for group in own if group.setting == setting], setting)
-                found.append((heading, [_command(box, options) for box in boxes(absent)]))
+                alike = [group for group in own if group.setting == setting]
+                found.append((heading, _commands(absent, alike, setting)))
     return found
 
 
@@ -97,6 +97,17 @@ def _there(group: Group) -> list[Wanted]:
         return []
     counts = [int(count)] if count else [None, COUNTS[-1]] if group.network == ATTRIBUTES else [None]
     return [Wanted(group.network, group.target, c, group.beta, run.seed) for run in group.runs for c in counts]
+
+
+def _commands(absent: Sequence[Wanted], groups: Sequence[Group], setting: Setting) -> list[str]:
+    """Commands for runs; those of a network repeat its own options, such as where its weights are."""
+    common = _options(groups, setting)
+    plain = [item for item in common if not item.lstrip("+~").startswith(("performer.", "performer_training"))]
+    by_options: dict[tuple[str, ...], list[Wanted]] = {}
+    for run in absent:
+        own = [group for group in groups if group.network == run.network]
+        by_options.setdefault(tuple(_options(own, setting) if own else plain), []).append(run)
+    return [_command(box, options) for options, runs in by_options.items() for box in boxes(runs)]
 
 
 def _options(groups: Sequence[Group], setting: Setting) -> list[str]:

@@ -39,9 +39,9 @@ def markdown(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    r"""A ``table`` environment to ``\input``; the document loads ``booktabs``, nothing else is needed.
+    r"""A ``table`` environment to ``\input``; the document loads ``booktabs`` and ``graphicx``, nothing else is needed.
 
-    A line separates what differs in the first column.
+    A line separates what differs in the first column; a table that is wider than the page is made smaller.
     """
     lines = [" & ".join(map(escaped, row)) + r" \\" for row in table.rows]
     ruled = [
@@ -50,17 +50,18 @@ def latex(table: Table) -> str:
     notes = [f"\\par {escaped(note)}" for note in table.notes]
     return "\n".join(
         [
-            f"% {table.name}: needs \\usepackage{{booktabs}}",
+            f"% {table.name}: needs \\usepackage{{booktabs,graphicx}}",
             r"\begin{table}",
             r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
             f"\\caption{{{escaped(table.title)}}}",
+            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
             f"\\begin{{tabular}}{{{_columns(table)}}}",
             r"\toprule",
             " & ".join(map(escaped, table.header)) + r" \\",
             r"\midrule",
             *ruled,
             r"\bottomrule",
-            r"\end{tabular}",
+            r"\end{tabular}}",
             *notes,
             r"\end{table}",
             "",

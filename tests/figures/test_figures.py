@@ -122,7 +122,13 @@ def test_capacity_has_a_line_through_the_means_with_bars_of_a_standard_deviation
     single, pair = axes.collections[0].get_segments()
     np.testing.assert_allclose(single, [[5, 0.4], [5, 0.4]])
     np.testing.assert_allclose(pair, [[20, 0.2 - 0.02**0.5], [20, 0.2 + 0.02**0.5]])  # sqrt(2 · 0.1² / (2 - 1))
+    assert axes.get_ylim()[1] > 0.4
     assert axes.get_legend() is None
+
+
+def test_no_bar_of_capacity_leaves_its_axes_at_the_top() -> None:
+    axes = capacity({"deviation": {"": {5: [0.1, 0.3], 39: [0.1]}}}).axes[0]
+    assert axes.get_ylim()[1] > 0.2 + 0.02**0.5
 
 
 def test_capacity_has_a_panel_for_each_quantity_and_a_line_for_each_target() -> None:

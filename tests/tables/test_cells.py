@@ -70,6 +70,11 @@ def test_a_target_that_the_paper_does_not_have_is_left_out(tmp_path: Path):
     assert grouped([run]) == ([], [f"{run}: the paper has no numbers for attributes, smiling."])
 
 
+def test_another_network_is_left_out(tmp_path: Path):
+    run = finished(tmp_path, "Male", 0.2, options={"performer": {"_target_": "mine.Network", "target": "Male"}})
+    assert grouped([run]) == ([], [f"{run}: the paper has no numbers for Network, male."])
+
+
 def test_choices_of_concepts_and_other_betas_have_names_of_their_own(tmp_path: Path):
     finished(tmp_path, "Male", 0.2, concepts="random 5")
     finished(tmp_path, "Male", 0, concepts="named Bald Bangs")

@@ -64,6 +64,16 @@ def test_every_network_has_its_runs(tmp_path: Path):
     assert all(command.endswith(" seed=0 scale=laptop") for command in found)
 
 
+def test_a_networks_weights_are_its_own(tmp_path: Path):
+    given = ["performer.weights=m.mat", "data.limit=9"]
+    finished(tmp_path, "dog", 10, network="vgg_m", overrides=given)
+    (found,) = commands(tmp_path).values()
+    for command in found:
+        assert ("performer.weights=m.mat" in command) == ("interpretable_vgg_m" in command)
+        assert command.endswith("data.limit=9")
+        assert not {"interpretable_vgg_m", "interpretable_vgg_s"} <= set(command.replace("=", ",").split(","))
+
+
 def each(commands_: list[str]) -> list[tuple[str, str, str]]:
     """Runs that commands make, as Hydra would list them."""
     found = []
