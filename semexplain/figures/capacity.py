@@ -9,7 +9,7 @@ from semexplain.figures.style import PALETTE, from_zero, new_figure, readable
 
 MARKERS = "osD^vP*X"
 DASHES = ("-", "--", "-.", ":")
-DODGE = 0.006  # of the width, so that the bars of two lines do not hide each other
+DODGE = 0.012  # of the width, so that the bars of two lines do not hide each other
 MOST_TICKS = 10
 
 Runs = Mapping[int, Sequence[float]]

@@ -3,11 +3,12 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import groupby, islice, pairwise
+from operator import itemgetter
 
 from semexplain.tables.layout import Table
 
-LONGEST = 24  # signs in a column that is not broken into lines
+MOST_ROWS = 44  # of a page of LaTeX
 SYMBOLS = {
     "\\": r"\textbackslash{}",
     "–": "--",
@@ -39,21 +40,28 @@ def markdown(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    r"""A ``table`` environment to ``\input``; the document loads ``booktabs`` and ``graphicx``, nothing else is needed.
+    r"""``table`` environments to ``\input``; the document loads ``booktabs`` and ``graphicx``, nothing else is needed.
 
-    A line separates what differs in the first column; a table that is wider than the page is made smaller.
+    A line separates what differs in the first column. A table that is wider than the page is made smaller, one that is
+    longer goes on in another environment.
     """
-    lines = [" & ".join(map(escaped, row)) + r" \\" for row in table.rows]
-    ruled = [
-        line + ("\n\\midrule" if one[0] != next_[0] else "") for line, (one, next_) in _followed(lines, table.rows)
+    pages = _pages(table.rows)
+    last = len(pages) - 1
+    parts = [
+        _environment(table, rows, " (continued)" if number else "", table.notes if number == last else [])
+        for number, rows in enumerate(pages)
     ]
-    notes = [f"\\par {escaped(note)}" for note in table.notes]
+    return "\n".join([f"% {table.name}: needs \\usepackage{{booktabs,graphicx}}", *parts, ""])
+
+
+def _environment(table: Table, rows: Sequence[Sequence[str]], continued: str, notes: Sequence[str]) -> str:
+    lines = [" & ".join(map(escaped, row)) + r" \\" for row in rows]
+    ruled = [line + ("\n\\midrule" if one[0] != next_[0] else "") for line, (one, next_) in _followed(lines, rows)]
     return "\n".join(
         [
-            f"% {table.name}: needs \\usepackage{{booktabs,graphicx}}",
             r"\begin{table}",
             r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
-            f"\\caption{{{escaped(table.title)}}}",
+            f"\\caption{{{escaped(table.title + continued)}}}",
             r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
             f"\\begin{{tabular}}{{{_columns(table)}}}",
             r"\toprule",
@@ -62,9 +70,8 @@ def latex(table: Table) -> str:
             *ruled,
             r"\bottomrule",
             r"\end{tabular}}",
-            *notes,
+            *(f"\\par {escaped(note)}" for note in notes),
             r"\end{table}",
-            "",
         ]
     )
 
@@ -90,10 +97,21 @@ def comma_separated(records: Sequence[Mapping[str, object]]) -> str:
     return buffer.getvalue()
 
 
+def _pages(rows: Sequence[Sequence[str]]) -> list[list[Sequence[str]]]:
+    """Rows by page: a page begins with another first cell where it can."""
+    pages: list[list[Sequence[str]]] = [[]]
+    for _, same in groupby(rows, key=itemgetter(0)):
+        while some := list(islice(same, MOST_ROWS)):
+            if len(pages[-1]) + len(some) > MOST_ROWS:
+                pages.append([])
+            pages[-1] += some
+    return pages
+
+
 def _columns(table: Table) -> str:
-    """Left-aligned columns; those of sentences are broken into lines."""
+    """Left-aligned columns; those of sentences are broken into lines, wider ones where sentences are long."""
     lengths = [max(map(len, column)) for column in zip(table.header, *table.rows, strict=True)]
-    return "".join("l" if length <= LONGEST else r"p{0.2\linewidth}" for length in lengths)
+    return "".join("l" if n <= 24 else r"p{0.2\linewidth}" if n <= 60 else r"p{0.6\linewidth}" for n in lengths)
 
 
 def _followed(lines: Sequence[str], rows: Sequence[Sequence[str]]) -> list[tuple[str, tuple[Sequence[str], ...]]]:

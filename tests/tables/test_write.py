@@ -34,6 +34,18 @@ def test_latex_is_escaped_and_balanced():
     assert [text.count(f"\\{rule}") for rule in rules] == [1, 2, 1]
 
 
+def test_a_long_latex_table_goes_on_where_the_first_column_changes():
+    rows = [[network, str(number)] for network in ("a", "b") for number in range(30)]
+    text = latex(Table("t", "Title", ["network", "x"], rows, ["note"]))
+    first, second = text.split(r"\end{table}")[:2]
+    assert [part.count(" \\\\\n") for part in (first, second)] == [31, 31]  # a header each
+    assert (r"\caption{Title}" in first, r"\caption{Title (continued)}" in second) == (True, True)
+    assert ("note" in first, "note" in second) == (False, True)
+    one = latex(Table("t", "Title", ["network", "x"], [["a", str(number)] for number in range(100)], []))
+    assert one.count(r"\begin{table}") == 3
+    assert all(f"a & {number} " in one for number in range(100))
+
+
 @pytest.mark.parametrize("sign", "\\&%$#_{}~^<>±–−τβρ×→≤≥")
 def test_every_sign_is_printable(sign: str):
     assert escaped(sign).isascii()
