@@ -1,7 +1,7 @@
 """P8 and P9: explaining images by the explainer, against captum's and shap's methods and gradients, at the same layer.
 
-Needs ``captum`` and ``shap`` (``pip install -e ".[bench]"``). A rival runs in full, at its stated number of samples, on one image at
-a time, 64 evaluations of the head in a batch. Nothing is scaled from fewer.
+Needs ``captum`` and ``shap`` (``pip install -e ".[bench]"``). A rival runs in full, at its stated number of samples, on
+one image at a time, 64 evaluations of the head in a batch. Nothing is scaled from fewer.
 """
 
 import warnings
