@@ -8,11 +8,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from semexplain import runs
+from semexplain import runs, sweeps
 from semexplain.comparison import comparison
 from semexplain.config import ConfigError, check
 from semexplain.data.images import ImageError
 from semexplain.notices import hush
+from semexplain.processes import is_first
 
 
 def train(config: DictConfig, folder: Path) -> dict[str, float]:
@@ -25,9 +26,9 @@ def train(config: DictConfig, folder: Path) -> dict[str, float]:
         metrics = task(config, folder)
     except (SystemExit, KeyboardInterrupt) as interruption:  # Lightning turns both signals into an exit
         raise SystemExit(f"\nInterrupted. To go on: python train.py resume={folder}") from interruption
-    if config.task == "explainer":
-        print(f"\n{comparison([folder])}\n")
-    print(f"run folder: {folder}")
+    if is_first():
+        print(f"\n{comparison([folder])}\n" if config.task == "explainer" else "")
+        print(f"run folder: {folder}")
     return metrics
 
 
@@ -36,11 +37,11 @@ def main(config: DictConfig) -> float | None:
     """The command; returns ``objective`` to a sweeper."""
     job = HydraConfig.get()
     folder = Path(job.runtime.output_dir)
+    if job.mode == RunMode.MULTIRUN:
+        return sweeps.run_job(job, config, Path(__file__).absolute()).get(config.objective)
     try:
-        if job.mode == RunMode.MULTIRUN:
-            metrics = runs.run_in_fresh_process(job, Path(__file__).absolute())
-        else:
-            metrics = train(config, folder)
+        runs.require_one_folder(config, job.overrides.hydra)
+        metrics = train(config, folder)
     except ConfigError as error:
         if config.resume is None or not (folder / runs.CONFIG).exists():
             runs.discard(folder)

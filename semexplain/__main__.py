@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast, get_args
 
 from semexplain.callbacks.write_explanations import FILE as EXPLANATIONS
-from semexplain.comparison import LEGEND, comparison, finished_runs, unfinished_runs
+from semexplain.comparison import finished_runs, listing, unfinished_runs
 from semexplain.config import ConfigError
 from semexplain.explain import explain_files
 from semexplain.filter_report import report_filters
@@ -82,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run_demo(overrides: list[str]) -> int:
-    """Experiment 2 on drawn faces, baseline and with the prior, then the table of both."""
+    """Experiment 2 on drawn faces, baseline and with the prior, with the table of both and their pages."""
     if not TRAIN.exists():
         print(
             f"The demo needs the repository (there is no {TRAIN}): clone it and run `make demo` there.", file=sys.stderr
@@ -99,7 +99,7 @@ def run_demo(overrides: list[str]) -> int:
         *overrides,
     ]
     status = subprocess.run(command, check=False).returncode
-    return status or run_compare([sweep]) or run_report_of([sweep], MOST, {})
+    return status or run_report_of([sweep], MOST, {})
 
 
 def run_together(overrides: list[str]) -> int:
@@ -207,11 +207,10 @@ def run_compare(folders: list[Path]) -> int:
         return 1
     runs = finished_runs(folders)
     try:
-        print(f"\n{comparison(runs)}\n\n{LEGEND}\n")
+        print(f"\n{listing(runs)}")
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1
-    print("\n".join(f"run folder {number}: {run}" for number, run in enumerate(runs, start=1)))
     for run in unfinished_runs(folders):
         print(f"not finished: {run} (python train.py resume={run})")
     return 0

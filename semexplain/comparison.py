@@ -54,6 +54,12 @@ def comparison(runs: Sequence[Path]) -> str:
     )
 
 
+def listing(runs: Sequence[Path]) -> str:
+    """The comparison with what its columns mean and the folder of every row."""
+    folders = "\n".join(f"run folder {number}: {run}" for number, run in enumerate(runs, start=1))
+    return f"{comparison(runs)}\n\n{LEGEND}\n\n{folders}"
+
+
 def comparison_table(runs: Sequence[Path]) -> list[list[str]]:
     """Header and a row for each finished run, with a column for every option in which they differ.
 

@@ -1,13 +1,9 @@
-"""Run folders: what a run leaves behind, and how it is rebuilt, resumed and repeated in a sweep."""
+"""Run folders: what a run leaves behind, and how it is rebuilt and resumed."""
 
 import contextlib
 import logging
-import os
-import signal
-import subprocess
-import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +12,6 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.utilities import rank_zero_only
 
 from semexplain.config import PATHS, ConfigError, instantiate
 from semexplain.data.images import ImageDataModule
@@ -28,14 +23,34 @@ from semexplain.naming import named_performer
 from semexplain.parts import Parts, read_parts, write_parts
 from semexplain.performer_store import accelerator, cache_for, performer_metrics, trained_performer
 from semexplain.performers.base import Performer
+from semexplain.processes import is_first, started_together
 
 log = logging.getLogger(__name__)
 CONFIG, METRICS, PERFORMER, PARTS = "config.yaml", "metrics.json", "performer.json", "parts.yaml"
 CHECKPOINTS = Path("checkpoints")
 BEST, LAST = CHECKPOINTS / "best.ckpt", CHECKPOINTS / "last.ckpt"
 PLACES = ("data.root", *(f"paths.{name}" for name in PATHS))
-# A launcher that trained before leaves these behind; a new process that inherits them believes to be one of several.
-LAUNCHER_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
+# Where a run computes may change while it is interrupted, what it computes may not.
+MACHINE = ("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "data.num_workers")
+
+
+def require_one_folder(config: DictConfig, given: Sequence[str]) -> None:
+    """Refuse processes that were started together and would each make a run folder.
+
+    Args:
+        config: The composed configuration.
+        given: What the command line says about Hydra.
+
+    Raises:
+        ConfigError: If torchrun or srun has started several processes and nothing names a folder for all.
+    """
+    processes = started_together()
+    named = any(override.startswith("hydra.run.dir=") for override in given) or config.get("resume") is not None
+    if processes > 1 and not named:
+        raise ConfigError(
+            f"hydra.run.dir: {processes} processes were started together (by torchrun or srun), and each would make a "
+            "folder of its own, named by the time. Name one for all: `hydra.run.dir=outputs/<name>`."
+        )
 
 
 def open_run(config: DictConfig, folder: Path) -> DictConfig:
@@ -49,12 +64,12 @@ def open_run(config: DictConfig, folder: Path) -> DictConfig:
         The configuration to run: that of the folder when it is resumed.
 
     Raises:
-        ConfigError: If ``resume`` names no run, a finished one, or one with other options.
+        ConfigError: If ``resume`` names no run, a finished one, or one with other options; the devices may be others.
     """
     path = folder / CONFIG
-    config = _settled(config)
+    config = settled(config)
     if config.resume is None:
-        if _is_first():
+        if is_first():
             write_text(path, OmegaConf.to_yaml(config))
         return config
     if not path.exists():
@@ -62,16 +77,43 @@ def open_run(config: DictConfig, folder: Path) -> DictConfig:
     if (folder / METRICS).exists():
         raise ConfigError(f"resume: the run {folder} is finished, its numbers are in {METRICS}.")
     started = cast(DictConfig, OmegaConf.load(path))
-    differences = _differences(OmegaConf.to_container(started), OmegaConf.to_container(config))
-    differences = [line for line in differences if _was_given(line.split(":")[0])]
-    if differences:
+    differing = differences(OmegaConf.to_container(started), OmegaConf.to_container(config))
+    differing = [line for line in differing if _was_given(line.split(":")[0])]
+    elsewhere = {key: line for line in differing if (key := line.split(":")[0]) in MACHINE}
+    if len(elsewhere) < len(differing):
         raise ConfigError(
             f"resume: the run {folder} was started with other options. Give `resume` alone, or start a new run:\n  "
-            + "\n  ".join(differences)
+            + "\n  ".join(line for line in differing if line not in elsewhere.values())
         )
-    if _is_first():
+    for key, line in elsewhere.items():
+        log.info("The run goes on elsewhere: %s.", line)
+        OmegaConf.update(started, key, OmegaConf.select(config, key), force_add=True)
+    if is_first():
         keep_aside(folder / "metrics.csv")  # the logger starts a new file
     return started
+
+
+def settled(config: DictConfig) -> DictConfig:
+    """A configuration that means the same in another folder and environment: resolved, with absolute paths."""
+    settled = cast(DictConfig, OmegaConf.create(OmegaConf.to_container(config, resolve=True)))
+    for key in ("data.cache", "data.index", "parts.file", "performer.weights", "performer.checkpoint", *PLACES):
+        value = OmegaConf.select(settled, key)
+        if value is not None and (key in (*PLACES, "data.index") or Path(value).exists()):
+            OmegaConf.update(settled, key, str(Path(value).expanduser().absolute()))
+    return settled
+
+
+def differences(started: Any, given: Any, path: str = "") -> list[str]:
+    """Options that differ between two plain configurations, but for ``resume``.
+
+    Example:
+        >>> differences({"beta": 0, "data": {"limit": 2}}, {"beta": 1, "data": {"limit": 2}})
+        ['beta: 0 then, 1 now']
+    """
+    if isinstance(started, dict) and isinstance(given, dict):
+        keys = [key for key in {**started, **given} if path or key != "resume"]
+        return [d for k in keys for d in differences(started.get(k), given.get(k), f"{path}.{k}" if path else str(k))]
+    return [] if started == given else [f"{path}: {started!r} then, {given!r} now"]
 
 
 def discard(folder: Path) -> None:
@@ -91,6 +133,7 @@ def discard(folder: Path) -> None:
         PARTS,
         "train.log",
         "evaluate.log",
+        *(path.name for path in folder.glob("train_ddp_process_*.log")),
     ):
         (folder / name).unlink(missing_ok=True)
     for empty in (folder / ".hydra", folder, folder.parent):
@@ -108,6 +151,7 @@ def build(
         folder: Where the run writes.
         named: File with the names that the run gave to the filters, to use again; they are proposed by default.
     """
+    _require_all_processes(config.trainer)
     datamodule = _labelled_data(config)
     checkpoint = trained_performer(config, datamodule)
     callbacks = list(instantiate(config.callbacks).values())
@@ -116,7 +160,7 @@ def build(
             callback.dirpath = str(folder / CHECKPOINTS)  # Lightning would ask the first logger
     trainer = instantiate(
         config.trainer,
-        accelerator=accelerator(config.trainer.accelerator),
+        **_where(config.trainer),
         callbacks=callbacks,
         logger=[logger(save_dir=str(folder)) for logger in instantiate(config.logger).values()],
         default_root_dir=str(folder),
@@ -124,7 +168,7 @@ def build(
     pl.seed_everything(config.seed, workers=True, verbose=False)
     performer = instantiate(config.performer, checkpoint=str(checkpoint))
     parts = _parts(config, datamodule, performer, trainer.strategy.root_device, named)
-    if parts is not None and _is_first():
+    if parts is not None and is_first():
         write_parts(folder / PARTS, parts)
     module = instantiate(config.module)(performer=performer, parts=parts)
     cache = cache_for(config, datamodule, trainer.strategy.root_device, performer)
@@ -135,7 +179,7 @@ def build(
             plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
             told = {key: value for key, value in plain.items() if key not in ("module", "callbacks", "logger")}
             own.describe({**told, "n_concepts": len(module.concept_names)})
-    if _is_first():
+    if is_first():
         given = {"path": str(checkpoint.absolute()), "sha256": module.identity["performer_sha256"]}
         write_json(folder / PERFORMER, {**given, "data_sha256": datamodule.fingerprint()})
     return datamodule, module, trainer
@@ -156,8 +200,9 @@ def train_performer(config: DictConfig, folder: Path) -> dict[str, float]:
     datamodule = _labelled_data(config)
     path = trained_performer(config, datamodule)
     metrics = performer_metrics(path)
-    write_json(folder / PERFORMER, {"path": str(path.absolute())})
-    write_json(folder / METRICS, metrics)
+    if is_first():
+        write_json(folder / PERFORMER, {"path": str(path.absolute())})
+        write_json(folder / METRICS, metrics)
     log.info("Performer: %s", path)
     return metrics
 
@@ -235,46 +280,6 @@ def check_data(config: DictConfig, datamodule: ImageDataModule, run: Path) -> No
         )
 
 
-def run_in_fresh_process(hydra: Any, script: Path) -> dict[str, Any]:
-    """Run one job of a multirun as a single run of its own.
-
-    Several trainings in one process share what libraries keep globally (process groups, loggers, seeds), and a
-    launcher would start its other processes with the whole sweep's command line.
-
-    Returns:
-        The job's metrics.
-
-    Raises:
-        RuntimeError: If the job failed; its own output says why.
-    """
-    folder = Path(hydra.runtime.output_dir).absolute()
-    command = [sys.executable, str(script), *hydra.overrides.task, f"hydra.run.dir='{folder}'", "hydra.mode=RUN"]
-    environment = {key: value for key, value in os.environ.items() if key not in LAUNCHER_VARIABLES}
-    environment.setdefault("WANDB_RUN_GROUP", folder.parent.name)  # the jobs of a sweep are one group
-    with subprocess.Popen(command, cwd=hydra.runtime.cwd, env=environment) as job, _stopped_together(job):
-        status = job.wait()
-    if status != 0 or not (folder / METRICS).exists():
-        raise RuntimeError(f"The job in {folder} failed: {' '.join(hydra.overrides.task)}. See its output above.")
-    return read_json(folder / METRICS)
-
-
-@contextlib.contextmanager
-def _stopped_together(job: subprocess.Popen[bytes]) -> Iterator[None]:
-    """End a job with the sweep that started it, and the sweep with its job."""
-
-    def stop(*_: object) -> None:
-        job.terminate()
-        job.wait()
-        raise SystemExit("The sweep was stopped. Its finished jobs are kept; the one that ran can be resumed.")
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _labelled_data(config: DictConfig) -> ImageDataModule:
     datamodule = ready_data(config.data)
     if config.performer.target not in datamodule.names:
@@ -283,6 +288,27 @@ def _labelled_data(config: DictConfig) -> ImageDataModule:
             "Choose data and performer of the same experiment."
         )
     return datamodule
+
+
+def _require_all_processes(trainer: DictConfig) -> None:
+    """Refuse a trainer that would use other processes than were started: each would train on its own, in one folder."""
+    processes = started_together()
+    devices, nodes = trainer.get("devices"), trainer.get("num_nodes") or 1
+    if processes > 1 and isinstance(devices, int) and devices > 0 and devices * nodes != processes:
+        raise ConfigError(
+            f"trainer.devices: {processes} processes were started together (by torchrun or srun), but trainer.devices="
+            f"{devices} on {nodes} node(s) are {devices * nodes}. Say what was started, for example `trainer=ddp "
+            f"trainer.devices={processes}`, and on several nodes `+trainer.num_nodes=...`."
+        )
+
+
+def _where(trainer: DictConfig) -> dict[str, Any]:
+    """Where to compute, with what is not possible there left out."""
+    where = accelerator(trainer.accelerator)
+    if where == "cpu" and trainer.get("sync_batchnorm"):
+        log.info("On the CPU every process normalises by its own images: there is no synchronised batch normalisation.")
+        return {"accelerator": where, "sync_batchnorm": False}
+    return {"accelerator": where}
 
 
 def _parts(
@@ -295,30 +321,9 @@ def _parts(
     return instantiate(config.parts)(performer, datamodule, device, Path(config.paths.cache))
 
 
-def _is_first() -> bool:
-    return getattr(rank_zero_only, "rank", 0) == 0
-
-
-def _settled(config: DictConfig) -> DictConfig:
-    """A configuration that means the same in another folder and environment: resolved, with absolute paths."""
-    settled = cast(DictConfig, OmegaConf.create(OmegaConf.to_container(config, resolve=True)))
-    for key in ("data.cache", "data.index", "parts.file", "performer.weights", "performer.checkpoint", *PLACES):
-        value = OmegaConf.select(settled, key)
-        if value is not None and (key in (*PLACES, "data.index") or Path(value).exists()):
-            OmegaConf.update(settled, key, str(Path(value).expanduser().absolute()))
-    return settled
-
-
 def _was_given(key: str) -> bool:
     """Whether the command line says something about a key, itself or by a group of options."""
     if not HydraConfig.initialized():
         return True
     given = {item.split("=")[0].lstrip("+~").split("@")[0] for item in HydraConfig.get().overrides.task}
     return bool(given & {"experiment", "scale"}) or any(key == name or key.startswith(f"{name}.") for name in given)
-
-
-def _differences(started: Any, given: Any, path: str = "") -> list[str]:
-    if isinstance(started, dict) and isinstance(given, dict):
-        keys = [key for key in {**started, **given} if path or key != "resume"]
-        return [d for k in keys for d in _differences(started.get(k), given.get(k), f"{path}.{k}" if path else str(k))]
-    return [] if started == given else [f"{path}: {started!r} then, {given!r} now"]

@@ -7,7 +7,8 @@ import pytest
 from support import ROOT
 
 LAYERS = [
-    {"attributes", "calibration", "explanation", "files", "geometry", "notices", "row_store", "schedulers"},
+    {"attributes", "calibration", "devices", "explanation", "files", "geometry", "notices", "processes", "row_store"}
+    | {"schedulers"},
     {"priors", "losses", "filter_loss", "concepts", "metrics", "parts", "contact_sheet", "figures", "loggers", "paper"}
     | {"performers.base", "performers.preprocessing", "performers.weights", "config"},
     {"performers", "explainers", "data", "grad_cam", "report", "report.page", "report.definitions"},
@@ -17,7 +18,7 @@ LAYERS = [
     {"performer_store"},
     {"runs"},
     {"comparison", "filter_report", "together", "trained"},
-    {"report.run", "report.comparison", "tables"},
+    {"report.run", "report.comparison", "sweeps", "tables"},
     {"explain"},
     {"__main__", "__init__"},
 ]
