@@ -13,10 +13,11 @@ from semexplain.config import ConfigError
 from semexplain.data.images import ImageError
 from semexplain.files import read_json
 from semexplain.notices import hush
+from semexplain.processes import is_first
 
 
 def evaluate(config: DictConfig, folder: Path) -> dict[str, float]:
-    """Metrics of ``config.run`` on its test split; says whether they are the run's own."""
+    """Measure ``config.run`` on its test split again, and print what comes out."""
     hush()
     if config.run is None:
         raise ConfigError("run: name the folder of the run to measure, `python evaluate.py run=outputs/...`.")
@@ -28,6 +29,13 @@ def evaluate(config: DictConfig, folder: Path) -> dict[str, float]:
     }
     overrides = {key: value for key, value in moved.items() if value is not None}
     metrics = runs.evaluate_run(run, folder, overrides)
+    if is_first():
+        report(run, folder, metrics)
+    return metrics
+
+
+def report(run: Path, folder: Path, metrics: dict[str, float]) -> None:
+    """Print the metrics, and whether they are the run's own."""
     print("\n".join(f"{name:20} {metrics[key]:.4f}" for name, key in COLUMNS.items() if key in metrics))
     if (run / runs.METRICS).exists():
         own, again = read_json(run / runs.METRICS), read_json(folder / runs.METRICS)
@@ -38,14 +46,15 @@ def evaluate(config: DictConfig, folder: Path) -> dict[str, float]:
     else:
         print(f"The run is not finished (python train.py resume={run}); measured at its best epoch so far.")
     print(f"evaluation: {folder}")
-    return metrics
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
 def main(config: DictConfig) -> None:
     """The command."""
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    job = HydraConfig.get()
+    folder = Path(job.runtime.output_dir)
     try:
+        runs.require_one_folder(config, job.overrides.hydra)
         evaluate(config, folder)
     except ConfigError as error:
         runs.discard(folder)

@@ -8,6 +8,7 @@ WARNINGS = {
     r"Experiment logs directory .* exists and is not empty": "it is the run folder; a resumed run keeps its old file",
     r".*does not have many workers": "cached arrays are read fastest without workers",
     r"The number of training batches .* is smaller than the logging interval": "training is logged by epoch",
+    r"It is recommended to use `self.log\(.* sync_dist=True": "metrics are of all processes before they are logged",
     r"Checkpoint directory .* exists and is not empty": "a resumed run continues in its folder",
 }
 LOGGED = ("litlogger", "litmodels", "GPU available", "TPU available", "HPU available", "Restor", "Loaded model weights")

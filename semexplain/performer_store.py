@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -29,9 +30,11 @@ from semexplain.data.ready import ready_data
 from semexplain.files import keep_aside, read_json, write_json
 from semexplain.modules.classification import Classification
 from semexplain.performers.base import Performer
+from semexplain.processes import is_first, on_its_own
 
 log = logging.getLogger(__name__)
 FILE = "performer.safetensors"
+SECONDS = 0.5
 
 
 class PerformerTraining:
@@ -214,7 +217,8 @@ def trained_performer(config: DictConfig, datamodule: ImageDataModule) -> Path:
     """Path of the performer that a configuration asks for, trained now if nobody has trained it.
 
     ``performer.checkpoint=auto`` looks the performer up under its address in ``paths.performers``; a job that finds
-    another one training it waits. Any other value is the path of a ``performer.safetensors``.
+    another one training it waits. Any other value is the path of a ``performer.safetensors``. Of processes that were
+    started together the first trains it, on its own, and the others wait.
     """
     if config.performer.checkpoint != "auto":
         return Path(config.performer.checkpoint)
@@ -222,6 +226,8 @@ def trained_performer(config: DictConfig, datamodule: ImageDataModule) -> Path:
     key = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
     folder = Path(config.paths.performers) / key
     folder.parent.mkdir(parents=True, exist_ok=True)
+    while not is_first() and not (folder / FILE).exists():
+        time.sleep(SECONDS)
     lock = FileLock(folder.with_suffix(".lock"))
     try:
         lock.acquire(timeout=0)
@@ -230,7 +236,8 @@ def trained_performer(config: DictConfig, datamodule: ImageDataModule) -> Path:
         lock.acquire()
     try:
         if not (folder / FILE).exists():
-            _train_into(config, folder, description)
+            with on_its_own():
+                _train_into(config, folder, description)
     finally:
         lock.release()
     return folder / FILE

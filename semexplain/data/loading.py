@@ -39,6 +39,23 @@ def process() -> tuple[int, int]:
     return 0, 1
 
 
+def of_all_processes(rows: Tensor) -> Tensor:
+    """The rows ``(N, ...)`` of every process, one after the other; their numbers may differ.
+
+    In a distributed run all processes must call this together.
+
+    Example:
+        >>> of_all_processes(torch.tensor([1.0, 2.0]))
+        tensor([1., 2.])
+    """
+    _, processes = process()
+    if processes == 1:
+        return rows
+    parts: list[Any] = [None] * processes
+    torch.distributed.all_gather_object(parts, rows.cpu())
+    return torch.cat(parts).to(rows.device)
+
+
 class EpochSampler(Sampler[int]):
     """Training order: one permutation per (seed, epoch), dealt out to the processes like cards.
 
