@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from codecs import getincrementaldecoder
 from collections import deque
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -241,19 +242,21 @@ def _run(command: list[str], cwd: str, environment: Mapping[str, str], folder: P
 
 
 def _pass_on(stream: IO[bytes], last: deque[str]) -> None:
-    line = b""
-    while chunk := os.read(stream.fileno(), 65536):
-        sys.stderr.buffer.write(chunk)
-        sys.stderr.buffer.flush()
-        *lines, line = (line + chunk).split(b"\n")
-        last.extend(text for text in map(_readable, lines) if text)
-    if text := _readable(line):
-        last.append(text)
+    decode = getincrementaldecoder("utf-8")(errors="replace").decode  # a character may come in two pieces
+    line = ""
+    with stream:
+        while chunk := os.read(stream.fileno(), 65536):
+            text = decode(chunk)
+            sys.stderr.write(text)
+            sys.stderr.flush()
+            *lines, line = (line + text).split("\n")
+            last.extend(filter(None, map(_readable, lines)))
+    last.extend(filter(None, [_readable(line)]))
 
 
-def _readable(line: bytes) -> str:
+def _readable(line: str) -> str:
     """A line as it stands on the screen in the end: a progress bar writes over itself."""
-    return line.decode(errors="replace").rstrip().split("\r")[-1].rstrip()
+    return line.rstrip().split("\r")[-1].rstrip()
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Whole runs: what they leave behind, that they can be measured again, resumed, swept and shared between processes."""
+"""Whole runs: what they leave behind, that they can be measured again and resumed."""
 
 import csv
 import json
@@ -291,36 +291,6 @@ def test_a_refused_start_leaves_nothing_behind(faces: Path, tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_a_sweep_trains_one_performer_and_leaves_a_folder_per_job(faces: Path, tmp_path: Path):
-    overrides = smoke(faces, tmp_path, "trainer.max_epochs=1", "concepts=random")
-    done = command("train.py", "-m", *overrides, "beta=0,0.2", "concepts.count=5,39")
-    assert done.returncode == 0, done.stderr
-    assert len(list((tmp_path / "performers").glob("*/performer.safetensors"))) == 1
-    (sweep,) = (tmp_path / "multirun/celeba_attractive").iterdir()
-    jobs = sorted(path.parent for path in sweep.glob("*/metrics.json"))
-    assert [job.name for job in jobs] == ["0", "1", "2", "3"]
-    assert all((job / ".hydra/config.yaml").exists() and (job / "explanations.parquet").exists() for job in jobs)
-    compared = subprocess.run(
-        [sys.executable, "-m", "semexplain", "compare", str(sweep)],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=ROOT,
-    )
-    assert compared.stdout.count("| Attractive ") == 4
-    assert "| Attractive | 0.2  | random 5 " in compared.stdout
-
-
-@pytest.mark.slow
-def test_a_failed_job_says_so_and_does_not_stop_the_others(faces: Path, tmp_path: Path):
-    overrides = smoke(faces, tmp_path, "trainer.max_epochs=1", "concepts=random")
-    done = command("train.py", "-m", *overrides, "concepts.count=99,5")
-    assert done.returncode != 0
-    assert "`count` must be between 1 and the 39 concepts" in done.stderr
-    assert len(list((tmp_path / "multirun").rglob("metrics.json"))) == 1
-
-
-@pytest.mark.slow
 def test_parallel_jobs_train_the_performer_once(faces: Path, tmp_path: Path):
     jobs = [
         subprocess.Popen(
@@ -356,16 +326,6 @@ def test_two_processes_measure_what_one_does(run: Path):
     score, prediction = rows["score"], rows["prediction"]
     error = sum(abs(a - b) for a, b in zip(score, prediction, strict=True)) / 23
     assert two["test/relative_deviation"] == pytest.approx(error / (max(score) - min(score)), rel=1e-6)
-
-
-@pytest.mark.slow
-def test_two_processes_train(run: Path, faces: Path):
-    folder = run.parent / "two"
-    overrides = smoke(faces, run.parent, "trainer.max_epochs=1", "trainer.devices=2", "+trainer.strategy=ddp")
-    done = command("train.py", *overrides, f"hydra.run.dir={folder}")
-    assert done.returncode == 0, done.stderr
-    assert "test/relative_deviation" in json.loads((folder / "metrics.json").read_text())
-    assert len(pq.read_table(folder / "explanations.parquet")) == 23
 
 
 @pytest.mark.slow

@@ -176,8 +176,8 @@ def test_a_sweep_can_be_compared_in_weights_and_biases(faces: Path, tmp_path: Pa
     assert done.returncode == 0, done.stderr
     (folder,) = (tmp_path / "multirun/celeba_attractive").iterdir()
     files = sorted(folder.glob("*/wandb/offline-run-*/*.wandb"))
-    assert [file.relative_to(folder).parts[0] for file in files] == ["0", "1"]
-    for file, beta in zip(files, (0, 0.2), strict=True):
+    assert [file.relative_to(folder).parts[0].split("_")[1] for file in files] == ["beta0.2", "beta0"]
+    for file, beta in zip(files, (0.2, 0), strict=True):
         said = json.loads(inspected(file, "--summary"))
         assert said["config"]["beta"] == beta
         assert said["config"]["n_concepts"] == 39
@@ -187,7 +187,7 @@ def test_a_sweep_can_be_compared_in_weights_and_biases(faces: Path, tmp_path: Pa
             assert said["summary"][name] == pytest.approx(measured[name])
         records = [json.loads(line) for line in inspected(file).splitlines()]
         (about,) = [record["run"] for record in records if record["type"] == "run"][:1]
-        assert about["run_group"] == folder.name
+        assert about["run_group"] == f"celeba_attractive/{folder.name}"
         assert about["job_type"] == "explainer"
         assert about["tags"] == ["Attractive", f"beta {beta:g}"]
         goals = {r["metric"]["name"]: r["metric"] for r in records if r["type"] == "metric" and "name" in r["metric"]}

@@ -1,0 +1,155 @@
+"""One run on two processes, with gloo on the CPU: 70, 19 and 23 images, none padded, none lost, one folder."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from omegaconf import OmegaConf
+from support import ROOT, configured, smoke
+
+from semexplain import runs
+from semexplain.config import ConfigError
+from semexplain.processes import on_its_own, started_together
+from train import train
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The performer's convolutions start from random weights"),
+    pytest.mark.filterwarnings(r"ignore:All \d+ scores of the performer lie between 0 and 1"),
+]
+EPOCH = "trainer.max_epochs=1"
+
+
+def start(*words: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def sweep(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a sweep whose first job has one process and whose second job has two."""
+    folder = tmp_path_factory.mktemp("processes")
+    words = [*smoke(faces, folder, EPOCH, "trainer.devices=1,2"), f"hydra.sweep.dir={folder / 'sweep'}"]
+    done = start("train.py", "-m", *words)
+    assert "2 of 2 jobs finished" in done.stdout
+    assert done.stdout[done.stdout.rindex("| #") :].count("| Attractive ") == 2
+    return folder / "sweep"
+
+
+@pytest.fixture(scope="module")
+def two(sweep: Path) -> Path:
+    """The folder of the job of two processes."""
+    jobs = {OmegaConf.load(path).trainer.devices: path.parent for path in sweep.glob("*/config.yaml")}
+    assert sorted(jobs) == [1, 2]
+    return jobs[2]
+
+
+def test_a_sweep_leaves_one_folder_and_a_job_one_of_everything(sweep: Path, two: Path):
+    assert [path.name for path in sweep.parent.iterdir() if "run" in path.name] == []  # no second sweep, no other run
+    assert len([path for path in sweep.iterdir() if path.is_dir() and path.name != ".jobs"]) == 2
+    assert len(list(sweep.parent.glob("performers/*/performer.safetensors"))) == 1
+    for job in sweep.glob("Attractive_*"):
+        assert len(pq.read_table(job / "explanations.parquet")) == 23
+        assert sorted(path.name for path in job.glob("checkpoints/*")) == ["best.ckpt", "last.ckpt"]
+        assert len(list(job.rglob("metrics.csv"))) == 1
+    (loader,) = torch.load(two / "checkpoints/last.ckpt", weights_only=True)["loops"]["fit_loop"]["state_dict"][
+        "combined_loader"
+    ]
+    assert loader["samples"] == 35  # of 70
+
+
+def test_two_processes_measure_what_one_does(two: Path, tmp_path: Path):
+    """The second job's test numbers, measured by two processes on 12 and 11 images, again by one on 23."""
+    one = runs.evaluate_run(two, tmp_path, {"trainer.devices": 1})
+    # The networks' float32 sums depend on the batch, so the rows differ in the last digits; what is made of them less.
+    assert one == pytest.approx(json.loads((two / "metrics.json").read_text()), rel=1e-4, abs=1e-6)
+    ids = [pq.read_table(folder / "explanations.parquet")["id"].to_pylist() for folder in (tmp_path, two)]
+    assert ids[0] == ids[1]
+
+
+def test_two_processes_validate_what_a_checkpoint_holds(two: Path, tmp_path: Path):
+    """Batch statistics are of a process's own images; the validation is of those that are saved."""
+    with (two / "metrics.csv").open() as file:
+        (logged,) = [float(value) for row in csv.DictReader(file) if (value := row["val/relative_deviation"])]
+    config = runs.recorded_config(two, {"trainer.devices": 1})
+    datamodule, module, trainer = runs.build(config, tmp_path)
+    module.restore(two / "checkpoints/last.ckpt")
+    (measured,) = trainer.validate(module, datamodule, verbose=False)
+    assert measured["val/relative_deviation"] == pytest.approx(logged, rel=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")  # the folder is a copy
+def test_one_process_resumes_what_two_began(faces: Path, two: Path, tmp_path: Path):
+    shutil.copytree(two, tmp_path / "run")
+    (tmp_path / "run/metrics.json").unlink()
+    config = OmegaConf.load(two / "config.yaml")
+    config.trainer.max_epochs = 2  # as if it had been interrupted after the first of two epochs
+    OmegaConf.save(config, tmp_path / "run/config.yaml")
+    words = smoke(faces, two.parents[1], "trainer.max_epochs=2", "trainer.devices=1", f"resume={tmp_path / 'run'}")
+    metrics = train(configured(*words), tmp_path / "run")
+    assert metrics == json.loads((tmp_path / "run/metrics.json").read_text())
+    last = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
+    assert last["epoch"] == 1
+    assert last["global_step"] == 1 + 2  # one batch of 32 of 35 images on each of two, then two batches of 70
+    assert last["loops"]["fit_loop"]["state_dict"]["combined_loader"][0]["samples"] == 70
+
+
+def test_a_sweep_started_again_runs_nothing(faces: Path, sweep: Path):
+    before = {path: path.stat().st_mtime_ns for path in sweep.glob("*/*.parquet")}
+    words = [*smoke(faces, sweep.parent, EPOCH, "trainer.devices=1,2"), f"hydra.sweep.dir={sweep}"]
+    done = start("train.py", "-m", *words)
+    assert done.stdout.count("Finished before: ") == 2
+    assert "2 of 2 jobs finished" in done.stdout
+    assert {path: path.stat().st_mtime_ns for path in sweep.glob("*/*.parquet")} == before
+
+
+def test_synchronised_batch_normalisation_is_left_out_on_the_cpu(faces: Path, two: Path, tmp_path: Path):
+    words = smoke(faces, two.parents[1], "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=1", EPOCH)
+    assert configured(*words).trainer.sync_batchnorm
+    assert train(configured(*words), tmp_path / "run")["test/relative_deviation"] > 0
+    torch.distributed.destroy_process_group()
+
+
+def torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_processes_of_torchrun_need_one_folder(monkeypatch: pytest.MonkeyPatch):
+    runs.require_one_folder(configured(), [])
+    torchrun(monkeypatch)
+    assert started_together() == 2
+    with pytest.raises(ConfigError, match=r"2 processes were started together .*: `hydra.run.dir=outputs/<name>`"):
+        runs.require_one_folder(configured(), ["hydra.job.name=x"])
+    runs.require_one_folder(configured(), ["hydra.run.dir=outputs/mine"])
+    runs.require_one_folder(configured("resume=outputs/mine"), [])
+
+
+def test_processes_of_torchrun_must_all_take_part(faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    torchrun(monkeypatch)
+    with pytest.raises(ConfigError, match=r"2 processes were started .* trainer.devices=1 on 1 node\(s\) are 1"):
+        runs.build(configured(*smoke(faces, tmp_path)), tmp_path)
+
+
+def test_a_process_of_torchrun_can_train_on_its_own(monkeypatch: pytest.MonkeyPatch):
+    torchrun(monkeypatch)
+    with on_its_own():
+        assert started_together() == 1
+    assert started_together() == 2
+
+
+@pytest.mark.slow
+def test_torchrun_trains_one_performer_and_one_run(faces: Path, two: Path, tmp_path: Path):
+    words = smoke(faces, tmp_path, EPOCH, "trainer=ddp_cpu", f"hydra.run.dir={tmp_path / 'run'}")
+    done = start("-m", "torch.distributed.run", "--nproc_per_node=2", "train.py", *words)
+    assert (done.stdout + done.stderr).count("Trained the performer") == 1
+    assert done.stdout.count("run folder: ") == 1
+    assert len(list(tmp_path.glob("performers/*/performer.safetensors"))) == 1
+    own, other = (json.loads((folder / "metrics.json").read_text()) for folder in (two, tmp_path / "run"))
+    assert other == pytest.approx(own, rel=1e-4, abs=1e-6)  # Lightning and torchrun start the same two processes
