@@ -33,7 +33,7 @@ from semexplain.runs import CONFIG, METRICS, differences, settled
 log = logging.getLogger(__name__)
 RECORDS = ".jobs"
 LAST_LINES = 8
-_AGAIN = "To run what is not finished: the same command, without a `sweep=` with hydra.sweep.dir={}"
+_AGAIN = "To run what is not finished: the same command; unless it has a `sweep=`, with hydra.sweep.dir={}"
 NOT_OF_THE_RESULT = ("resume", "paths")  # where files lie does not decide what is in them
 
 
@@ -99,19 +99,21 @@ def run_job(hydra: Any, config: DictConfig, script: Path) -> dict[str, Any]:
     """
     folder = Path(hydra.runtime.output_dir).absolute()
     with _alone_in(folder):
-        if (folder / CONFIG).exists():
+        begun = (folder / CONFIG).exists()
+        if begun:
             _require_same_options(folder, config)
-        if (folder / METRICS).exists():
+        if begun and (folder / METRICS).exists():
             log.info("Finished before: %s", folder)
             return read_json(folder / METRICS)
-        own = [f"resume='{folder}'"] if (folder / CONFIG).exists() else [*hydra.overrides.task]
+        own = [f"resume='{folder}'"] if begun else [*hydra.overrides.task]
         command = [sys.executable, str(script), *own, f"hydra.run.dir='{folder}'", "hydra.mode=RUN"]
         with free_gpus() as gpus:
             group = {"WANDB_RUN_GROUP": _group(folder.parent, Path(config.paths.multirun).absolute())}
             environment = {**group, **without_launcher(os.environ), **gpus}
             status, last = _run(command, hydra.runtime.cwd, environment, folder)
         if status != 0 or not (folder / METRICS).exists():
-            raise JobError("\n".join(last) or f"It ended with status {status} and said nothing.")
+            end = f"Killed by signal {-status}." if status < 0 else f"Exit status {status}."
+            raise JobError("\n".join([*last, end]))
         return read_json(folder / METRICS)
 
 
@@ -169,13 +171,13 @@ def failures(failed: Mapping[int, Mapping[str, Any]], folder: Path) -> str:
     """What to tell of jobs that failed, by number: options, folder, and the last lines that each wrote.
 
     Example:
-        >>> job = {"folder": "multirun/a/3", "options": ["beta=-1", "seed=0"], "error": "beta: expected ..."}
-        >>> print(failures({3: job}, Path("multirun/a")))
+        >>> job = {"folder": "a/3", "options": ["beta=-1", "seed=0"], "error": "beta: expected ..."}
+        >>> print(failures({3: job}, Path("a")))
         <BLANKLINE>
-        1 job failed. To run what is not finished: the same command, without a `sweep=` with hydra.sweep.dir=multirun/a
+        1 job failed. To run what is not finished: the same command; unless it has a `sweep=`, with hydra.sweep.dir=a
         <BLANKLINE>
         job 3: beta=-1 seed=0
-          folder: multirun/a/3
+          folder: a/3
           beta: expected ...
     """
     count = "1 job" if len(failed) == 1 else f"{len(failed)} jobs"

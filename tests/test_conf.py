@@ -15,6 +15,7 @@ FILTERS = ["experiment=pascal_part_dog"]  # what is for filters does not go with
 VALUES = {
     "concepts=random": ["concepts.count=5"],
     "concepts=named": ["concepts.include=[Smiling]"],
+    "sweep=concept_count": ["concepts.count=5"],  # what is swept
     "data=pascal_part": FILTERS,
     "data=synthetic_animals": FILTERS,
     "metrics=part_error": FILTERS,

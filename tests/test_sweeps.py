@@ -81,6 +81,7 @@ def test_a_job_is_run_once(script: Path, tmp_path: Path):
     assert started["words"] == ["beta=2", f"hydra.run.dir='{folder}'", "hydra.mode=RUN"]
     assert started["environment"]["WANDB_RUN_GROUP"] == "sweep"
     (folder / "started.json").unlink()
+    (folder / "config.yaml").write_text(OmegaConf.to_yaml(runs.settled(config)))  # as train.py does
     assert run_job(hydra_job(folder, "beta=2"), config, script) == {"test/relative_deviation": 0.5}
     assert not (folder / "started.json").exists()
 
@@ -103,7 +104,7 @@ def test_a_run_with_other_options_is_never_taken_for_the_job(script: Path, tmp_p
 
 
 def test_a_failed_job_gives_its_last_lines(script: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
-    with pytest.raises(JobError, match="^epoch 2\nValueError: seven$"):
+    with pytest.raises(JobError, match=r"^epoch 2\nValueError: seven\nExit status 3\.$"):
         run_job(hydra_job(tmp_path / "job", "beta=7"), configured("beta=7"), script)
     assert "ValueError: seven" in capfd.readouterr().err  # and has said it at once
 
