@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from semexplain.callbacks.stop_together import StopTogether
 from semexplain.config import PATHS, ConfigError, instantiate
 from semexplain.data.images import ImageDataModule
 from semexplain.data.ready import ready_data
@@ -154,7 +155,7 @@ def build(
     _require_all_processes(config.trainer)
     datamodule = _labelled_data(config)
     checkpoint = trained_performer(config, datamodule)
-    callbacks = list(instantiate(config.callbacks).values())
+    callbacks = [*instantiate(config.callbacks).values(), StopTogether()]
     for callback in callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
             callback.dirpath = str(folder / CHECKPOINTS)  # Lightning would ask the first logger

@@ -33,6 +33,7 @@ from semexplain.runs import CONFIG, METRICS, differences, settled
 log = logging.getLogger(__name__)
 RECORDS = ".jobs"
 LAST_LINES = 8
+PATIENCE = 60.0  # seconds that a job has to end when it is told to
 _AGAIN = "To run what is not finished: the same command; unless it has a `sweep=`, with hydra.sweep.dir={}"
 NOT_OF_THE_RESULT = ("resume", "paths")  # where files lie does not decide what is in them
 
@@ -273,7 +274,9 @@ def _stopped_together(job: subprocess.Popen[bytes], folder: Path) -> Iterator[No
         yield
     except BaseException:
         job.terminate()
-        job.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            job.wait(timeout=PATIENCE)
+        job.kill()
         raise
     finally:
         for number, handler in before.items():

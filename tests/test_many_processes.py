@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -22,7 +23,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The performer's convolutions start from random weights"),
     pytest.mark.filterwarnings(r"ignore:All \d+ scores of the performer lie between 0 and 1"),
 ]
-EPOCH = "trainer.max_epochs=1"
+# validation: 10 images in two batches and 9 in one
+OPTIONS = ("trainer.max_epochs=1", "data.batch_size=9")
 
 
 def start(*words: str) -> subprocess.CompletedProcess[str]:
@@ -35,7 +37,7 @@ def start(*words: str) -> subprocess.CompletedProcess[str]:
 def sweep(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a sweep whose first job has one process and whose second job has two."""
     folder = tmp_path_factory.mktemp("processes")
-    words = [*smoke(faces, folder, EPOCH, "trainer.devices=1,2"), f"hydra.sweep.dir={folder / 'sweep'}"]
+    words = [*smoke(faces, folder, *OPTIONS, "trainer.devices=1,2"), f"hydra.sweep.dir={folder / 'sweep'}"]
     done = start("train.py", "-m", *words)
     assert "2 of 2 jobs finished" in done.stdout
     assert done.stdout[done.stdout.rindex("| #") :].count("| Attractive ") == 2
@@ -91,18 +93,19 @@ def test_one_process_resumes_what_two_began(faces: Path, two: Path, tmp_path: Pa
     config = OmegaConf.load(two / "config.yaml")
     config.trainer.max_epochs = 2  # as if it had been interrupted after the first of two epochs
     OmegaConf.save(config, tmp_path / "run/config.yaml")
-    words = smoke(faces, two.parents[1], "trainer.max_epochs=2", "trainer.devices=1", f"resume={tmp_path / 'run'}")
+    own = ["trainer.max_epochs=2", "data.batch_size=9", "trainer.devices=1"]
+    words = smoke(faces, two.parents[1], *own, f"resume={tmp_path / 'run'}")
     metrics = train(configured(*words), tmp_path / "run")
     assert metrics == json.loads((tmp_path / "run/metrics.json").read_text())
     last = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
     assert last["epoch"] == 1
-    assert last["global_step"] == 1 + 2  # one batch of 32 of 35 images on each of two, then two batches of 70
+    assert last["global_step"] == 3 + 7  # batches of 9 of 35 images on each of two, then of 70
     assert last["loops"]["fit_loop"]["state_dict"]["combined_loader"][0]["samples"] == 70
 
 
 def test_a_sweep_started_again_runs_nothing(faces: Path, sweep: Path):
     before = {path: path.stat().st_mtime_ns for path in sweep.glob("*/*.parquet")}
-    words = [*smoke(faces, sweep.parent, EPOCH, "trainer.devices=1,2"), f"hydra.sweep.dir={sweep}"]
+    words = [*smoke(faces, sweep.parent, *OPTIONS, "trainer.devices=1,2"), f"hydra.sweep.dir={sweep}"]
     done = start("train.py", "-m", *words)
     assert done.stdout.count("Finished before: ") == 2
     assert "2 of 2 jobs finished" in done.stdout
@@ -110,7 +113,7 @@ def test_a_sweep_started_again_runs_nothing(faces: Path, sweep: Path):
 
 
 def test_synchronised_batch_normalisation_is_left_out_on_the_cpu(faces: Path, two: Path, tmp_path: Path):
-    words = smoke(faces, two.parents[1], "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=1", EPOCH)
+    words = smoke(faces, two.parents[1], "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=1", *OPTIONS)
     assert configured(*words).trainer.sync_batchnorm
     assert train(configured(*words), tmp_path / "run")["test/relative_deviation"] > 0
     torch.distributed.destroy_process_group()
@@ -145,8 +148,23 @@ def test_a_process_of_torchrun_can_train_on_its_own(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.slow
+def test_two_processes_stop_when_they_are_told_to(faces: Path, tmp_path: Path):
+    words = smoke(faces, tmp_path, "trainer.max_epochs=500", "trainer=ddp_cpu", f"hydra.run.dir={tmp_path / 'run'}")
+    process = subprocess.Popen(
+        [sys.executable, "train.py", *words], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run/checkpoints/last.ckpt").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.terminate()
+    _, errors = process.communicate(timeout=60)  # which ends when the second process has closed its end, too
+    assert process.returncode != 0
+    assert f"To go on: python train.py resume={tmp_path / 'run'}" in errors
+
+
+@pytest.mark.slow
 def test_torchrun_trains_one_performer_and_one_run(faces: Path, two: Path, tmp_path: Path):
-    words = smoke(faces, tmp_path, EPOCH, "trainer=ddp_cpu", f"hydra.run.dir={tmp_path / 'run'}")
+    words = smoke(faces, tmp_path, *OPTIONS, "trainer=ddp_cpu", f"hydra.run.dir={tmp_path / 'run'}")
     done = start("-m", "torch.distributed.run", "--nproc_per_node=2", "train.py", *words)
     assert (done.stdout + done.stderr).count("Trained the performer") == 1
     assert done.stdout.count("run folder: ") == 1

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric
 
 from semexplain import losses
-from semexplain.data.loading import of_all_processes, process
+from semexplain.data.loading import of_all_processes
 from semexplain.explainers.base import Explainer
 from semexplain.explanation import Explanation, Performance
 from semexplain.grad_cam import score_heat
@@ -223,12 +223,6 @@ class Distillation(pl.LightningModule):
         return [optimizer], [self.scheduler(optimizer)]
 
     # -- measuring ---------------------------------------------------------------------------------------------------
-
-    def on_validation_start(self) -> None:
-        """Let all processes measure the first one's batch statistics, which are those that checkpoints hold."""
-        if process()[1] > 1:
-            for buffer in self.explainer.buffers():
-                torch.distributed.broadcast(buffer, 0)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Explanation | None:  # type: ignore[override]
         """Measure a batch of the validation split."""
