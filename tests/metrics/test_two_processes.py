@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import distributed, multiprocessing
 
+from semexplain.data.loading import of_all_processes
 from tests.metrics.streams import METRICS, compute, dataset, feed
 
 SHARES = {"52 and 51": (52, 51), "3 and 100": (3, 100), "none and all": (0, 103)}
@@ -29,6 +30,7 @@ def measure(rank: int, folder: Path) -> None:
             if hasattr(metric, "coefficients"):
                 result["intercept"] = metric.coefficients()[1]
             results[shares, metric_class.__name__] = result
+    results["rows"] = of_all_processes(torch.arange(3.0) if rank == 0 else torch.tensor([3.0]))
     torch.save(results, folder / f"{rank}.pt")
     distributed.destroy_process_group()
 
@@ -54,3 +56,7 @@ def test_two_processes_agree_with_one(results: list[dict], metric_class: type, s
         assert result.keys() == expected.keys()
         for name, value in expected.items():
             torch.testing.assert_close(result[name], value, rtol=1e-12, atol=1e-13, msg=f"{name}, process {rank}")
+
+
+def test_two_processes_put_their_rows_together(results: list[dict]) -> None:
+    assert [result["rows"].tolist() for result in results] == [[0, 1, 2, 3]] * 2
