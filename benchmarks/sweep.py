@@ -2,8 +2,9 @@
 
 ``python benchmarks/sweep.py [OVERRIDES]`` runs twelve jobs, four β by three concept counts, each a process of its own
 as in a real sweep, and compares the processor time of each with that of the bare training loop of its explainer. The
-performer is trained, and the cache filled, by a first job that does not count. It takes longer than the others, so it
-is no part of ``make bench``; by default on drawn faces, with the options of ``scale=laptop``.
+performer is trained, and the cache filled, by a first job that does not count (with ``paths.performers=...`` and
+``paths.cache=...`` those that are there are used). It takes longer than the others, so it is no part of ``make bench``;
+by default on drawn faces, with the options of ``scale=laptop``.
 """
 
 import itertools
@@ -73,7 +74,8 @@ def main() -> None:
     sys.argv[1:] = []
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        overrides += [f"paths.performers={folder / 'performers'}", f"paths.cache={folder / 'cache'}"]
+        if not any(override.startswith("paths.") for override in overrides):
+            overrides += [f"paths.performers={folder / 'performers'}", f"paths.cache={folder / 'cache'}"]
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             config = compose("train", overrides)
         print("a first job, which trains the performer and fills the cache …", flush=True)
