@@ -44,7 +44,8 @@ def waterfall(explanation: Explanation, images: int = 1, top: int = 9) -> Figure
         for number, (name, value) in enumerate([*steps, (UNEXPLAINED, float(explanation.residual[row]))], start=1):
             tint = NEITHER if name == UNEXPLAINED else FOR if value >= 0 else AGAINST
             bar = axes.barh(number, value, left=place, color=tint, height=0.6)
-            axes.bar_label(bar, [f"{value:+.2f}"], padding=2, fontsize=7)
+            ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}  # a line may run behind a number
+            axes.bar_label(bar, [f"{value:+.2f}"], padding=3, fontsize=7, bbox=ground)
             place += value
             axes.plot([place, place], [number - 0.4, number + 1.4], color="black", linewidth=0.6)
             labels.append(name)
