@@ -9,7 +9,7 @@ the first thread that needs one has asked the performer.
 import copy
 import itertools
 import logging
-import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -26,12 +26,13 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from semexplain.config import ConfigError, check
-from semexplain.data.images import ImageDataModule
+from semexplain.data.images import ImageDataModule, ImageError
 from semexplain.data.loading import ResumableLoader, read_ahead
 from semexplain.data.passes import SharedPasses
 from semexplain.modules.distillation import Distillation
+from semexplain.processes import started_together
 from semexplain.records import record_of
-from semexplain.runs import BEST, build, measure, open_run
+from semexplain.runs import BEST, build, discard, measure, open_run
 
 log = logging.getLogger(__name__)
 Built = tuple[ImageDataModule, Distillation, pl.Trainer]
@@ -49,6 +50,8 @@ def jobs(words: Sequence[str]) -> list[list[str]]:
     choices = []
     for override in OverridesParser.create().parse_overrides(list(words)):
         key = override.get_key_element()
+        if key == "sweep":
+            raise ConfigError(f"{override.input_line}: a preset is for `python train.py`; list the values themselves.")
         swept = override.is_sweep_override()
         choices.append(
             [f"{key}={value}" for value in override.sweep_string_iterator()] if swept else [str(override.input_line)]
@@ -108,6 +111,9 @@ def check_together(configs: Sequence[DictConfig]) -> None:
         )
     if any("wandb" in config.logger for config in configs):
         raise ConfigError("together: Weights & Biases keeps one run a process. Use `logger=[csv]`.")
+    trainer = configs[0].trainer
+    if trainer.get("devices") not in (1, "1") or trainer.get("strategy", "auto") != "auto" or started_together() > 1:
+        raise ConfigError("together: all jobs are trained by this one process. Use `trainer=auto`, without torchrun.")
 
 
 def train_together(configs: Sequence[DictConfig], folders: Sequence[Path]) -> list[dict[str, float] | Exception]:
@@ -120,51 +126,65 @@ def train_together(configs: Sequence[DictConfig], folders: Sequence[Path]) -> li
     Returns:
         Metrics of each job, or the error that ended it; the others go on.
     """
-    built: list[Built] = []
-    for config, folder in zip(configs, folders, strict=True):
+    warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")  # the performer is frozen on purpose
+    results: list[dict[str, float] | Exception] = []
+    built: dict[int, Built] = {}
+    for number, (config, folder) in enumerate(zip(configs, folders, strict=True)):
         config.data.cache = "off"
         if built:  # one progress bar is enough
             config.callbacks.pop("progress", None)
             config.trainer.enable_progress_bar = False
-        built.append(build(config, folder))
-    share(built)
-    passes = SharedPasses(_batches(built), len(built))
-    for number, (datamodule, _, _) in enumerate(built):
-        datamodule.read_from(passes, number)
-    interrupted = threading.Event()
+        try:
+            built[number] = build(config, folder)
+            results.append({})
+        except (ConfigError, ImageError) as error:
+            discard(folder)
+            results.append(error)
+    if not built:
+        return results
+    runs = list(built.values())
+    share(runs)
+    passes = SharedPasses(_batches(runs), len(runs))
+    for reader, (datamodule, _, _) in enumerate(runs):
+        datamodule.read_from(passes, reader)
+    threads = torch.get_num_threads()
 
-    def run(number: int) -> dict[str, float] | Exception:
-        datamodule, module, trainer = built[number]
+    def run(reader: int, folder: Path) -> dict[str, float] | Exception:
+        datamodule, module, trainer = runs[reader]
+        torch.set_num_threads(max(1, threads // len(runs)))
         try:
             trainer.fit(module, datamodule=datamodule)
-            if interrupted.is_set():
-                raise KeyboardInterrupt
-            return measure(trainer, module, datamodule, folders[number] / BEST, folders[number])
-        except (Exception, SystemExit, KeyboardInterrupt) as error:
-            log.exception("The job in %s failed.", folders[number])
-            return error if isinstance(error, Exception) else RuntimeError("interrupted")
+            passes.leave(reader, "train shuffled", "val")  # others may train for longer
+            return measure(trainer, module, datamodule, folder / BEST, folder)
+        except (Exception, SystemExit) as error:  # Lightning turns an interruption into an exit
+            log.error("The job in %s failed: %s", folder, error)
+            return error if isinstance(error, Exception) else RuntimeError("It was interrupted.")
         finally:
-            passes.leave(number)
+            passes.leave(reader)
 
-    with ThreadPoolExecutor(len(built), "together") as pool:
-        waiting = [pool.submit(run, number) for number in range(len(built))]
+    with ThreadPoolExecutor(len(runs), "together") as pool:
+        waiting = [(number, pool.submit(run, reader, folders[number])) for reader, number in enumerate(built)]
         try:
-            return [job.result() for job in waiting]
+            for number, job in waiting:
+                results[number] = job.result()
         except KeyboardInterrupt:
-            interrupted.set()
-            for _, _, trainer in built:
-                trainer.should_stop = True
+            passes.end(RuntimeError("It was interrupted."))
             raise
+        finally:
+            torch.set_num_threads(threads)
+    return results
 
 
 def share(built: Sequence[Built]) -> None:
     """Let the performers of all jobs, which are one network, use the same memory."""
-    first = built[0][1].performer.state_dict()
+    _, first, trainer = built[0]
+    first.performer.to(trainer.strategy.root_device)
+    known = {**dict(first.performer.named_parameters()), **dict(first.performer.named_buffers())}
     for _, module, _ in built[1:]:
-        if module.identity["performer_sha256"] != built[0][1].identity["performer_sha256"]:
+        if module.identity["performer_sha256"] != first.identity["performer_sha256"]:
             raise ConfigError("together: the jobs explain different performers.")
-        for name, value in module.performer.state_dict().items():
-            value.set_(first[name])
+        for name, own in (*module.performer.named_parameters(), *module.performer.named_buffers()):
+            own.data = known[name].data
 
 
 def _batches(built: Sequence[Built]) -> Any:

@@ -10,7 +10,8 @@ from semexplain.__main__ import main
 from semexplain.config import ConfigError
 from semexplain.files import read_json
 from semexplain.performers.vgg16_attributes import VGG16Attributes
-from semexplain.together import check_together, jobs, start_together
+from semexplain.runs import build
+from semexplain.together import check_together, jobs, share, start_together
 from train import train
 
 pytestmark = [
@@ -46,14 +47,10 @@ def test_trained_together_is_trained_alone(faces: Path, tmp_path: Path, monkeypa
     alone = []
     for number, own in enumerate(varied):
         train(configured(*common, *own), tmp_path / f"alone/{number}")  # the first trains the performer
-        with monkeypatch.context() as patch:
-            patch.setattr(VGG16Attributes, "encode", counted)
-            images.clear()
-            alone.append(read_json(tmp_path / f"alone/{number}/metrics.json"))
+        alone.append(read_json(tmp_path / f"alone/{number}/metrics.json"))
 
     with monkeypatch.context() as patch:
         patch.setattr(VGG16Attributes, "encode", counted)
-        images.clear()
         folders, results = start_together([*common, "beta=0,2", "performer.target=Young,Male"], ROOT / "conf")
     assert len(folders) == 4
     # two epochs of 70 images less the incomplete batch, two of 19, one to start at, one over train and test
@@ -77,8 +74,36 @@ def test_jobs_that_need_other_batches_are_refused(faces: Path, tmp_path: Path):
     check_together([configured(*common, f"seed={seed}", "data.seed=0") for seed in (0, 1)])
     with pytest.raises(ConfigError, match="one run a process"):
         check_together([configured(*common, "logger=[csv,wandb]")])
+    for several in ("trainer=ddp_cpu", "trainer.devices=2"):
+        with pytest.raises(ConfigError, match="trained by this one process"):
+            check_together([configured(*common, several)])
+    with pytest.raises(ConfigError, match="sweep=beta: a preset is for"):
+        jobs([*common, "sweep=beta"])
     with pytest.raises(ConfigError, match="performers are not"):
         check_together([configured(*common, "task=performer")])
+
+
+def test_performers_share_their_memory(faces: Path, tmp_path: Path):
+    common = smoke(faces, tmp_path)
+    configs = [configured(*common, f"performer.target={target}") for target in ("Male", "Young")]
+    built = [build(config, tmp_path / str(number)) for number, config in enumerate(configs)]
+    share(built)
+    first, second = (dict(module.performer.named_parameters()) for _, module, _ in built)
+    assert [value.data_ptr() for value in second.values()] == [value.data_ptr() for value in first.values()]
+    assert built[1][1].identity["performer_sha256"] == built[1][1].performer.digest()
+
+
+def test_jobs_may_stop_at_different_epochs(faces: Path, tmp_path: Path):
+    """No epoch is better by a million, so a patience of 1 ends the second epoch, and one of 9 never ends."""
+    early = [
+        "callbacks=[prior_weight,best_checkpoint,last_checkpoint,early_stopping]",
+        "callbacks.early_stopping.patience=1,9",
+        "+callbacks.early_stopping.min_delta=1e6",
+    ]
+    folders, results = start_together([*smoke(faces, tmp_path, "trainer.max_epochs=4"), *early], ROOT / "conf")
+    assert [read_json(folder / "metrics.json") for folder in folders] == results
+    rows = [[line.split(",")[0] for line in (f / "metrics.csv").read_text().splitlines()[1:]] for f in folders]
+    assert [sorted(set(own)) for own in rows] == [["0", "1", "2"], ["0", "1", "2", "3", "4"]]  # the last is the test
 
 
 def test_a_job_that_fails_is_named_and_the_others_end(

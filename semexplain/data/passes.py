@@ -2,7 +2,7 @@
 
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from math import inf
 from typing import Any, Generic, TypeVar
 
@@ -50,11 +50,24 @@ class SharedPass(Generic[Batch]):
                 self._forget()
             yield batch
 
-    def leave(self, reader: int) -> None:
-        """Let the others no longer wait for a reader."""
+    def leave(self, reader: int) -> bool:
+        """Let the others no longer wait for a reader; says whether none is left."""
         with self._turn:
             self._next[reader] = inf
             self._forget()
+            return min(self._next) == inf
+
+    def end(self, error: BaseException) -> None:
+        """Raise an error for every reader that asks for another batch."""
+        with self._turn:
+            self._error = self._error or error
+            self._turn.notify_all()
+
+    def close(self) -> None:
+        """End the source; no reader may be left."""
+        self._kept.clear()
+        if isinstance(self._source, Generator):
+            self._source.close()
 
     def _make(self) -> None:
         try:
@@ -93,29 +106,46 @@ class SharedPasses(Generic[Batch]):
         self._lock = threading.Lock()
         self._begun: dict[tuple[str, int], int] = defaultdict(int)  # by kind and reader
         self._passes: dict[tuple[str, int], SharedPass[Batch]] = {}
-        self._left: set[int] = set()
+        self._left: set[tuple[str | None, int]] = set()  # kinds, or all, that a reader makes no more passes of
+        self._error: BaseException | None = None
 
     def read(self, kind: str, reader: int) -> Iterator[Batch]:
         """The batches of a reader's next pass of a kind."""
         with self._lock:
-            number = self._begun[kind, reader]
+            if self._error is not None:
+                raise self._error
+            place = kind, self._begun[kind, reader]
             self._begun[kind, reader] += 1
-            if (kind, number) not in self._passes:
-                shared = self._passes[kind, number] = SharedPass(self._make(kind, number), self._readers)
-                for absent in self._left:
-                    shared.leave(absent)
-            shared = self._passes[kind, number]
+            if place not in self._passes:
+                self._passes[place] = SharedPass(self._make(*place), self._readers)
+                for absent in range(self._readers):
+                    if {(None, absent), (kind, absent)} & self._left:
+                        self._passes[place].leave(absent)
+            shared = self._passes[place]
         try:
             yield from shared.read(reader)
         finally:
-            shared.leave(reader)
+            with self._lock:
+                self._leave(place, reader)
 
-    def leave(self, reader: int) -> None:
-        """A reader that has finished or failed makes no more passes."""
+    def leave(self, reader: int, *kinds: str) -> None:
+        """A reader makes no more passes, of some kinds or at all."""
         with self._lock:
-            self._left.add(reader)
+            self._left |= {(kind, reader) for kind in kinds or (None,)}
+            for place in list(self._passes):
+                if not kinds or place[0] in kinds:
+                    self._leave(place, reader)
+
+    def end(self, error: BaseException) -> None:
+        """Raise an error for every reader that asks for another batch."""
+        with self._lock:
+            self._error = error
             for shared in self._passes.values():
-                shared.leave(reader)
+                shared.end(error)
+
+    def _leave(self, place: tuple[str, int], reader: int) -> None:
+        if place in self._passes and self._passes[place].leave(reader):
+            self._passes.pop(place).close()
 
 
 class PassLoader:

@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -11,8 +10,18 @@ from semexplain.data.passes import AHEAD, PassLoader, SharedPass, SharedPasses
 
 
 def in_threads(readers: int, read) -> list:
-    with ThreadPoolExecutor(readers) as pool:
-        return [job.result(timeout=20) for job in [pool.submit(read, number) for number in range(readers)]]
+    """What each reader returns; a reader that waits for ever fails the test and does not hold it up."""
+    results = {}
+    threads = [
+        threading.Thread(target=lambda number=number: results.update({number: read(number)}), daemon=True)
+        for number in range(readers)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=20)
+    assert len(results) == readers, "a reader waits for ever, or has failed"
+    return [results[number] for number in range(readers)]
 
 
 def test_every_reader_gets_every_batch_and_each_is_made_once():
@@ -85,6 +94,60 @@ def test_a_pass_that_is_broken_off_is_not_waited_for():
         return len(list(batches))
 
     assert in_threads(2, read) == [0, 9]
+
+
+def test_readers_that_stop_training_at_different_times_meet_again_in_the_test():
+    passes = SharedPasses(lambda kind, number: iter([(kind, n) for n in range(10)]), readers=2)
+
+    def read(reader: int) -> int:
+        epochs = 2 + reader
+        batches = [batch for _ in range(epochs) for kind in ("train", "val") for batch in passes.read(kind, reader)]
+        passes.leave(reader, "train", "val")
+        return len(batches) + len(list(passes.read("test", reader)))
+
+    assert in_threads(2, read) == [50, 70]
+
+
+def test_an_end_from_outside_is_every_readers_and_of_all_passes():
+    passes = SharedPasses(lambda kind, number: iter(range(10)), readers=2)
+    barrier = threading.Barrier(2, timeout=10)
+
+    def read(reader: int) -> str:
+        batches = passes.read("train", reader)
+        next(batches)
+        barrier.wait()
+        if reader == 0:
+            passes.end(RuntimeError("enough"))
+        else:
+            with pytest.raises(RuntimeError, match="enough"):
+                list(batches)
+        with pytest.raises(RuntimeError, match="enough"):
+            next(passes.read("val", reader))
+        return "ended"
+
+    assert in_threads(2, read) == ["ended"] * 2
+
+
+def test_a_pass_that_all_have_left_is_closed_and_forgotten():
+    closed = []
+
+    def source(kind: str, number: int) -> Iterator[int]:
+        try:
+            yield from range(10)
+        finally:
+            closed.append((kind, number))
+
+    passes = SharedPasses(source, readers=2)
+
+    def read(reader: int) -> None:
+        for _ in range(3):
+            batches = passes.read("train", reader)
+            next(batches)
+            batches.close()
+
+    in_threads(2, read)
+    assert closed == [("train", 0), ("train", 1), ("train", 2)]
+    assert passes._passes == {}
 
 
 def test_passes_of_a_kind_are_counted_for_each_reader():
