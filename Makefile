@@ -30,7 +30,8 @@ tables: $(READY) ## the paper's tables from finished runs; FOLDER=<folder of run
 	$(PYTHON) -m semexplain tables $(FOLDER)
 
 bench: $(READY) ## measure the goals of docs/performance.md at the paper's sizes; minutes, on one core
-	$(PYTHON) -m pip install -q -c constraints.txt -e ".[bench]" || echo "captum or shap cannot be installed: their comparison is left out"
+	@{ if command -v uv >/dev/null; then uv pip install -q --python $(PYTHON) -c constraints.txt -e ".[bench]"; \
+		else $(PYTHON) -m pip install -q -c constraints.txt -e ".[bench]"; fi; } || echo "captum or shap cannot be installed: their comparison is left out"
 	$(PYTHON) benchmarks
 
 test: $(READY) ## the tests that CI runs

@@ -41,7 +41,10 @@ def main(config: DictConfig) -> float | None:
         return sweeps.run_job(job, config, Path(__file__).absolute()).get(config.objective)
     try:
         runs.require_one_folder(config, job.overrides.hydra)
-        metrics = train(config, folder)
+        with runs.alone_in(folder):
+            metrics = train(config, folder)
+    except runs.FolderInUseError as error:
+        sys.exit(f"{error}")
     except ConfigError as error:
         if config.resume is None or not (folder / runs.CONFIG).exists():
             runs.discard(folder)

@@ -226,6 +226,8 @@ def trained_performer(config: DictConfig, datamodule: ImageDataModule) -> Path:
     key = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
     folder = Path(config.paths.performers) / key
     folder.parent.mkdir(parents=True, exist_ok=True)
+    if not is_first() and not (folder / FILE).exists():
+        log.info("Waiting for the first process, which makes the performer %s.", folder)
     while not is_first() and not (folder / FILE).exists():
         time.sleep(SECONDS)
     lock = FileLock(folder.with_suffix(".lock"))

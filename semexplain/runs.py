@@ -3,12 +3,13 @@
 import contextlib
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
+from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -28,6 +29,7 @@ from semexplain.processes import is_first, started_together
 
 log = logging.getLogger(__name__)
 CONFIG, METRICS, PERFORMER, PARTS = "config.yaml", "metrics.json", "performer.json", "parts.yaml"
+LOCK = ".lock"
 CHECKPOINTS = Path("checkpoints")
 BEST, LAST = CHECKPOINTS / "best.ckpt", CHECKPOINTS / "last.ckpt"
 PLACES = ("data.root", *(f"paths.{name}" for name in PATHS))
@@ -117,6 +119,34 @@ def differences(started: Any, given: Any, path: str = "") -> list[str]:
     return [] if started == given else [f"{path}: {started!r} then, {given!r} now"]
 
 
+class FolderInUseError(ConfigError):
+    """Another process is writing into a run folder."""
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Hold a run folder, so that no other process trains into it.
+
+    Raises:
+        FolderInUseError: If another one does already, for example a job whose sweep was killed.
+    """
+    if not is_first():
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise FolderInUseError(
+            f"Another process is training in {folder}. Wait for it or end it; then this run can be resumed."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def discard(folder: Path) -> None:
     """Remove what was prepared for a run that could not start, and nothing else.
 
@@ -132,6 +162,7 @@ def discard(folder: Path) -> None:
         CONFIG,
         PERFORMER,
         PARTS,
+        LOCK,
         "train.log",
         "evaluate.log",
         *(path.name for path in folder.glob("train_ddp_process_*.log")),

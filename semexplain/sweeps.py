@@ -35,7 +35,8 @@ RECORDS = ".jobs"
 LAST_LINES = 8
 PATIENCE = 60.0  # seconds that a job has to end when it is told to
 _AGAIN = "To run what is not finished: the same command; unless it has a `sweep=`, with hydra.sweep.dir={}"
-NOT_OF_THE_RESULT = ("resume", "paths")  # where files lie does not decide what is in them
+NOT_OF_THE_RESULT = ("resume", "paths")  # where files lie does not decide what is in them,
+NOT_OF_THE_DATA = ("index", "cache", "cache_gb", "num_workers")  # nor what is kept of them, or who reads them
 
 
 class JobError(RuntimeError):
@@ -47,8 +48,8 @@ def options_of(config: DictConfig) -> dict[str, Any]:
     plain = cast(dict[str, Any], OmegaConf.to_container(settled(config)))
     for key in NOT_OF_THE_RESULT:
         plain.pop(key, None)
-    if isinstance(plain.get("data"), dict):
-        plain["data"].pop("index", None)
+    for key in NOT_OF_THE_DATA:
+        (plain.get("data") or {}).pop(key, None)
     return plain
 
 

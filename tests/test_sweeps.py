@@ -278,3 +278,16 @@ def test_the_names_of_jobs_are_known_to_hydra():
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = compose("train", overrides=["experiment=celeba_male"], return_hydra_config=True)
     assert config.hydra.sweep.subdir == sweeps.job_name(configured("experiment=celeba_male"))
+
+
+def test_what_is_kept_and_who_reads_does_not_name_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    given = ["data.cache=kept", "data.cache_gb=1", "data.num_workers=0"]
+    before = job_name(configured("experiment=celeba_male", *given))
+    (tmp_path / "kept").mkdir()
+    assert (
+        before
+        == job_name(configured("experiment=celeba_male", *given))
+        == job_name(configured("experiment=celeba_male"))
+    )
+    assert before != job_name(configured("experiment=celeba_male", "data.cache_dtype=float32"))

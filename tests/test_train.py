@@ -227,6 +227,17 @@ def test_cached_and_computed_runs_agree(run: Path, faces: Path, tmp_path: Path):
         assert metrics[name] == pytest.approx(own[name], rel=1e-2)
 
 
+def test_a_run_folder_has_one_writer(tmp_path: Path):
+    with (
+        runs.alone_in(tmp_path / "run"),
+        pytest.raises(runs.FolderInUseError, match="Another process is training in .*run. Wait for it or end it"),
+        runs.alone_in(tmp_path / "run"),
+    ):
+        pass
+    with runs.alone_in(tmp_path / "run"):
+        pass
+
+
 @pytest.mark.slow
 def test_a_killed_run_is_resumed_from_the_command_line(run: Path, faces: Path, tmp_path: Path):
     overrides = smoke(faces, run.parent, "trainer.max_epochs=40", "logger=[csv]")

@@ -123,7 +123,8 @@ def _options(groups: Sequence[Group], setting: Setting) -> list[str]:
         given = [str(item) for item in OmegaConf.load(path)]
         own = [item for item in given if not _said(item.split("=")[0].lstrip("+~"))]
         common = own if common is None else [item for item in common if item in own]
-    told = [f"{key}={value}" for key, value in setting if not key.startswith("digest of ") and value != "–"]
+    unsaid = ("–", "the run's")  # words of the tables, not values
+    told = [f"{key}={value}" for key, value in setting if not key.startswith("digest of ") and value not in unsaid]
     return told if common is None else common
 
 

@@ -14,20 +14,23 @@ from semexplain.tables.quantities import PARTS
 # (table, network, row, target) -> a number in the paper's unit, or none; tables and rows are those of paper_cell.
 Numbers = Callable[[str, str, str, str], float | None]
 CELLS = sum(len(paper_targets(network)) for network in ANIMALS)
+TARGETS = len(paper_targets(ATTRIBUTES))
 UNSTATED = ""  # the network of the paper's Table 3
 MOST = 1e-9  # what rounding may add
 
 
 class Verdict(NamedTuple):
-    """Whether a statement holds (none: not enough runs to say), and the numbers behind it."""
+    """Whether a statement holds (none: not enough runs to say), the numbers behind it, and whether they are all."""
 
     holds: bool | None
     numbers: str = "–"
+    complete: bool = True
 
     @property
     def word(self) -> str:
         """The verdict as it is printed."""
-        return {True: "held", False: "not held", None: "not enough runs"}[self.holds]
+        held = "held" if self.complete else "held so far"
+        return {True: held, False: "not held", None: "not enough runs"}[self.holds]
 
 
 class Statement(NamedTuple):
@@ -49,7 +52,8 @@ def entropy_animals(numbers: Numbers) -> Verdict:
     higher = sum(ours > baseline for baseline, ours in cells)
     averages = {network: _averages(pairs) for network, pairs in found.items()}
     holds = all(ours > baseline for baseline, ours in averages.values()) and higher * CELLS >= 20 * len(cells)
-    return Verdict(holds, f"{_arrows(averages, 3)}; higher in {higher} of {len(cells)} cells")
+    said = f"{_arrows(averages, 3)}; higher in {higher} of {len(cells)} cells"
+    return Verdict(holds, said, len(cells) == CELLS)
 
 
 def entropy_faces(numbers: Numbers) -> Verdict:
@@ -58,7 +62,8 @@ def entropy_faces(numbers: Numbers) -> Verdict:
     if not found:
         return Verdict(None)
     higher = sum(ours > baseline for baseline, ours in found.values())
-    return Verdict(higher == len(found), f"{_arrows(found, 3)}; higher in {higher} of {len(found)} targets")
+    said = f"{_arrows(found, 3)}; higher in {higher} of {len(found)} targets"
+    return Verdict(higher == len(found), said, len(found) == TARGETS)
 
 
 def accuracy_animals(numbers: Numbers) -> Verdict:
@@ -67,14 +72,16 @@ def accuracy_animals(numbers: Numbers) -> Verdict:
     cells = [pair for pairs in found.values() for pair in pairs]
     kept = sum(ours >= baseline for baseline, ours in cells)
     verdict = _costs({network: _averages(pairs) for network, pairs in found.items()}, 1.5)
-    return (
-        verdict._replace(numbers=f"{verdict.numbers}; not lower in {kept} of {len(cells)} cells") if cells else verdict
-    )
+    if not cells:
+        return verdict
+    said = f"{verdict.numbers}; not lower in {kept} of {len(cells)} cells"
+    return verdict._replace(numbers=said, complete=len(cells) == CELLS)
 
 
 def accuracy_faces(numbers: Numbers) -> Verdict:
     """Q2 in Experiment 2: the prior costs no target more than half a point."""
-    return _costs(_faces(numbers, "accuracy", "baseline", "ours"), 0.5)
+    found = _faces(numbers, "accuracy", "baseline", "ours")
+    return _costs(found, 0.5)._replace(complete=len(found) == TARGETS)
 
 
 def deviation_animals(numbers: Numbers) -> Verdict:
@@ -86,7 +93,8 @@ def deviation_animals(numbers: Numbers) -> Verdict:
     averages = {network: _averages(pairs) for network, pairs in found.items()}
     holds = all(abs(o - b) <= 0.01 + MOST and max(b, o) < 0.07 for b, o in averages.values())
     lower = sum(ours <= baseline for baseline, ours in cells)
-    return Verdict(holds, f"{_changes(averages, 3)}; not higher in {lower} of {len(cells)} cells")
+    said = f"{_changes(averages, 3)}; not higher in {lower} of {len(cells)} cells"
+    return Verdict(holds, said, len(cells) == CELLS)
 
 
 def gap_animals(numbers: Numbers) -> Verdict:
@@ -95,7 +103,8 @@ def gap_animals(numbers: Numbers) -> Verdict:
     averages = {network: _averages(pairs) for network, pairs in found.items()}
     if not averages:
         return Verdict(None)
-    return Verdict(all(p - o <= 3 + MOST for o, p in averages.values()), _changes(averages, 1))
+    holds = all(p - o <= 3 + MOST for o, p in averages.values())
+    return Verdict(holds, _changes(averages, 1), sum(map(len, found.values())) == CELLS)
 
 
 def gap_faces(numbers: Numbers) -> Verdict:
@@ -107,7 +116,8 @@ def gap_faces(numbers: Numbers) -> Verdict:
     near = all(gap <= 8 + MOST for gap in gaps.values())
     complete = "male" in gaps and len(gaps) > 1
     closest = complete and gaps["male"] == min(gaps.values())
-    return Verdict((near and closest) if complete or not near else None, _changes(found, 1))
+    holds = (near and closest) if complete or not near else None
+    return Verdict(holds, _changes(found, 1), len(gaps) == TARGETS)
 
 
 def part_error(numbers: Numbers) -> Verdict:

@@ -92,7 +92,7 @@ def test_statements_are_evaluated_on_the_runs_of_each_setting(tmp_path: Path):
     groups, _ = grouped(sorted(tmp_path.iterdir()))
     table = findings(groups, [])
     said = {(line[0], line[1], line[4]): line[5:] for line in table.rows}
-    assert said["Q1", "animals", "here A"] == ["held", "VGG-16 3.000 → 4.000; higher in 1 of 1 cells"]
+    assert said["Q1", "animals", "here A"] == ["held so far", "VGG-16 3.000 → 4.000; higher in 1 of 1 cells"]
     assert said["Q1", "animals", "here B"][0] == "not held"
     assert said["Q5", "animals", "here A"][0] == "not enough runs"
     assert said["Q1", "animals", "paper"][0] == "held"
