@@ -1,6 +1,7 @@
 """Small real things to test with: drawn faces and a narrow VGG-16."""
 
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,10 +9,11 @@ import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from support import FACES
+from support import FACES, configured, smoke
 
 from semexplain.data.synthetic_faces import SyntheticFacesDataModule
 from semexplain.performers.vgg16_attributes import VGG16Attributes
+from train import train
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +33,18 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("faces") / "celeba"
     SyntheticFacesDataModule(root=str(root), **FACES).prepare_data()
     return root
+
+
+@pytest.fixture(scope="session")
+def sweep(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two finished runs, ``0`` without and ``1`` with the prior, to be read only."""
+    folder = tmp_path_factory.mktemp("trained")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The performer's convolutions start from random weights")
+        warnings.filterwarnings("ignore", r"All \d+ scores of the performer lie between 0 and 1")
+        for number, beta in enumerate(("0", "0.2")):
+            train(configured(*smoke(faces, folder, "trainer.max_epochs=1", f"beta={beta}")), folder / f"sweep/{number}")
+    return folder / "sweep"
 
 
 @pytest.fixture

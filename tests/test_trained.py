@@ -12,28 +12,18 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
-from support import ROOT, configured, smoke
+from support import ROOT, smoke
 
 from semexplain.__main__ import main
 from semexplain.config import ConfigError
 from semexplain.explain import image_files
 from semexplain.explanation import Explanation
 from semexplain.trained import as_square, load
-from train import train
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The performer's convolutions start from random weights"),
     pytest.mark.filterwarnings(r"ignore:All \d+ scores of the performer lie between 0 and 1"),
 ]
-
-
-@pytest.fixture(scope="module")
-def sweep(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two finished runs, without and with the prior."""
-    folder = tmp_path_factory.mktemp("trained")
-    for number, beta in enumerate(("0", "0.2")):
-        train(configured(*smoke(faces, folder, "trainer.max_epochs=1", f"beta={beta}")), folder / f"sweep/{number}")
-    return folder / "sweep"
 
 
 def test_own_images_are_explained_as_the_run_explained_them(sweep: Path, faces: Path) -> None:

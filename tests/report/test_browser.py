@@ -14,7 +14,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
 from semexplain.explanation import Explanation
-from semexplain.report.run import images_report
+from semexplain.report.comparison import comparison_report
+from semexplain.report.run import images_report, run_report
 
 CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
 pytestmark = pytest.mark.skipif(
@@ -66,12 +67,45 @@ def names(page: webdriver.Chrome) -> list[int]:
     return [int(heading.text[5:7]) for heading in headings]
 
 
-def test_the_page_opens_without_errors_or_requests(page: webdriver.Chrome) -> None:
+@pytest.fixture(scope="module")
+def pages(sweep: Path) -> Path:
+    """A folder with the pages of two runs and of their comparison."""
+    for number in ("0", "1"):
+        run_report(sweep / number)
+    comparison_report([sweep / "0", sweep / "1"], sweep / "report.html")
+    return sweep
+
+
+@pytest.mark.parametrize("name", ["1/report.html", "report.html"])
+def test_the_pages_of_runs_open_whole(browser: webdriver.Chrome, pages: Path, name: str) -> None:
+    browser.get((pages / name).as_uri())
+    assert_quiet(browser)
+    for width in (400, 1400):
+        assert_whole(browser, width)
+    headings = [heading.text for heading in browser.find_elements(By.TAG_NAME, "h2")]
+    assert len(headings) > 1
+    assert all(image.get_attribute("alt") for image in browser.find_elements(By.TAG_NAME, "img"))
+
+
+def test_a_comparison_leads_to_its_runs(browser: webdriver.Chrome, pages: Path) -> None:
+    browser.get((pages / "report.html").as_uri())
+    links = [
+        link.get_attribute("href") for link in browser.find_elements(By.CSS_SELECTOR, "main a[href$='report.html']")
+    ]
+    assert links == [(pages / number / "report.html").as_uri() for number in ("0", "1")]
+
+
+def assert_quiet(page: webdriver.Chrome) -> None:
+    """Neither errors in the console nor requests to anywhere."""
     assert [entry for entry in page.get_log("browser") if entry["level"] == "SEVERE"] == []
     events = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
     asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
     assert asked
     assert all(url.startswith(("file:", "data:")) for url in asked)
+
+
+def test_the_page_opens_without_errors_or_requests(page: webdriver.Chrome) -> None:
+    assert_quiet(page)
 
 
 def test_sorting(page: webdriver.Chrome, shown: Explanation) -> None:
@@ -113,6 +147,11 @@ def test_the_bars_of_an_image_add_up_to_the_printed_score(page: webdriver.Chrome
 
 @pytest.mark.parametrize("width", [400, 1400])
 def test_nothing_is_cut_off(page: webdriver.Chrome, width: int) -> None:
+    assert_whole(page, width)
+
+
+def assert_whole(page: webdriver.Chrome, width: int) -> None:
+    """Nothing is wider than the window, but for what scrolls by itself."""
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     assert page.execute_script("return document.documentElement.scrollWidth") <= width
