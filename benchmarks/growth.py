@@ -97,6 +97,9 @@ def main() -> None:
     per_image = {size: [1000 * value / int(size) for value in values] for size, values in times.items()}
     curves.append(Curve("explainer's step", "images in a batch", "ms per image", per_image))
     gc.collect()
+    memory = {str(size): [peak_bytes(step_of(39, size)) / 2**20] for size in BATCHES}
+    curves.append(Curve("explainer's step", "images in a batch", "MiB at the peak, weights left out", memory))
+    gc.collect()
 
     stores = {str(count): rows(count) for count in IMAGES}
     before = resident_bytes()
