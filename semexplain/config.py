@@ -238,10 +238,11 @@ def _contradictions(config: DictConfig, plain: dict[str, Any]) -> Iterator[str]:
             yield "prior_loss: the cross-entropy needs a positive prior: `prior.clamp=true`, or use l2."
     elif plain["prior_loss"]["_target_"].endswith("prior_l2") and plain["prior"].get("clamp"):
         yield "prior_loss: l2 compares directions, which a prior clamped at 0 has lost: `prior.clamp=false`."
-    if "part_error" in plain["metrics"] and plain.get("parts") is None:
-        yield "metrics: part_error needs filters that have been named, for example by `parts=peak`."
-    if "part_error" in plain["metrics"] and not plain["concepts"]["_target_"].endswith("all_concepts"):
-        yield "metrics: part_error removes all filters of a part, so all must explain: `concepts=all`, or leave it out."
+    for name in ("part_error", "part_ranks"):
+        if name in plain["metrics"] and plain.get("parts") is None:
+            yield f"metrics: {name} needs filters that have been named, for example by `parts=peak`."
+        if name in plain["metrics"] and not plain["concepts"]["_target_"].endswith("all_concepts"):
+            yield f"metrics: {name} removes all filters of a part, so all must explain: `concepts=all`, or do without."
     if "parts_pie" in plain["figures"] and plain.get("parts") is None:
         yield "figures: a pie of parts needs filters that have been named, for example by `parts=peak`."
     if plain.get("parts") is not None and "category" not in plain["data"]:

@@ -81,8 +81,11 @@ def test_the_run_names_its_filters_and_measures_parts(run: Path):
         assert {
             f"test/{kind}/{name}" for kind in ("part_error", "gradient_activation_part_error", "part_share")
         } <= metrics.keys()
+    for kind in ("", "gradient_activation_"):
+        assert -1 <= metrics[f"test/{kind}part_rank_correlation"] <= 1
+        assert 0 <= metrics[f"test/{kind}part_sign_agreement"] <= 1
     assert not any(
-        "part_error" in key for key in (run / "metrics.csv").read_text().splitlines()[0].split(",") if "val/" in key
+        "part_" in key for key in (run / "metrics.csv").read_text().splitlines()[0].split(",") if "val/" in key
     )
 
 

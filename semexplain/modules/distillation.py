@@ -273,7 +273,7 @@ class Distillation(pl.LightningModule):
             receive = getattr(metric, method, None)
             if receive is not None:  # few metrics are fitted on the training split first
                 wanted = inspect.signature(receive).parameters
-                if "part_effects" in wanted:
+                if "part_effects" in wanted and "part_effects" not in fields:
                     fields |= self._part_fields(performance, explanation)
                 receive(**{name: fields[name] for name in wanted})
         return explanation if method == "update" else None

@@ -11,12 +11,20 @@ from semexplain.metrics.accuracy import ExplainerAccuracy
 from semexplain.metrics.contribution_entropy import ContributionEntropy
 from semexplain.metrics.linear_map import LinearMap
 from semexplain.metrics.part_error import PartError
+from semexplain.metrics.part_ranks import PartRanks
 from semexplain.metrics.prior_agreement import PriorAgreement
 from semexplain.metrics.relative_deviation import RelativeDeviation
 
 
 class ThreePartError(PartError):
     """Built without arguments, as the others are."""
+
+    def __init__(self) -> None:
+        super().__init__(("eye", "leg", "other"))
+
+
+class ThreePartRanks(PartRanks):
+    """Likewise."""
 
     def __init__(self) -> None:
         super().__init__(("eye", "leg", "other"))
@@ -29,6 +37,7 @@ METRICS: list[type[Metric]] = [
     PriorAgreement,
     RelativeDeviation,
     ThreePartError,
+    ThreePartRanks,
 ]
 PART_FIELDS = ("part_effects", "part_contributions", "part_attributions")
 
@@ -39,6 +48,7 @@ FIELDS = {
     PriorAgreement: (("weights", "concepts", "prior"), ()),
     RelativeDeviation: (("score", "prediction"), ()),
     ThreePartError: (("score", "label", *PART_FIELDS), ()),
+    ThreePartRanks: (("label", *PART_FIELDS), ()),
 }
 
 
