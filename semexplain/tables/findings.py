@@ -8,7 +8,7 @@ from semexplain.tables.counts import Series, means
 from semexplain.tables.layout import TABLE_3_TARGET, Table, setting_names
 from semexplain.tables.notes import claims
 from semexplain.tables.quantities import ACCURACY, DEVIATION, ENTROPY, PART_ERROR, Quantity, chosen, measured
-from semexplain.tables.statements import STATEMENTS, TREND, UNSTATED, capacity
+from semexplain.tables.statements import STATEMENTS, TARGETS, TREND, UNSTATED, capacity
 
 QUANTITIES: dict[str, Quantity] = {
     "entropy": ENTROPY[0],
@@ -41,7 +41,7 @@ def findings(groups: Sequence[Group], lines: Sequence[Series]) -> Table:
     for faces, setting in own:
         line = [s for s in lines if (s.network == ATTRIBUTES, s.setting, s.prior) == (faces, setting, "ours")]
         if line or faces:
-            verdict = capacity(means(line))
+            verdict = capacity(means(line))._replace(complete=not faces or len(line) == TARGETS)
             experiment = "faces" if faces else "animals"
             rows.append([name, experiment, text, passes, f"here{names[faces, setting]}", verdict.word, verdict.numbers])
     return Table("statements", "Statements", header, rows, [REMARK, *claims()])
