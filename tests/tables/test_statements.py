@@ -138,7 +138,7 @@ def test_lines_of_figure_8_have_all_concepts_as_39(tmp_path: Path):
     rows = counts_table([line], groups).rows
     assert rows[0] == ["faces", "male", "ours", "–", "5", "0.350 ± 0.071 (2)", "10.0 ± 0.0 (2)"]
     said = [row for row in findings(groups, [line]).rows if row[0] == "Q6"][1]
-    assert said[5:] == ["held", "male: ρ = −1.00, 0.350 (5) → 0.100 (39)"]
+    assert said[5:] == ["held so far", "male: ρ = −1.00, 0.350 (5) → 0.100 (39)"]
 
 
 def test_one_number_of_concepts_is_no_line(tmp_path: Path):
