@@ -117,7 +117,7 @@ def main() -> None:
     pictures = next(iter(computed.ordered("train")))["image"]
     exact = teacher.perform(teacher.encode(pictures), feature_ratio)
     difference = largest(batch, exact)
-    student.eval()
+    student.train()  # running statistics of a few steps would say nothing
     with torch.no_grad():
         shift = student.explainer(maps) - student.explainer(exact[0].feature_map)
         shift = float(shift.norm() / student.explainer(maps).norm())
