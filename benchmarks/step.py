@@ -117,10 +117,10 @@ def main() -> None:
     pictures = next(iter(computed.ordered("train")))["image"]
     exact = teacher.perform(teacher.encode(pictures), feature_ratio)
     difference = largest(batch, exact)
-    student.train()  # running statistics of a few steps would say nothing
+    fresh = module(teacher).eval()  # the statistics of a few steps on noise amplify any difference
     with torch.no_grad():
-        shift = student.explainer(maps) - student.explainer(exact[0].feature_map)
-        shift = float(shift.norm() / student.explainer(maps).norm())
+        shift = fresh.explainer(maps) - fresh.explainer(exact[0].feature_map)
+        shift = float(shift.norm() / fresh.explainer(maps).norm())
 
     feature_map = exact[0].feature_map
     prior = interleaved(
@@ -148,7 +148,7 @@ def main() -> None:
             ),
             Goal("P2", "step that runs the performer, over a cached step", ratios(slow, fast), 8, at_most=False),
             Goal("P2", "largest relative difference of ŷ, y, w, cached and computed", (difference,), 1e-5),
-            Goal("P2", "relative change of α by float16 maps", (shift,), 1e-3),
+            Goal("P2", "relative change of α by float16 maps, explainer as initialised", (shift,), 1e-3),
             Goal("P3", "share of the prior in a step that runs the performer (Case 2, 39 concepts)", share, 0.05),
             Goal("P3", "the same for Case 1, 512 filters", share_of_filter_prior(), 0.03),
         ]
