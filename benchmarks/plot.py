@@ -14,8 +14,10 @@ def plot(curves: Sequence[Curve], path: Path) -> None:
     lines = [curve for curve in curves if len(curve.values) > 1 and curve.over != "part"]
     if not curves:
         return
-    figure = Figure(figsize=(4 * (len(bars) + len(lines)) / 2 + 1, 5.6), layout="constrained")
-    panels = figure.subplots(2, -(-(len(bars) + len(lines)) // 2), squeeze=False).flatten()
+    columns = 4
+    rows = -(-(len(bars) + len(lines)) // columns)
+    figure = Figure(figsize=(3.4 * columns, 2.6 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes, curve in zip(panels, [*bars, *lines], strict=False):
         _draw(axes, curve)
     for axes in panels[len(bars) + len(lines) :]:
@@ -36,7 +38,7 @@ def _draw(axes: Axes, curve: Curve) -> None:
         axes.set_xscale("log")
         axes.set_xticks([float(size) for size in medians], list(medians), minor=False)
         axes.minorticks_off()
-        axes.set_ylim(bottom=0, top=1.15 * max(*medians.values(), 1e-9))
+        axes.set_ylim(bottom=0, top=1.15 * (max(medians.values()) or 1))
         axes.set_xlabel(curve.over, fontsize=8)
         axes.set_ylabel(curve.unit, fontsize=8)
     axes.set_title(curve.name, fontsize=9)
