@@ -10,6 +10,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from measure import Goal, report, single_thread
+from setting import train_step
 from torch import Tensor, nn
 
 from semexplain.callbacks.prior_weight import PriorWeight
@@ -17,7 +18,7 @@ from semexplain.concepts import all_concepts
 from semexplain.data.images import ArrayDataset, whole_batch
 from semexplain.data.loading import EpochSampler, ResumableLoader
 from semexplain.explainers.base import Explainer
-from semexplain.losses import distillation, prior_l2
+from semexplain.losses import prior_l2
 from semexplain.modules.distillation import Distillation
 from semexplain.performers.vgg16_attributes import VGG16Attributes
 from semexplain.priors import feature_ratio
@@ -65,12 +66,7 @@ def main() -> None:
         optimizer = sgd(model.explainer.parameters())
         start = time.process_time()
         for batch in loader():
-            raw = model.explainer(batch["feature_map"])
-            loss = distillation((raw * batch["concepts"]).sum(1) + model.explainer.bias, batch["score"])
-            loss = loss + 0.2 * prior_l2(raw=raw, weights=raw, prior=batch["prior"])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            train_step(model.explainer, optimizer, batch)
         return (time.process_time() - start) / STEPS
 
     def trained() -> float:

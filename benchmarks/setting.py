@@ -2,6 +2,7 @@
 
 import tempfile
 import warnings
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from torch import Tensor
 
 from semexplain.concepts import all_concepts
 from semexplain.data.images import ImageDataModule, Split
+from semexplain.explainers.base import Explainer
 from semexplain.explainers.resnet import ResNetExplainer
-from semexplain.losses import prior_l2
+from semexplain.losses import distillation, prior_l2
 from semexplain.modules.distillation import Distillation
 from semexplain.performers.vgg16_attributes import ATTRIBUTES, VGG16Attributes
 from semexplain.priors import feature_ratio
@@ -76,6 +78,16 @@ def module(teacher: VGG16Attributes, depth: int = 152) -> Distillation:
         partial(torch.optim.lr_scheduler.ConstantLR, factor=1.0),
         {},
     )
+
+
+def train_step(explainer: Explainer, optimizer: torch.optim.Optimizer, said: Mapping[str, Tensor]) -> None:
+    """The bare arithmetic of a training step on what the performer says of a batch."""
+    raw = explainer(said["feature_map"])
+    loss = distillation((raw * said["concepts"]).sum(1) + explainer.bias, said["score"])
+    loss = loss + 0.2 * prior_l2(raw=raw, weights=raw, prior=said["prior"])
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
 
 
 def images(count: int = BATCH) -> Tensor:

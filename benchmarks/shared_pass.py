@@ -6,10 +6,9 @@ from pathlib import Path
 
 import torch
 from measure import Curve, interleaved, report, single_thread
-from setting import BATCH, module, noise, performer
+from setting import BATCH, module, noise, performer, train_step
 
 from semexplain.cache import PerformanceCache
-from semexplain.losses import distillation, prior_l2
 from semexplain.modules.distillation import Distillation
 from semexplain.priors import feature_ratio
 
@@ -22,13 +21,7 @@ def training(student: Distillation) -> Callable[[dict[str, torch.Tensor]], None]
     optimizer = torch.optim.SGD(student.explainer.parameters(), lr=1e-4, momentum=0.9, fused=True)
 
     def step(said: dict[str, torch.Tensor]) -> None:
-        raw = student.explainer(said["feature_map"].float())
-        prediction = (raw * said["concepts"]).sum(1) + student.explainer.bias
-        loss = distillation(prediction, said["score"])
-        loss = loss + 0.2 * prior_l2(raw=raw, weights=raw, prior=said["prior"])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        train_step(student.explainer, optimizer, {**said, "feature_map": said["feature_map"].float()})
 
     return step
 

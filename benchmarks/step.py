@@ -9,13 +9,12 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from measure import Curve, Goal, interleaved, ratios, report, single_thread
-from setting import BATCH, images, module, noise, performer
+from setting import BATCH, images, module, noise, performer, train_step
 from torch import Tensor
 
 from semexplain.cache import PerformanceCache
 from semexplain.callbacks.prior_weight import PriorWeight
 from semexplain.explainers.resnet import ResNetExplainer
-from semexplain.losses import distillation, prior_l2
 from semexplain.modules.distillation import Distillation
 from semexplain.performers.interpretable_cnn import InterpretableCNN
 from semexplain.priors import feature_ratio, filter_jacobian
@@ -97,14 +96,10 @@ def main() -> None:
     maps = batch["feature_map"].float()
     optimizer = torch.optim.SGD(student.explainer.parameters(), lr=1e-4, momentum=0.9, fused=True)
 
+    said = {**batch, "feature_map": maps}
+
     def bare() -> None:
-        raw = student.explainer(maps)
-        prediction = (raw * batch["concepts"]).sum(1) + student.explainer.bias
-        loss = distillation(prediction, batch["score"])
-        loss = loss + 0.2 * prior_l2(raw=raw, weights=raw, prior=batch["prior"])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        train_step(student.explainer, optimizer, said)
 
     alone, fast, slow = [], [], []
     for number in range(ROUNDS + 1):

@@ -20,10 +20,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from measure import Curve, Goal, report, single_thread
 from omegaconf import DictConfig
+from setting import train_step
 
 from semexplain.config import instantiate
 from semexplain.data.ready import ready_data
-from semexplain.losses import distillation, prior_l2
 
 ROOT = Path(__file__).parents[1]
 BETAS, COUNTS = (0, 0.02, 0.2, 2), (5, 20, 39)
@@ -39,16 +39,15 @@ def bare_seconds(config: DictConfig, count: int) -> float:
     )
     optimizer = instantiate(config.optimizer)(explainer.parameters())
     batch = config.data.batch_size
-    maps = torch.rand(batch, performer.channels, performer.map_size, performer.map_size)
-    concepts, score, prior = torch.randn(batch, count), torch.randn(batch), torch.randn(batch, count)
+    said = {
+        "feature_map": torch.rand(batch, performer.channels, performer.map_size, performer.map_size),
+        "concepts": torch.randn(batch, count),
+        "score": torch.randn(batch),
+        "prior": torch.randn(batch, count),
+    }
 
     def step() -> None:
-        raw = explainer(maps)
-        loss = distillation((raw * concepts).sum(1) + explainer.bias, score)
-        loss = loss + 0.2 * prior_l2(raw=raw, weights=raw, prior=prior)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        train_step(explainer, optimizer, said)
 
     step()
     start = time.process_time()

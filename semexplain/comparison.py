@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from semexplain.files import read_json
+from semexplain.loggers.weights_and_biases import flat
 from semexplain.runs import CONFIG, METRICS
 
 COLUMNS = {
@@ -105,7 +106,7 @@ def options_of(config: Any, without: Sequence[str]) -> dict[str, Any]:
         >>> options_of({"beta": 10, "data": {"root": "/faces", "limit": None}}, without=["data.root"])
         {'beta': 10, 'data.limit': None}
     """
-    found = _flat(OmegaConf.to_container(config) if OmegaConf.is_config(config) else config)
+    found = flat(OmegaConf.to_container(config) if OmegaConf.is_config(config) else config)
     return {k: v for k, v in found.items() if not any(k == out or k.startswith(f"{out}.") for out in without)}
 
 
@@ -118,15 +119,6 @@ def concept_choice(concepts: Any) -> str:
     """
     kind = concepts.get("_target_", "").removeprefix("semexplain.concepts.").removesuffix("_concepts")
     return f"{kind} {concepts.get('count') or len(concepts.get('include') or ()) or ''}".strip()
-
-
-def _flat(node: Any, path: str = "") -> dict[str, Any]:
-    if not isinstance(node, dict) or not node:
-        return {path: node}
-    found: dict[str, Any] = {}
-    for key, value in node.items():
-        found |= _flat(value, f"{path}.{key}" if path else str(key))
-    return found
 
 
 def _number(value: float | None) -> str:

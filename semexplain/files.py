@@ -1,12 +1,18 @@
 """Files that appear whole or not at all."""
 
+import contextlib
 import json
+import logging
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
+
+log = logging.getLogger(__name__)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -38,3 +44,29 @@ def keep_aside(path: Path) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+@contextlib.contextmanager
+def held(lock: Path, told: str) -> Iterator[None]:
+    """Hold a lock file; where another process has it, tell the user and wait.
+
+    Args:
+        lock: The file.
+        told: What to tell.
+
+    Example:
+        >>> import tempfile
+        >>> with held(Path(tempfile.mkdtemp()) / "lock", "Another process has it; waiting."):
+        ...     print("alone")
+        alone
+    """
+    file = FileLock(lock)
+    try:
+        file.acquire(timeout=0)
+    except Timeout:
+        log.info(told)
+        file.acquire()
+    try:
+        yield
+    finally:
+        file.release()

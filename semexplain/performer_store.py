@@ -14,7 +14,6 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from annotated_types import Ge, Gt, Interval
-from filelock import FileLock, Timeout
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
@@ -27,7 +26,7 @@ from semexplain.callbacks.random_state import RandomState
 from semexplain.config import ConfigError, instantiate
 from semexplain.data.images import ImageDataModule
 from semexplain.data.ready import ready_data
-from semexplain.files import keep_aside, read_json, write_json
+from semexplain.files import held, keep_aside, read_json, write_json
 from semexplain.modules.classification import Classification
 from semexplain.performers.base import Performer
 from semexplain.processes import is_first, on_its_own
@@ -230,18 +229,11 @@ def trained_performer(config: DictConfig, datamodule: ImageDataModule) -> Path:
         log.info("Waiting for the first process, which makes the performer %s.", folder)
     while not is_first() and not (folder / FILE).exists():
         time.sleep(SECONDS)
-    lock = FileLock(folder.with_suffix(".lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.info("Another job is training the performer %s; waiting for it.", folder)
-        lock.acquire()
-    try:
+    waiting = f"Another job is training the performer {folder}; waiting for it."
+    with held(folder.with_suffix(".lock"), waiting):
         if not (folder / FILE).exists():
             with on_its_own():
                 _train_into(config, folder, description)
-    finally:
-        lock.release()
     return folder / FILE
 
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from threading import Thread
 from typing import IO, Any, cast
 
-from filelock import FileLock, Timeout
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, read_write
@@ -26,7 +25,7 @@ from pytorch_lightning.plugins.environments import TorchElasticEnvironment
 from semexplain.comparison import concept_choice, finished_runs, listing
 from semexplain.config import ConfigError
 from semexplain.devices import free_gpus
-from semexplain.files import read_json, write_json
+from semexplain.files import held, read_json, write_json
 from semexplain.processes import without_launcher
 from semexplain.runs import CONFIG, METRICS, differences, settled
 
@@ -100,7 +99,7 @@ def run_job(hydra: Any, config: DictConfig, script: Path) -> dict[str, Any]:
         JobError: If the job failed.
     """
     folder = Path(hydra.runtime.output_dir).absolute()
-    with _alone_in(folder):
+    with held(folder / "job.lock", f"Another sweep is running the job in {folder}; waiting for it."):
         begun = (folder / CONFIG).exists()
         if begun:
             _require_same_options(folder, config)
@@ -206,21 +205,6 @@ def _canonical(node: Any) -> Any:
     if isinstance(node, list):
         return [_canonical(value) for value in node]
     return int(node) if isinstance(node, float) and node.is_integer() else node
-
-
-@contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Hold a job's folder; another sweep that has the same job waits for it."""
-    lock = FileLock(folder / "job.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.info("Another sweep is running the job in %s; waiting for it.", folder)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _require_same_options(folder: Path, config: DictConfig) -> None:
