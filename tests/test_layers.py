@@ -11,7 +11,8 @@ LAYERS = [
     | {"schedulers"},
     {"priors", "losses", "filter_loss", "concepts", "metrics", "parts", "contact_sheet", "figures", "loggers", "paper"}
     | {"performers.base", "performers.preprocessing", "performers.weights", "config"},
-    {"performers", "explainers", "data", "grad_cam", "report", "report.page", "report.definitions"},
+    {"performers", "explainers", "data", "grad_cam", "report", "report.page", "report.definitions", "games"},
+    {"rivals"},
     {"modules"},
     {"callbacks", "records", "naming"},
     {"cache"},

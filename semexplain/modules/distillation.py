@@ -2,8 +2,9 @@
 
 import inspect
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,11 +17,13 @@ from semexplain import losses
 from semexplain.data.loading import of_all_processes
 from semexplain.explainers.base import Explainer
 from semexplain.explanation import Explanation, Performance
+from semexplain.games import game_of
 from semexplain.grad_cam import score_heat
 from semexplain.metrics.linear_map import LinearMap
 from semexplain.parts import Parts
 from semexplain.performers.base import Performer
 from semexplain.priors import gradient_times_activation
+from semexplain.rivals.base import Question, Rival
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +92,8 @@ class Distillation(pl.LightningModule):
         self.measured = {name: self._completed(metric) for name, metric in metrics.items()}
         self.metrics = nn.ModuleDict({**self.measured, **self.mean_losses})  # so that they move to the device
         self.prior_weight = 0.0  # λ(t); the callback PriorWeight moves it
+        self.rival: Rival | None = None  # set to measure it in the explainer's place
+        self.reference = torch.zeros(len(self.columns))  # mean strength of each concept, see `look_at_training_images`
         self.strict_loading = False  # checkpoints leave the performer out; on_load_checkpoint checks the rest
         self._digest: str | None = None
         self._epoch_losses: list[Tensor] = []
@@ -122,11 +127,27 @@ class Distillation(pl.LightningModule):
 
     def explain(self, performance: Performance) -> tuple[Explanation, Tensor]:
         """The explanation of a performance, and the explainer's output ``u`` ``(B, n)`` before its output function."""
+        score, values, _, _ = performance
+        if self.rival is not None:
+            contributions = self.rival.contributions(self.question(performance))
+            weights = torch.where(values == 0, 0, contributions / values)
+            bias = self.rival.base_value.to(score)
+            return Explanation(score, values, weights, bias, self.concept_names, self.performer.target_name), weights
         raw = self.explainer(performance.feature_map)
         weights = self.explainer.weights(raw)
-        score, values, _, _ = performance
         bias = self.explainer.bias
         return Explanation(score, values, weights, bias, self.concept_names, self.performer.target_name), raw
+
+    def question(self, performance: Performance) -> Question:
+        """A batch as rivals and measures of faithfulness get it."""
+        reference = self.reference.to(performance.concepts)
+        return Question(
+            self.performer,
+            performance,
+            self.columns,
+            reference,
+            partial(game_of, self.performer, performance.feature_map, self.columns, reference),
+        )
 
     def forward(self, image: Tensor) -> Explanation:
         """Explain images ``(B, 3, S, S)``, uint8."""
@@ -214,6 +235,25 @@ class Distillation(pl.LightningModule):
             weights = score.std() / size.mean()
             bias = score.mean() - weights * total.mean()
         return weights.float().expand(len(self.columns)), bias.float()
+
+    @torch.no_grad()
+    def training_questions(self) -> Iterator[Question]:
+        """The training split in order, a batch at a time, as rivals are fitted on it."""
+        for batch in self.trainer.datamodule.ordered("train"):  # type: ignore[attr-defined]
+            batch = self.transfer_batch_to_device(batch, self.device, 0)
+            yield self.question(self.perform(batch, with_prior=False)[0])
+
+    @torch.no_grad()
+    def look_at_training_images(self) -> None:
+        """Take the concepts' mean strengths, their ``reference``, from the training split."""
+        total, count = torch.zeros(len(self.columns), dtype=torch.float64, device=self.device), 0
+        for batch in self.trainer.datamodule.ordered("train", ("score", "concepts")):  # type: ignore[attr-defined]
+            batch = self.transfer_batch_to_device(batch, self.device, 0)
+            cached = "concepts" in batch
+            values = batch["concepts"][:, self.columns] if cached else self.perform(batch, with_prior=False)[0].concepts
+            total += values.double().sum(0)
+            count += len(values)
+        self.reference = (total / count).float()
 
     def configure_optimizers(self) -> Any:
         """Only the explainer's parameters; the bias b is never decayed."""
