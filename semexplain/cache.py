@@ -104,12 +104,36 @@ class PerformanceCache:
         }
         self._attach({"feature_map": lambda keys: store.rows("feature_map", keys), **arrays})
 
+    @torch.no_grad()
+    def attach_hidden(self, performer: Performer) -> None:
+        """Let the data module also yield ``hidden`` ``(B, d)``, the performer's last hidden layer.
+
+        It is computed from the feature maps that :meth:`attach_performances` has kept.
+        """
+        performer = performer.to(self.device).freeze()
+        half = torch.from_numpy(np.empty(0, self.dtype)).dtype
+
+        def maps(positions: np.ndarray) -> Iterator[Tensor]:
+            for chosen in np.array_split(positions, -(-len(positions) // self.datamodule.batch_size)):
+                yield torch.cat([self._map(*self.views[position]) for position in chosen])
+
+        def compute(feature_map: Tensor) -> dict[str, Tensor]:
+            return {"hidden": performer.hidden(performer.feature(feature_map.float())).to(half)}
+
+        store = RowStore(self.folder / f"hidden-{_key(performer.digest(), performer.encode_variant, str(self.dtype))}")
+        self._fill(store, compute, maps)
+        self._attach({"hidden": lambda keys: store.rows("hidden", keys)})
+
     @property
     def keys(self) -> list[str]:
         """Of every view: what its pixels depend on."""
         if not self._keys:
             self._keys = list(view_keys(self.datamodule, self.views, self.folder / "contents.json"))
         return self._keys
+
+    def _map(self, split: str, at: int, flipped: bool) -> Tensor:
+        name = f"feature_map{MIRRORED}" if flipped else "feature_map"
+        return torch.as_tensor(self.datamodule.arrays(split)[name][np.array([at])])
 
     def _trunk_store(self, performer: TrainablePerformer) -> RowStore:
         layers = performer.trunk_modules()

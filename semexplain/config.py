@@ -54,6 +54,7 @@ def root_options(
     performer_training: Any,
     concepts: Any,
     explainer: Any,
+    start: Any,
     prior: Any,
     prior_loss: Any,
     optimizer: Any,
@@ -80,6 +81,7 @@ def root_options(
         performer_training: How it is trained where it is missing.
         concepts: Which concepts explain it.
         explainer: The network that explains.
+        start: An attribution that it starts from, if any.
         prior: What the performer itself suggests.
         prior_loss: Disagreement with the prior.
         optimizer: Of the explainer.

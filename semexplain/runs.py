@@ -206,6 +206,8 @@ def build(
     cache = cache_for(config, datamodule, trainer.strategy.root_device, performer)
     if cache is not None:
         cache.attach_performances(performer, module.prior)
+        if module.reads == "hidden":
+            cache.attach_hidden(performer)
     for own in trainer.loggers:
         if isinstance(own, WeightsAndBiases):
             plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))

@@ -13,6 +13,7 @@ LAYERS = [
     | {"performers.base", "performers.preprocessing", "performers.weights", "config"},
     {"performers", "explainers", "data", "grad_cam", "report", "report.page", "report.definitions", "games"},
     {"rivals"},
+    {"starts"},
     {"modules"},
     {"callbacks", "records", "naming"},
     {"cache"},

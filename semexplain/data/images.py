@@ -316,6 +316,10 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         for split, named in arrays.items():
             self._arrays[split] = self._arrays.get(split, {}) | named
 
+    def arrays(self, split: str) -> Mapping[str, RowArray | Tensor]:
+        """What has been attached to a split, by name."""
+        return self._arrays.get(split, {})
+
     def read_from(self, passes: SharedPasses, reader: int) -> None:
         """Yield the batches of passes that are shared with others from now on.
 

@@ -62,16 +62,18 @@ def pool(parts: Tensor) -> Tensor:
     return _assemble(counts.sum(), mean, parts[:, 1:, 1:].sum(0) + (between.T * counts) @ between)
 
 
-def least_squares(moments: Tensor) -> tuple[Tensor, Tensor]:
+def least_squares(moments: Tensor, ridge: float = 0.0) -> tuple[Tensor, Tensor]:
     r"""The linear map from concepts to score with the least squared error.
 
-    .. math:: \min_{a, b} \sum_I \Big(\hat y_I - \sum_i a_i y_{I,i} - b\Big)^2
+    .. math:: \min_{a, b} \frac{1}{N} \sum_I \Big(\hat y_I - \sum_i a_i y_{I,i} - b\Big)^2
+              + \rho \sum_i \sigma_i^2 a_i^2
 
     Concepts are scaled to unit variance before the system is solved. If some are constant or depend on one another,
     many maps fit equally; the one with the smallest scaled coefficients is taken, and a constant concept gets 0.
 
     Args:
         moments: ``(n + 2, n + 2)``, as returned by :func:`moments` or :func:`pool`.
+        ridge: :math:`\rho`, in units of the concepts' variances :math:`\sigma_i^2`; 0 is plain least squares.
 
     Returns:
         Coefficients a ``(n,)`` and intercept b ``()``.
@@ -88,6 +90,7 @@ def least_squares(moments: Tensor) -> tuple[Tensor, Tensor]:
     varies = variation > count * (TOLERANCE * mean[1:]).square()
     scale = torch.where(varies, variation, 1).sqrt()
     scaled = products[1:, 1:] / scale / scale[:, None] * varies * varies[:, None]
+    scaled = scaled + ridge * torch.eye(len(scaled)).to(scaled)
     solved = torch.linalg.pinv(scaled, rtol=TOLERANCE, hermitian=True) @ (products[1:, 0] / scale * varies)
     a = solved / scale
     return a, mean[0] - mean[1:] @ a

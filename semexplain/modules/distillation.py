@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import pytorch_lightning as pl
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric
 
@@ -17,13 +18,14 @@ from semexplain import losses
 from semexplain.data.loading import of_all_processes
 from semexplain.explainers.base import Explainer
 from semexplain.explanation import Explanation, Performance
-from semexplain.games import game_of
+from semexplain.games import game_of, random_presence
 from semexplain.grad_cam import score_heat
 from semexplain.metrics.linear_map import LinearMap
 from semexplain.parts import Parts
 from semexplain.performers.base import Performer
 from semexplain.priors import gradient_times_activation
 from semexplain.rivals.base import Question, Rival
+from semexplain.starts.base import Start
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +51,14 @@ class Distillation(pl.LightningModule):
         scheduler: Partial of a learning-rate scheduler stepped every epoch, given an optimizer.
         metrics: What to measure in validation and test, by name; a partial is completed with the names of the parts.
         parts: Which filter stands for which object part, if they have been named.
+        start: Partial of an attribution that is right already, given ``n_concepts``: the explainer learns only the
+            correction to it. Without one it learns the weights from nothing, or from where ``head_init`` lets it begin.
+        reads: What the explainer sees: the top ``feature_map`` (the paper) or the performer's last ``hidden`` layer.
+        centre: Measure every concept from its mean over the training images. Then what a concept contributes is what
+            sets the image apart, and an explainer cannot hide the score in the products of weights and means.
+        correction_weight: Price of a correction: the factor on the mean sum of its squared contributions.
+        ablations: Times per image and step that the explanation must also account for the score without a random
+            subset of the concepts, or of the parts where filters have been named.
         compile_options: Train with a compiled explainer: options of ``torch.compile``. ``{mode: reduce-overhead}``
             captures it in a CUDA graph, since on a GPU its many small layers wait for their launches. Not compiled by
             default: on CPUs it is slower.
@@ -59,6 +69,7 @@ class Distillation(pl.LightningModule):
 
     performer: Performer
     explainer: Explainer
+    reference: Tensor
     columns: list[int]
     concept_names: tuple[str, ...]
 
@@ -73,15 +84,24 @@ class Distillation(pl.LightningModule):
         scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler],
         metrics: Mapping[str, Metric | Callable[..., Metric]],
         parts: Parts | None = None,
+        start: Callable[..., Start] | None = None,
+        reads: Literal["feature_map", "hidden"] = "feature_map",
+        centre: bool = False,
+        correction_weight: Annotated[float, Ge(0)] = 0.0,
+        ablations: Annotated[int, Ge(0)] = 0,
         compile_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.performer = performer.freeze()
         self.columns = concepts(performer.concept_names)
         self.concept_names = tuple(performer.concept_names[i] for i in self.columns)
-        self.explainer = explainer(
-            in_channels=performer.channels, map_size=performer.map_size, n_concepts=len(self.columns)
-        )
+        self.reads = reads
+        channels, size = (performer.hidden_size, 1) if reads == "hidden" else (performer.channels, performer.map_size)
+        self.explainer = explainer(in_channels=channels, map_size=size, n_concepts=len(self.columns))
+        self.start = None if start is None else start(n_concepts=len(self.columns))
+        self.centre = centre
+        self.correction_weight = correction_weight
+        self.ablations = ablations
         self.prior = prior
         self.prior_loss = prior_loss
         self.optimizer = optimizer
@@ -93,10 +113,19 @@ class Distillation(pl.LightningModule):
         self.metrics = nn.ModuleDict({**self.measured, **self.mean_losses})  # so that they move to the device
         self.prior_weight = 0.0  # λ(t); the callback PriorWeight moves it
         self.rival: Rival | None = None  # set to measure it in the explainer's place
-        self.reference = torch.zeros(len(self.columns))  # mean strength of each concept, see `look_at_training_images`
+        # Mean strength of each concept, see `look_at_training_images`; kept only if the explanation subtracts it.
+        self.register_buffer("reference", torch.zeros(len(self.columns)), persistent=centre)
         self.strict_loading = False  # checkpoints leave the performer out; on_load_checkpoint checks the rest
         self._digest: str | None = None
         self._epoch_losses: list[Tensor] = []
+
+    @property
+    def _groups(self) -> Tensor:
+        """Which concepts are taken away together ``(P, n)``: those of a part if filters have been named, else each."""
+        if self.parts is None:
+            return torch.eye(len(self.columns), device=self.device)
+        each = torch.eye(len(self.columns), device=self.device)
+        return self.parts.contributions(each, self.columns).T
 
     def _completed(self, metric: Metric | Callable[..., Metric]) -> Metric:
         if isinstance(metric, Metric):
@@ -119,22 +148,43 @@ class Distillation(pl.LightningModule):
         if "feature_map" not in batch:
             with torch.no_grad(), torch.autocast(self.device.type, enabled=False):  # the teacher keeps its precision
                 feature_map = self.performer.encode(batch["image"])
-            return self.performer.perform(feature_map, self.prior if with_prior else None, self.columns)
+            performance, prior = self.performer.perform(feature_map, self.prior if with_prior else None, self.columns)
+            return self._centred(performance), prior
         concepts = batch["concepts"][:, self.columns]
         feature_map = batch["feature_map"].float()
         performance = Performance(batch["score"], concepts, feature_map, feature_map)
-        return performance, batch["prior"][:, self.columns] if with_prior else None
+        return self._centred(performance), batch["prior"][:, self.columns] if with_prior else None
 
-    def explain(self, performance: Performance) -> tuple[Explanation, Tensor]:
-        """The explanation of a performance, and the explainer's output ``u`` ``(B, n)`` before its output function."""
+    def _centred(self, performance: Performance) -> Performance:
+        return performance._replace(concepts=performance.concepts - self.reference) if self.centre else performance
+
+    def given(self, performance: Performance, batch: Mapping[str, Tensor] = {}) -> Tensor:
+        """What the explainer sees, ``(B, C, H, W)``; of a batch if it has been stored."""
+        if self.reads == "feature_map":
+            return performance.feature_map
+        if "hidden" in batch:
+            return batch["hidden"].float()[:, :, None, None]
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            return self.performer.hidden(self.performer.feature(performance.feature_map.float()))[:, :, None, None]
+
+    def explain(self, performance: Performance, given: Tensor | None = None) -> tuple[Explanation, Tensor]:
+        """The explanation of a performance, and the explainer's output ``u`` ``(B, n)`` before its output function.
+
+        Args:
+            performance: What the performer said.
+            given: What the explainer sees; found out by default.
+        """
         score, values, _, _ = performance
         if self.rival is not None:
             contributions = self.rival.contributions(self.question(performance))
             weights = torch.where(values == 0, 0, contributions / values)
             bias = self.rival.base_value.to(score)
             return Explanation(score, values, weights, bias, self.concept_names, self.performer.target_name), weights
-        raw = self.explainer(performance.feature_map)
+        raw = self.explainer(self.given(performance) if given is None else given)
         weights = self.explainer.weights(raw)
+        if self.start is not None:
+            begun, scale = self.start(self.question(performance))
+            weights = begun + scale * weights
         bias = self.explainer.bias
         return Explanation(score, values, weights, bias, self.concept_names, self.performer.target_name), raw
 
@@ -165,7 +215,7 @@ class Distillation(pl.LightningModule):
         """Explain feature maps ``(B, C, H, W)`` for a reader, with pictures if images ``(B, 3, S, S)`` are given."""
         with torch.no_grad():
             performance, _ = self.performer.perform(feature_map, None, self.columns)
-            explanation = self.presented(self.explain(performance)[0])
+            explanation = self.presented(self.explain(self._centred(performance))[0])
         if image is None:
             return explanation
         heat = self.performer.geometry.upsample(score_heat(self.performer, feature_map), image.shape[-1])
@@ -185,13 +235,29 @@ class Distillation(pl.LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Eq. (3): distillation loss plus λ(t) times the prior loss."""
         performance, prior = self.perform(batch, with_prior=self.prior_weight > 0)
-        explanation, raw = self.explain(performance)
+        explanation, raw = self.explain(performance, self.given(performance, batch))
         distillation = losses.distillation(explanation.prediction, explanation.score)
+        extra = self._extra_losses(performance, explanation)
         disagreement = torch.zeros_like(distillation)
         if prior is not None:
             disagreement = self.prior_loss(raw=raw, weights=explanation.weights, prior=prior)
         self._epoch_losses.append(torch.stack([distillation.detach(), disagreement.detach()]))
-        return distillation + self.prior_weight * disagreement
+        return distillation + self.prior_weight * disagreement + extra
+
+    def _extra_losses(self, performance: Performance, explanation: Explanation) -> Tensor | float:
+        """What this package adds to Eq. (3): the price of corrections, and scores without some concepts."""
+        extra: Tensor | float = 0.0
+        if self.correction_weight > 0 and self.start is not None:
+            begun, _ = self.start(self.question(performance))
+            correction = (explanation.weights - begun) * explanation.values
+            extra = extra + self.correction_weight * correction.square().sum(1).mean()
+        if self.ablations > 0:
+            present = random_presence(self.ablations, len(performance.score), self._groups)
+            with torch.no_grad():
+                scores = self.question(performance).game(present)
+            predictions = (present * explanation.contributions).sum(-1) + explanation.base_value
+            extra = extra + losses.distillation(predictions.flatten(), scores.flatten())
+        return extra
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's mean losses: once an epoch, since a call of ``log`` costs as much as a small layer."""
@@ -203,8 +269,15 @@ class Distillation(pl.LightningModule):
         self.log_dict({f"train/{name}": value for name, value in values.items()}, sync_dist=True)
 
     def on_train_start(self) -> None:
-        """Start the explainer's last layer where ``head_init`` asks, unless the run is resumed."""
-        if self.explainer.head_init != "default" and self.global_step == 0:
+        """Look at the training images and start where ``start`` or ``head_init`` asks, unless the run is resumed."""
+        if self.global_step > 0:
+            return
+        if self.centre or self.ablations > 0 or hasattr(self.explainer, "standardise"):
+            self.look_at_training_images()
+        if self.start is not None:
+            bias = self.start.fit(self.training_questions())
+            self.explainer.start_at(torch.zeros(len(self.columns), device=self.device), bias)
+        elif self.explainer.head_init != "default":
             self.explainer.start_at(*self.least_squares(common=self.explainer.head_init == "calibrated"))
 
     @torch.no_grad()
@@ -222,6 +295,7 @@ class Distillation(pl.LightningModule):
             batch = self.transfer_batch_to_device(batch, self.device, 0)
             if "score" in batch:
                 score, values = batch["score"], batch["concepts"][:, self.columns]
+                values = values - self.reference if self.centre else values
             else:
                 score, values, *_ = self.perform(batch, with_prior=False)[0]
             total = values.sum(1, keepdim=True)
@@ -245,15 +319,30 @@ class Distillation(pl.LightningModule):
 
     @torch.no_grad()
     def look_at_training_images(self) -> None:
-        """Take the concepts' mean strengths, their ``reference``, from the training split."""
-        total, count = torch.zeros(len(self.columns), dtype=torch.float64, device=self.device), 0
-        for batch in self.trainer.datamodule.ordered("train", ("score", "concepts")):  # type: ignore[attr-defined]
+        """Take from the training split what does not depend on the explainer.
+
+        These are the concepts' mean strengths, their ``reference``, and mean and size of what a linear explainer sees.
+        """
+        self.reference.zero_()  # so that strengths are not centred while their means are taken
+        standardise = getattr(self.explainer, "standardise", None)
+        sums: list[Tensor] = []
+        only = None if standardise else ("score", "concepts")
+        for batch in self.trainer.datamodule.ordered("train", only):  # type: ignore[attr-defined]
             batch = self.transfer_batch_to_device(batch, self.device, 0)
-            cached = "concepts" in batch
-            values = batch["concepts"][:, self.columns] if cached else self.perform(batch, with_prior=False)[0].concepts
-            total += values.double().sum(0)
-            count += len(values)
-        self.reference = (total / count).float()
+            if "concepts" in batch:
+                values = batch["concepts"][:, self.columns]
+            else:
+                values = self.perform(batch, with_prior=False)[0].concepts
+            row = [values.new_tensor([len(values)]), values.sum(0)]
+            if standardise:
+                given = self.given(self.perform(batch, with_prior=False)[0], batch).flatten(1)
+                row += [given.sum(0), given.square().sum()[None]]
+            sums.append(torch.cat([part.double() for part in row]))
+        totals = of_all_processes(torch.stack(sums).sum(0)[None]).sum(0)
+        count, n = totals[0], len(self.columns)
+        self.reference.copy_(totals[1 : n + 1] / count)
+        if standardise:
+            standardise(totals[n + 1 : -1] / count, totals[-1] / count)
 
     def configure_optimizers(self) -> Any:
         """Only the explainer's parameters; the bias b is never decayed."""

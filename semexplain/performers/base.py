@@ -64,6 +64,15 @@ class Performer(nn.Module, ABC):
     def head(self, feature: Tensor) -> tuple[Tensor, Tensor]:
         """Score ``(B,)`` before any sigmoid, and concept strengths ``(B, n)``, both functions of ``feature``."""
 
+    def hidden(self, feature: Tensor) -> Tensor:
+        """Last hidden layer ``(B, d)``, of which the outputs are linear functions; for explainers that read it."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what its last hidden layer is.")
+
+    @property
+    def hidden_size(self) -> int:
+        """``d`` of the last hidden layer."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what its last hidden layer is.")
+
     @abstractmethod
     def encode_modules(self) -> list[nn.Module]:
         """The layers that ``encode`` uses, with their preprocessing."""

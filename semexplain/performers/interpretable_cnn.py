@@ -272,11 +272,19 @@ class InterpretableCNN(TrainablePerformer):
 
     def head(self, feature: Tensor) -> tuple[Tensor, Tensor]:
         """The target's logit ``(B,)`` and the sum of every map ``(B, n)``."""
+        score = self.fc9(self.dropout(self.hidden(feature))).squeeze(1)
+        return score, feature.sum((2, 3), dtype=torch.promote_types(feature.dtype, torch.float32))
+
+    def hidden(self, feature: Tensor) -> Tensor:
+        """Second fully-connected layer ``(B, hidden)`` after its ReLU."""
         # A second ReLU would keep the values of a post-ReLU x, but not its gradient where x is 0.
         maps = feature.relu() if self.x_stage == "masked_pre_relu" else feature
-        hidden = self.dropout(self.fc7(self.pool6(maps).flatten(1)).relu())
-        score = self.fc9(self.dropout(self.fc8(hidden).relu())).squeeze(1)
-        return score, feature.sum((2, 3), dtype=torch.promote_types(feature.dtype, torch.float32))
+        return self.fc8(self.dropout(self.fc7(self.pool6(maps).flatten(1)).relu())).relu()
+
+    @property
+    def hidden_size(self) -> int:
+        """``hidden``."""
+        return self.fc8.out_features
 
     @property
     def output_layer(self) -> nn.Linear:

@@ -145,6 +145,15 @@ class VGG16Attributes(SharedOutputs, TrainablePerformer):
 
     def outputs(self, feature: Tensor) -> Tensor:
         """All attribute logits ``(B, 40)`` from ``x``."""
+        return self.fc3(self.dropout(self.hidden(feature)))
+
+    def hidden(self, feature: Tensor) -> Tensor:
+        """Second fully-connected layer ``(B, hidden)`` after its ReLU."""
         # A second ReLU would keep the values of a post-ReLU x, but not its gradient where x is 0.
-        hidden = feature.relu() if self.x_stage == "pre_relu" else feature
-        return self.fc3(self.dropout(self.fc2(self.dropout(hidden)).relu()))
+        given = feature.relu() if self.x_stage == "pre_relu" else feature
+        return self.fc2(self.dropout(given)).relu()
+
+    @property
+    def hidden_size(self) -> int:
+        """``hidden``."""
+        return self.fc2.out_features

@@ -1,0 +1,64 @@
+"""The least explainer that sees the image: weights that are linear in what the performer has computed."""
+
+from typing import Annotated
+
+import torch
+from annotated_types import Ge
+from torch import Tensor, nn
+
+from semexplain.explainers.base import Explainer, HeadInit, Output
+
+
+class LinearExplainer(Explainer):
+    r"""One layer from features to weights, ``u = G z + c``.
+
+    Features are centred and brought to a mean square of 1 over the training images, by one factor for all of them,
+    before the layer. With the performer's last hidden layer as input (``module.reads=hidden``) the explanation is
+    bilinear in features and concepts, and finding it a convex problem: no initialisation, no local minimum.
+
+    Args:
+        in_channels: ``C`` of the features.
+        map_size: ``H = W`` of the features; 1 for a hidden layer.
+        n_concepts: ``n``.
+        output: ``identity`` gives signed weights, ``softplus`` positive ones.
+        head_init: Where training starts, see :class:`Explainer`.
+
+    Example:
+        >>> explainer = LinearExplainer(in_channels=8, map_size=1, n_concepts=3)
+        >>> explainer(torch.randn(2, 8, 1, 1)).shape
+        torch.Size([2, 3])
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(
+        self,
+        in_channels: Annotated[int, Ge(1)],
+        map_size: Annotated[int, Ge(1)],
+        n_concepts: Annotated[int, Ge(1)],
+        output: Output = "identity",
+        head_init: HeadInit = "linear",
+    ) -> None:
+        super().__init__(output, head_init)
+        self.layer = nn.Linear(in_channels * map_size**2, n_concepts)
+        self.register_buffer("mean", torch.zeros(in_channels * map_size**2))
+        self.register_buffer("scale", torch.ones(()))
+
+    def forward(self, feature_map: Tensor) -> Tensor:
+        """``u`` ``(B, n)``."""
+        return self.layer((feature_map.flatten(1) - self.mean) * self.scale)
+
+    def standardise(self, mean: Tensor, mean_square: Tensor) -> None:
+        """Bring features to mean 0 and a mean square norm of 1.
+
+        Args:
+            mean: ``(d,)``, of the flattened features over the training images.
+            mean_square: ``()``. Mean of their squared norms.
+        """
+        self.mean.copy_(mean)
+        self.scale.copy_((mean_square - mean.square().sum()).clamp_min(1e-12).rsqrt())
+
+    def last_layer(self) -> tuple[Tensor, Tensor]:
+        """The layer's kernel ``(n, d)`` and bias ``(n,)``."""
+        return self.layer.weight, self.layer.bias

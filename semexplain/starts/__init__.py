@@ -1,0 +1,1 @@
+"""Attributions that are right already, from which an explainer learns only the correction."""
