@@ -96,7 +96,7 @@ def test_one_process_resumes_what_two_began(faces: Path, two: Path, tmp_path: Pa
     config = OmegaConf.load(two / "config.yaml")
     config.trainer.max_epochs = 2  # as if it had been interrupted after the first of two epochs
     OmegaConf.save(config, tmp_path / "run/config.yaml")
-    own = ["trainer.max_epochs=2", "data.batch_size=9", "trainer.devices=1"]
+    own = ["trainer.max_epochs=2", *OPTIONS[1:], "trainer.devices=1"]
     words = smoke(faces, two.parents[1], *own, f"resume={tmp_path / 'run'}")
     metrics = train(configured(*words), tmp_path / "run")
     assert metrics == json.loads((tmp_path / "run/metrics.json").read_text())
