@@ -150,10 +150,10 @@ def random_presence(times: int, batch: int, groups: Tensor) -> Tensor:
         How much of each concept is present ``(K, B, n)``, 0 or 1.
 
     Example:
-        >>> _ = torch.manual_seed(0)
+        >>> _ = torch.manual_seed(1)
         >>> random_presence(1, 2, torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]))
         tensor([[[1., 1., 1.],
-                 [0., 0., 1.]]])
+                 [1., 1., 0.]]])
     """
     share = torch.rand(times, batch, 1, device=groups.device)
     chosen = torch.rand(times, batch, len(groups), device=groups.device) < share

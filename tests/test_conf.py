@@ -29,8 +29,8 @@ VALUES = {
 
 def options() -> list[str]:
     names = sorted(f"{path.parent.name}={path.stem}" for path in CONF.glob("*/*.yaml") if path.parent.name != "local")
-    # tested below: not for a signed prior; and sizes belong to a scale and a performer
-    return [name for name in names if name != "prior_loss=cross_entropy" and not name.startswith("size=")]
+    # tested below: not for a signed prior; sizes belong to a scale and a performer, details to a method and a prior
+    return [name for name in names if name != "prior_loss=cross_entropy" and not name.startswith(("size=", "details="))]
 
 
 @pytest.mark.parametrize("option", options())
@@ -46,6 +46,16 @@ def test_every_option_composes_and_fits_the_code(option: str):
 @pytest.mark.parametrize("scale", sorted(path.stem for path in (CONF / "scale").glob("*.yaml")))
 def test_every_experiment_fits_at_every_scale(experiment: str, scale: str):
     check(configured(f"experiment={experiment}", f"scale={scale}"))
+
+
+@pytest.mark.parametrize("experiment", sorted(path.stem for path in (CONF / "experiment").glob("*.yaml")))
+def test_the_better_explainer_is_there_for_every_experiment(experiment: str):
+    config = configured(f"experiment={experiment}", "method=semexplain")
+    check(config)
+    filters = config.prior["_target_"].endswith("filter_jacobian")
+    assert config.start["_target_"].endswith("GradientTimesActivationStart" if filters else "LinearMapStart")
+    assert (config.module.centre, config.module.ablations) == ((False, 1) if filters else (True, 0))
+    assert config.explainer["_target_"].endswith("LinearExplainer")
 
 
 @pytest.mark.parametrize("network", ["alexnet", "vgg_m", "vgg_s", "vgg16"])

@@ -12,7 +12,7 @@ LAYERS = [
     {"priors", "losses", "filter_loss", "concepts", "metrics", "parts", "contact_sheet", "figures", "loggers", "paper"}
     | {"performers.base", "performers.preprocessing", "performers.weights", "config"},
     {"performers", "explainers", "data", "grad_cam", "report", "report.page", "report.definitions", "games"},
-    {"rivals"},
+    {"rivals", "faithfulness"},
     {"starts"},
     {"modules"},
     {"callbacks", "records", "naming"},

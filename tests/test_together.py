@@ -77,6 +77,9 @@ def test_jobs_that_need_other_batches_are_refused(faces: Path, tmp_path: Path):
     configs = [configured(*common, f"seed={seed}", f"data.batch_size={8 + seed}") for seed in (0, 1)]
     with pytest.raises(ConfigError, match="must agree in data"):
         check_together(configs)
+    configs = [configured(*common, f"metrics=[{name}]") for name in ("relative_deviation", "completeness_gap")]
+    with pytest.raises(ConfigError, match="must agree in metrics"):
+        check_together(configs)
     check_together([configured(*common, f"seed={seed}", "data.seed=0") for seed in (0, 1)])
     with pytest.raises(ConfigError, match="one run a process"):
         check_together([configured(*common, "logger=[csv,wandb]")])

@@ -14,9 +14,9 @@ class PreciseMetric(Metric):
     A trainer in true half precision casts all that it owns, metrics included, and a sum over a data set kept in
     bfloat16 is wrong in the first digit. Here casts move states between devices and leave their type and value alone.
 
-    Subclasses register states with ``add_sum`` and ``add_rows`` and convert what they are given to float64 before they
-    add it up. They replace a state rather than change it in place: one that was last touched in inference mode could
-    not be changed outside it.
+    Subclasses register states with ``add_sum``, ``add_mean`` and ``add_rows`` and convert what they are given to
+    float64 before they add it up. They replace a state rather than change it in place: one that was last touched in
+    inference mode could not be changed outside it.
 
     Example:
         >>> class Total(PreciseMetric):
@@ -49,6 +49,21 @@ class PreciseMetric(Metric):
     def add_sum(self, name: str, shape: tuple[int, ...] = ()) -> None:
         """Register a float64 state that starts at 0 and is added up over batches and processes."""
         self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def add_mean(self, name: str) -> None:
+        """Register a mean over images: their sum, and how many they are; add to it with ``add_to_mean``."""
+        self.add_sum(name, (2,))
+
+    def add_to_mean(self, name: str, values: Tensor, known: Tensor | None = None) -> None:
+        """Add the values ``(B,)`` of a batch to a mean: those that are ``known``, bool ``(B,)``, or all."""
+        known = torch.ones_like(values, dtype=torch.bool) if known is None else known
+        total = torch.stack([torch.where(known, values, 0).sum(), known.double().sum()])
+        setattr(self, name, getattr(self, name) + total)
+
+    def mean(self, name: str) -> Tensor:
+        """A mean registered by ``add_mean``; nan without an image."""
+        total, count = getattr(self, name)
+        return total / count
 
     def add_rows(self, name: str) -> None:
         """Register a state that collects float64 tensors over batches and processes; read it with ``rows``.

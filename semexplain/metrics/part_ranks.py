@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from semexplain.metrics.base import PreciseMetric
+from semexplain.metrics.ranks import rank_correlation, sign_agreement
 
 
 class PartRanks(PreciseMetric):
@@ -26,6 +26,7 @@ class PartRanks(PreciseMetric):
         parts: Names of the ``P`` parts, in the order of the columns.
 
     Example:
+        >>> import torch
         >>> metric = PartRanks(parts=("torso", "leg", "ear"))
         >>> metric.update(
         ...     label=torch.tensor([True]),
@@ -46,7 +47,7 @@ class PartRanks(PreciseMetric):
         self.parts = tuple(parts)
         for prefix in ("", "gradient_activation_"):
             for quantity in ("part_rank_correlation", "part_sign_agreement"):
-                self.add_sum(f"{prefix}{quantity}", (2,))  # sum, and number of images that have it
+                self.add_mean(f"{prefix}{quantity}")
 
     def update(
         self, label: Tensor, part_effects: Tensor, part_contributions: Tensor, part_attributions: Tensor
@@ -65,40 +66,10 @@ class PartRanks(PreciseMetric):
             own = given.detach().double()[positive]
             for quantity, values in {
                 "part_rank_correlation": rank_correlation(own, effects),
-                "part_sign_agreement": _sign_agreement(own, effects),
+                "part_sign_agreement": sign_agreement(own, effects),
             }.items():
-                known = values.isfinite()
-                total = torch.stack([torch.where(known, values, 0).sum(), known.double().sum()])
-                setattr(self, f"{prefix}{quantity}", getattr(self, f"{prefix}{quantity}") + total)
+                self.add_to_mean(f"{prefix}{quantity}", values, values.isfinite())
 
     def compute(self) -> dict[str, Tensor]:
         """All means; nan where there is no image."""
-        return {quantity: total / count for quantity, (total, count) in self.metric_state.items()}
-
-
-def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
-    """Spearman's correlation of two rows of values, for every row ``(B,)``; nan where a row has no order.
-
-    Args:
-        first: ``(B, P)``.
-        second: ``(B, P)``.
-
-    Example:
-        >>> rank_correlation(torch.tensor([[1.0, 5.0, 9.0], [2.0, 2.0, 2.0]]), torch.tensor([[0.0, 1.0, 1.5]] * 2))
-        tensor([1., nan], dtype=torch.float64)
-    """
-    centred = [_ranks(rows) - (rows.shape[1] + 1) / 2 for rows in (first, second)]
-    product = (centred[0] * centred[1]).sum(1)
-    return product / (centred[0].square().sum(1) * centred[1].square().sum(1)).sqrt()
-
-
-def _ranks(rows: Tensor) -> Tensor:
-    """1 for the least value of a row; equal values share the mean of their ranks."""
-    less = (rows[:, None, :] < rows[:, :, None]).double().sum(2)
-    equal = (rows[:, None, :] == rows[:, :, None]).double().sum(2)
-    return less + (equal + 1) / 2
-
-
-def _sign_agreement(given: Tensor, effects: Tensor) -> Tensor:
-    weight = effects.abs()
-    return (weight * (given * effects > 0)).sum(1) / weight.sum(1)
+        return {quantity: self.mean(quantity) for quantity in self.metric_state}

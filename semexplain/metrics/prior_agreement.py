@@ -56,8 +56,7 @@ class PriorAgreement(PreciseMetric):
             "weights_norm",
             "dead_fraction",
         ):
-            # Sum and number of images that have the quantity.
-            self.add_sum(quantity, (2,))
+            self.add_mean(quantity)
 
     def update(self, weights: Tensor, concepts: Tensor, prior: Tensor) -> None:
         """Add a batch of explainer weights, concepts and prior weights, all ``(B, n)``."""
@@ -75,12 +74,11 @@ class PriorAgreement(PreciseMetric):
             "dead_fraction": (size <= DEAD * size.mean(1, keepdim=True)).double().mean(1),
         }
         for quantity, values in batch.items():
-            total = torch.stack([values.sum(), values.new_tensor(len(values))])
-            setattr(self, quantity, getattr(self, quantity) + total)
+            self.add_to_mean(quantity, values)
 
     def compute(self) -> dict[str, Tensor]:
         """All means; nan where there is no image."""
-        return {quantity: total / count for quantity, (total, count) in self.metric_state.items()}
+        return {quantity: self.mean(quantity) for quantity in self.metric_state}
 
 
 def _entropies(values: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,17 +18,24 @@ from torchmetrics import MeanMetric, Metric
 from semexplain import losses
 from semexplain.data.loading import of_all_processes
 from semexplain.explainers.base import Explainer
+from semexplain.explainers.linear import LinearExplainer
 from semexplain.explanation import Explanation, Performance
+from semexplain.faithfulness import concept_curves, end_scores, noisy_maps, subset_effects
 from semexplain.games import game_of, random_presence
 from semexplain.grad_cam import score_heat
 from semexplain.metrics.linear_map import LinearMap
 from semexplain.parts import Parts
-from semexplain.performers.base import Performer
+from semexplain.performers.base import Performer, SharedOutputs
 from semexplain.priors import gradient_times_activation
 from semexplain.rivals.base import Question, Rival
 from semexplain.starts.base import Start
 
 log = logging.getLogger(__name__)
+# What metrics may ask for that is made only if one does, since it costs further passes through the head.
+PARTS = {"part_effects", "part_contributions", "part_attributions"}
+CURVES = {"deletion", "insertion"}
+SUBSETS = {"subset_contributions", "subset_drops"}
+ENDS = {"score_with_all", "score_with_none"}
 
 
 class PriorLoss(Protocol):
@@ -272,8 +280,10 @@ class Distillation(pl.LightningModule):
         """Look at the training images and start where ``start`` or ``head_init`` asks, unless the run is resumed."""
         if self.global_step > 0:
             return
-        if self.centre or self.ablations > 0 or hasattr(self.explainer, "standardise"):
+        if self.centre or self.ablations > 0:
             self.look_at_training_images()
+        if isinstance(self.explainer, LinearExplainer):
+            self._standardise(self.explainer)
         if self.start is not None:
             bias = self.start.fit(self.training_questions())
             self.explainer.start_at(torch.zeros(len(self.columns), device=self.device), bias)
@@ -319,30 +329,27 @@ class Distillation(pl.LightningModule):
 
     @torch.no_grad()
     def look_at_training_images(self) -> None:
-        """Take from the training split what does not depend on the explainer.
-
-        These are the concepts' mean strengths, their ``reference``, and mean and size of what a linear explainer sees.
-        """
+        """Take the concepts' mean strengths, their ``reference``, from the training split."""
         self.reference.zero_()  # so that strengths are not centred while their means are taken
-        standardise = getattr(self.explainer, "standardise", None)
-        sums: list[Tensor] = []
-        only = None if standardise else ("score", "concepts")
-        for batch in self.trainer.datamodule.ordered("train", only):  # type: ignore[attr-defined]
+        sums = []
+        for batch in self.trainer.datamodule.ordered("train", ("score", "concepts")):  # type: ignore[attr-defined]
             batch = self.transfer_batch_to_device(batch, self.device, 0)
-            if "concepts" in batch:
-                values = batch["concepts"][:, self.columns]
-            else:
-                values = self.perform(batch, with_prior=False)[0].concepts
-            row = [values.new_tensor([len(values)]), values.sum(0)]
-            if standardise:
-                given = self.given(self.perform(batch, with_prior=False)[0], batch).flatten(1)
-                row += [given.sum(0), given.square().sum()[None]]
-            sums.append(torch.cat([part.double() for part in row]))
+            cached = "concepts" in batch
+            values = batch["concepts"][:, self.columns] if cached else self.perform(batch, with_prior=False)[0].concepts
+            sums.append(torch.cat([values.double().sum(0), values.new_tensor([len(values)]).double()]))
         totals = of_all_processes(torch.stack(sums).sum(0)[None]).sum(0)
-        count, n = totals[0], len(self.columns)
-        self.reference.copy_(totals[1 : n + 1] / count)
-        if standardise:
-            standardise(totals[n + 1 : -1] / count, totals[-1] / count)
+        self.reference.copy_(totals[:-1] / totals[-1])
+
+    @torch.no_grad()
+    def _standardise(self, explainer: LinearExplainer) -> None:
+        """Tell a linear explainer mean and size of what it sees of the training split."""
+        sums = []
+        for batch in self.trainer.datamodule.ordered("train"):  # type: ignore[attr-defined]
+            batch = self.transfer_batch_to_device(batch, self.device, 0)
+            given = self.given(self.perform(batch, with_prior=False)[0], batch).flatten(1).double()
+            sums.append(torch.cat([given.sum(0), given.square().sum()[None], given.new_tensor([len(given)])]))
+        totals = of_all_processes(torch.stack(sums).sum(0)[None]).sum(0)
+        explainer.standardise(totals[:-2] / totals[-1], totals[-2] / totals[-1])
 
     def configure_optimizers(self) -> Any:
         """Only the explainer's parameters; the bias b is never decayed."""
@@ -352,6 +359,12 @@ class Distillation(pl.LightningModule):
         return [optimizer], [self.scheduler(optimizer)]
 
     # -- measuring ---------------------------------------------------------------------------------------------------
+
+    def on_test_start(self) -> None:
+        """Look at the training images if a metric takes concepts away that are set to their means for it."""
+        asked = {name for metric in self.measured.values() for name in inspect.signature(metric.update).parameters}
+        if asked & (CURVES | SUBSETS | ENDS) and isinstance(self.performer, SharedOutputs) and not self.centre:
+            self.look_at_training_images()
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Explanation | None:  # type: ignore[override]
         """Measure a batch of the validation split."""
@@ -398,14 +411,51 @@ class Distillation(pl.LightningModule):
             self.mean_losses["distillation"].update(
                 losses.distillation(explanation.prediction, explanation.score), weight=len(prior)
             )
-        for metric in metrics.values():
+        if "truth" in batch:
+            fields["truth"] = batch["truth"]
+        for name, metric in metrics.items():
             receive = getattr(metric, method, None)
             if receive is not None:  # few metrics are fitted on the training split first
                 wanted = inspect.signature(receive).parameters
-                if "part_effects" in wanted and "part_effects" not in fields:
-                    fields |= self._part_fields(performance, explanation)
-                receive(**{name: fields[name] for name in wanted})
+                fields |= self._fields_on_demand(wanted.keys() - fields.keys(), performance, explanation)
+                if absent := sorted(wanted.keys() - fields.keys()):
+                    raise ValueError(
+                        f"The metric `{name}` asks for {', '.join(absent)}, which these data and this module do not "
+                        f"have. They have {', '.join(sorted(fields))}. Leave the metric out."
+                    )
+                receive(**{field: fields[field] for field in wanted})
         return explanation if method == "update" else None
+
+    def _fields_on_demand(
+        self, wanted: AbstractSet[str], performance: Performance, explanation: Explanation
+    ) -> dict[str, Tensor]:
+        """Those of the wanted fields that have to be made, perhaps with others that come with them."""
+        made: dict[str, Tensor] = {}
+        if wanted & PARTS:
+            made |= self._part_fields(performance, explanation)
+        if wanted & (CURVES | SUBSETS | ENDS):
+            made |= self._game_fields(wanted, performance, explanation.contributions)
+        if "noisy_contributions" in wanted:
+            maps = noisy_maps(performance.feature_map)
+            noisy, _ = self.performer.perform(maps.flatten(0, 1), None, self.columns)
+            contributions = self.explain(self._centred(noisy))[0].contributions
+            made["noisy_contributions"] = contributions.unflatten(0, maps.shape[:2]).transpose(0, 1)
+        return made
+
+    def _game_fields(
+        self, wanted: AbstractSet[str], performance: Performance, contributions: Tensor
+    ) -> dict[str, Tensor]:
+        """Scores of the images with some of their concepts taken away."""
+        made: dict[str, Tensor] = {}
+        with torch.autocast(self.device.type, enabled=False):  # differences of scores need their precision
+            game, given = self.question(performance).game, contributions.float()
+            if wanted & CURVES:
+                made["deletion"], made["insertion"] = concept_curves(game, given)
+            if wanted & SUBSETS:
+                made["subset_contributions"], made["subset_drops"] = subset_effects(game, given)
+            if wanted & ENDS:
+                made["score_with_all"], made["score_with_none"] = end_scores(game, given)
+        return made
 
     def _part_fields(self, performance: Performance, explanation: Explanation) -> dict[str, Tensor]:
         """What each part contributes, by the explanation, by gradient times activation, and by removal: ``(B, P)``."""

@@ -100,7 +100,13 @@ def test_a_metric_without_images_is_nan(metric_class: type[Metric]) -> None:
 
 def assert_empty(metric: Metric) -> None:
     for name, value in compute(metric).items():
-        counts = {"contribution_entropy_skipped", "part_error_images", "part_error_skipped", "part_error_parts"}
+        counts = {
+            "contribution_entropy_skipped",
+            "faithfulness_correlation_skipped",
+            "part_error_images",
+            "part_error_skipped",
+            "part_error_parts",
+        }
         assert value.isnan() or name in counts | {"tau_train"}, name
 
 
