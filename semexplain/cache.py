@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -69,14 +69,15 @@ class PerformanceCache:
         performer.train(training)  # a performer that is about to be trained must not stay without dropout
 
     @torch.no_grad()
-    def attach_performances(self, performer: Performer, prior: Prior) -> None:
+    def attach_performances(self, performer: Performer, prior: Prior, columns: Sequence[int] | None = None) -> None:
         """Let the data module yield ``feature_map``, ``score``, ``concepts`` and ``prior`` instead of images.
 
         All are computed in one pass over the images, or over the trunk's output where it was kept when the performer
-        was trained. The prior is that of a training step, for all concepts; a run that uses some takes their columns.
+        was trained. The prior is that of a training step, for all concepts; a run that uses some takes their columns,
+        and names them where the weight of one concept depends on which others there are.
         """
         performer = performer.to(self.device).freeze()
-        record = record_of(performer, prior)
+        record = record_of(performer, prior, columns)
         half = torch.from_numpy(np.empty(0, self.dtype)).dtype
         source: Callable[[np.ndarray], Iterable[Tensor]] = self._images
         encode: Callable[[Tensor], Tensor] = performer.encode

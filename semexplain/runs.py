@@ -205,7 +205,7 @@ def build(
     module = instantiate(config.module)(performer=performer, parts=parts)
     cache = cache_for(config, datamodule, trainer.strategy.root_device, performer)
     if cache is not None:
-        cache.attach_performances(performer, module.prior)
+        cache.attach_performances(performer, module.prior, module.columns)
         if module.reads == "hidden":
             cache.attach_hidden(performer)
     for own in trainer.loggers:

@@ -29,6 +29,7 @@ from semexplain.performers.base import Performer, SharedOutputs
 from semexplain.priors import gradient_times_activation
 from semexplain.rivals.base import Question, Rival
 from semexplain.starts.base import Start
+from semexplain.starts.prior import PriorStart
 
 log = logging.getLogger(__name__)
 # What metrics may ask for that is made only if one does, since it costs further passes through the head.
@@ -175,12 +176,15 @@ class Distillation(pl.LightningModule):
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             return self.performer.hidden(self.performer.feature(performance.feature_map.float()))[:, :, None, None]
 
-    def explain(self, performance: Performance, given: Tensor | None = None) -> tuple[Explanation, Tensor]:
+    def explain(
+        self, performance: Performance, given: Tensor | None = None, prior: Tensor | None = None
+    ) -> tuple[Explanation, Tensor]:
         """The explanation of a performance, and the explainer's output ``u`` ``(B, n)`` before its output function.
 
         Args:
             performance: What the performer said.
             given: What the explainer sees; found out by default.
+            prior: Prior weights ``(B, n)``, if they are known and a start may ask for them; found out by default.
         """
         score, values, _, _ = performance
         if self.rival is not None:
@@ -191,12 +195,12 @@ class Distillation(pl.LightningModule):
         raw = self.explainer(self.given(performance) if given is None else given)
         weights = self.explainer.weights(raw)
         if self.start is not None:
-            begun, scale = self.start(self.question(performance))
+            begun, scale = self.start(self.question(performance, prior))
             weights = begun + scale * weights
         bias = self.explainer.bias
         return Explanation(score, values, weights, bias, self.concept_names, self.performer.target_name), raw
 
-    def question(self, performance: Performance) -> Question:
+    def question(self, performance: Performance, prior: Tensor | None = None) -> Question:
         """A batch as rivals and measures of faithfulness get it."""
         reference = self.reference.to(performance.concepts)
         return Question(
@@ -205,7 +209,13 @@ class Distillation(pl.LightningModule):
             self.columns,
             reference,
             partial(game_of, self.performer, performance.feature_map, self.columns, reference),
+            partial(self._prior_of, performance.feature_map) if prior is None else lambda: prior,
         )
+
+    def _prior_of(self, feature_map: Tensor) -> Tensor:
+        prior = self.performer.perform(feature_map, self.prior, self.columns)[1]
+        assert prior is not None
+        return prior
 
     def forward(self, image: Tensor) -> Explanation:
         """Explain images ``(B, 3, S, S)``, uint8."""
@@ -242,21 +252,22 @@ class Distillation(pl.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Eq. (3): distillation loss plus λ(t) times the prior loss."""
-        performance, prior = self.perform(batch, with_prior=self.prior_weight > 0)
-        explanation, raw = self.explain(performance, self.given(performance, batch))
+        prior_counts = self.prior_weight > 0
+        performance, prior = self.perform(batch, with_prior=prior_counts or isinstance(self.start, PriorStart))
+        explanation, raw = self.explain(performance, self.given(performance, batch), prior)
         distillation = losses.distillation(explanation.prediction, explanation.score)
-        extra = self._extra_losses(performance, explanation)
+        extra = self._extra_losses(performance, explanation, prior)
         disagreement = torch.zeros_like(distillation)
-        if prior is not None:
+        if prior is not None and prior_counts:
             disagreement = self.prior_loss(raw=raw, weights=explanation.weights, prior=prior)
         self._epoch_losses.append(torch.stack([distillation.detach(), disagreement.detach()]))
         return distillation + self.prior_weight * disagreement + extra
 
-    def _extra_losses(self, performance: Performance, explanation: Explanation) -> Tensor | float:
+    def _extra_losses(self, performance: Performance, explanation: Explanation, prior: Tensor | None) -> Tensor | float:
         """What this package adds to Eq. (3): the price of corrections, and scores without some concepts."""
         extra: Tensor | float = 0.0
         if self.correction_weight > 0 and self.start is not None:
-            begun, _ = self.start(self.question(performance))
+            begun, _ = self.start(self.question(performance, prior))
             correction = (explanation.weights - begun) * explanation.values
             extra = extra + self.correction_weight * correction.square().sum(1).mean()
         if self.ablations > 0:
@@ -325,7 +336,7 @@ class Distillation(pl.LightningModule):
         """The training split in order, a batch at a time, as rivals are fitted on it."""
         for batch in self.trainer.datamodule.ordered("train"):  # type: ignore[attr-defined]
             batch = self.transfer_batch_to_device(batch, self.device, 0)
-            yield self.question(self.perform(batch, with_prior=False)[0])
+            yield self.question(*self.perform(batch, with_prior="prior" in batch))
 
     @torch.no_grad()
     def look_at_training_images(self) -> None:
@@ -392,8 +403,10 @@ class Distillation(pl.LightningModule):
         }
 
     def _measure(self, batch: dict[str, Tensor], method: str, metrics: Mapping[str, Metric]) -> Explanation | None:
-        performance, prior = self.perform(batch, with_prior=method == "update")
-        explanation, raw = self.explain(performance)
+        known = isinstance(self.start, PriorStart) and "prior" in batch
+        performance, prior = self.perform(batch, with_prior=method == "update" or known)
+        explanation, raw = self.explain(performance, self.given(performance, batch), prior)
+        prior = prior if method == "update" else None
         fields = {
             "score": explanation.score,
             "prediction": explanation.prediction,

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -21,7 +22,8 @@ class Question:
         performance: What it said of the batch, without graph: score ``(B,)``, concepts ``(B, n)``, feature ``x``, map.
         columns: Which of the performer's concepts the ``n`` are.
         reference: ``(n,)``. Their mean over the training images.
-        game: What the score would be without some of them; made when it is first asked for.
+        make_game: Makes the game when it is first asked for.
+        make_prior: Makes the prior weights when they are first asked for.
     """
 
     performer: Performer
@@ -29,13 +31,17 @@ class Question:
     columns: list[int]
     reference: Tensor
     make_game: Callable[[], Game]
+    make_prior: Callable[[], Tensor]
 
-    @property
+    @cached_property
     def game(self) -> Game:
         """From how much of each concept is present ``(..., B, n)`` to scores ``(..., B)``."""
-        if "_game" not in self.__dict__:
-            object.__setattr__(self, "_game", self.make_game())
-        return self.__dict__["_game"]
+        return self.make_game()
+
+    @cached_property
+    def prior(self) -> Tensor:
+        """Prior weights of the run ``(B, n)``."""
+        return self.make_prior()
 
 
 class Rival(ABC):
