@@ -29,8 +29,7 @@ def shapley_values(values: Tensor) -> Tensor:
 
     .. math:: \phi_i = \sum_{S \not\ni i} \frac{|S|!\,(k - |S| - 1)!}{k!} \bigl(v(S \cup \{i\}) - v(S)\bigr)
 
-    The values of a game add up to what all concepts together gain over none (efficiency). Shapley, "A value for n-person
-    games", 1953.
+    They add up to what all concepts together gain over none (efficiency). Shapley, "A value for n-person games", 1953.
 
     Args:
         values: ``(B, 2**k)``. Value v of every coalition, in the order of :func:`coalitions`.
@@ -80,7 +79,8 @@ def interventional(scores: Tensor, state: Tensor, rates: Tensor) -> Tensor:
     Example:
         A score that counts, for an image with the first concept only. The empty coalition has what is expected of both.
 
-        >>> interventional(torch.tensor([[0.0, 1.0, 1.0, 2.0]]), torch.tensor([[True, False]]), torch.tensor([0.5, 0.2]))
+        >>> scores, state = torch.tensor([[0.0, 1.0, 1.0, 2.0]]), torch.tensor([[True, False]])
+        >>> interventional(scores, state, torch.tensor([0.5, 0.2]))
         tensor([[0.7000, 1.2000, 0.5000, 1.0000]])
     """
     k = _concepts(scores)
