@@ -8,11 +8,11 @@ from support import ROOT
 
 LAYERS = [
     {"attributes", "calibration", "devices", "explanation", "files", "geometry", "notices", "processes", "row_store"}
-    | {"schedulers"},
+    | {"schedulers", "shapley"},
     {"priors", "losses", "filter_loss", "concepts", "metrics", "parts", "contact_sheet", "figures", "loggers", "paper"}
     | {"performers.base", "performers.preprocessing", "performers.weights", "config"},
     {"performers", "explainers", "data", "grad_cam", "report", "report.page", "report.definitions", "games"},
-    {"rivals", "faithfulness"},
+    {"rivals", "faithfulness", "truth"},
     {"starts"},
     {"modules"},
     {"callbacks", "records", "naming"},

@@ -1,5 +1,6 @@
 """Folders of drawn images: written once, whole, and recognised when they are there already."""
 
+import io
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -7,7 +8,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 from filelock import FileLock
+from numpy.typing import NDArray
+from PIL import Image
 
 RECORD = "ground_truth.json"
 Colour = tuple[int, int, int]
@@ -55,6 +59,13 @@ def require_at_least(least: int, **numbers: int) -> None:
     for name, number in numbers.items():
         if number < least:
             raise ValueError(f"{name} must be at least {least}, got {number}.")
+
+
+def jpeg(pixels: NDArray[np.uint8]) -> bytes:
+    """The file of a picture ``(H, W, 3)``."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=90, subsampling="4:4:4")
+    return file.getvalue()
 
 
 def mix(colour: Colour, other: Colour, percent: int) -> Colour:

@@ -6,7 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, Protocol
+from typing import IO, Annotated, Literal, NamedTuple, Protocol
 
 import numpy as np
 import pytorch_lightning as pl
@@ -415,11 +415,11 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         return self.splits[name]
 
 
-def read_image(path: Path, size: int, box: Sequence[int] | np.ndarray | None = None) -> Tensor:
+def read_image(path: Path | IO[bytes], size: int, box: Sequence[int] | np.ndarray | None = None) -> Tensor:
     """Decode an image file to uint8 RGB ``(3, size, size)``.
 
     Args:
-        path: The file.
+        path: The file, or one that is open.
         size: Side of the square; the aspect ratio is not kept.
         box: Left, top, right and bottom (exclusive) of the part to take, clipped to the image; the whole by default.
 

@@ -17,10 +17,12 @@ from annotated_types import Ge
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy.io import savemat
+from torch import Tensor
 from tqdm import tqdm
 
-from semexplain.data.drawn import Colour, mix, require_at_least, write_once
+from semexplain.data.drawn import Colour, jpeg, mix, require_at_least, write_once
 from semexplain.data.pascal_part import CATEGORIES, PARTS, Category, PascalPartDataModule
+from semexplain.data.scenes import Redrawable, Scene, as_read
 
 VERSION = 1  # of the pictures; goes up whenever a pixel changes
 SMALLEST_SIZE = 128  # below it, many animals would be under the 50 x 50 pixels that count in Pascal-Part
@@ -740,7 +742,7 @@ def _write_folder(folder: Path, truth: dict[str, Any], *, progress: bool) -> Non
 
 def _write_image(path: Path, pixels: NDArray[np.uint8]) -> None:
     path.parent.mkdir(exist_ok=True)
-    Image.fromarray(pixels).save(path, quality=90, subsampling="4:4:4")
+    path.write_bytes(jpeg(pixels))
 
 
 def _annotation(name: str, drawing: Drawing) -> NDArray[np.void]:
@@ -762,8 +764,10 @@ def _structs(records: Sequence[Mapping[str, Any]]) -> NDArray[np.void]:
     return row
 
 
-class SyntheticAnimalsDataModule(PascalPartDataModule):
+class SyntheticAnimalsDataModule(Redrawable, PascalPartDataModule):
     """Drawn animals with exact part masks, written on first use and then read like Pascal-Part.
+
+    An animal can be drawn again without some of its coarse parts, unless it is the second one of its picture.
 
     Args:
         root: Folder of the animals, see `write_animals`.
@@ -790,6 +794,9 @@ class SyntheticAnimalsDataModule(PascalPartDataModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(root=root, category=category, **kwargs)
+        self.draw_size = draw_size
+        self.draw_seed = draw_seed
+        self.redrawable = self.parts
         self.write = partial(
             write_animals,
             self.root,
@@ -804,3 +811,37 @@ class SyntheticAnimalsDataModule(PascalPartDataModule):
         """Draw the animals unless they are there, then prepare them like Pascal-Part."""
         self.write()
         super().prepare_data()
+
+    def rates(self) -> NDArray[np.float64]:
+        """``(P,)``. A part that is taken away is absent."""
+        return np.zeros(len(self.parts))
+
+    def scenes(self, split: str) -> list[Scene]:
+        """The images that show the animal their picture was made for, cut out where the whole animal was."""
+        views = self._split(split)
+        settings: dict[str, Any] = {"seed": self.draw_seed, "size": self.draw_size, "image_size": self.image_size}
+        scenes = []
+        for at, name in enumerate(views.ids):
+            photo, _, number = name.removesuffix("/mirrored").rpartition("/")
+            if number != "1" or not views.labels[at, 0] or views.boxes is None:
+                continue
+            mirrored = views.mirrored is not None and bool(views.mirrored[at])
+            view = {"index": int(photo) - 1, "box": views.boxes[at], "mirrored": mirrored}
+            draw = partial(_redrawn, parts=self.parts, **view, **settings)
+            scenes.append(Scene(at, np.ones(len(self.parts), dtype=np.bool_), draw))
+        return scenes
+
+
+def _redrawn(
+    present: NDArray[np.bool_],
+    parts: Sequence[str],
+    index: int,
+    seed: int,
+    size: int,
+    image_size: int,
+    box: NDArray[np.int64],
+    mirrored: bool,
+) -> Tensor:
+    absent = [part for part, is_present in zip(parts, present, strict=True) if not is_present]
+    picture = as_read(render(index, seed=seed, size=size, without=absent).image, image_size, box)
+    return picture.flip(2) if mirrored else picture

@@ -15,11 +15,13 @@ import numpy as np
 from annotated_types import Ge
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
+from torch import Tensor
 from tqdm import tqdm
 
 from semexplain.attributes import ATTRIBUTES
 from semexplain.data.celeba import CelebADataModule
-from semexplain.data.drawn import Colour, mix, require_at_least, write_once
+from semexplain.data.drawn import Colour, jpeg, mix, require_at_least, write_once
+from semexplain.data.scenes import Redrawable, Scene, as_read
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The causal model: latents -> local attributes -> global attributes
@@ -210,6 +212,8 @@ DRAWN_AS: dict[str, str] = {
     "Wearing_Necklace": "string of pearls around the neck",
     "Wearing_Necktie": "dark red tie on a white collar",
 }
+
+_DRAWN = [ATTRIBUTES.index(name) for name in DRAWN_AS]
 
 NOT_DRAWN: dict[str, str] = {
     **dict.fromkeys(GLOBAL_ATTRIBUTES, "global: caused by local attributes, without a mark of its own"),
@@ -723,8 +727,7 @@ def _write_folder(folder: Path, truth: dict[str, Any], *, progress: bool) -> Non
     images = folder / "img_align_celeba"
     images.mkdir()
     for i, name in enumerate(tqdm(names, desc="Drawing faces", unit="image", disable=not progress)):
-        face = Image.fromarray(draw_face(attributes[i], index=i, seed=seed, size=size))
-        face.save(images / name, quality=90, subsampling="4:4:4")
+        (images / name).write_bytes(jpeg(draw_face(attributes[i], index=i, seed=seed, size=size)))
 
     rows = (" ".join(f"{1 if value else -1:2d}" for value in row) for row in attributes.tolist())
     lines = [str(len(names)), " ".join(ATTRIBUTES) + " ", *map(" ".join, zip(names, rows, strict=True))]
@@ -736,8 +739,11 @@ def _write_lines(path: Path, lines: Iterable[str]) -> None:
     path.write_text("".join(f"{line}\n" for line in lines), newline="\n")
 
 
-class SyntheticFacesDataModule(CelebADataModule):
+class SyntheticFacesDataModule(Redrawable, CelebADataModule):
     """Drawn faces with known causes, written on first use and then read like CelebA.
+
+    Any face can be drawn again with other local attributes. The global ones and No_Beard have no picture of their own,
+    see `NOT_DRAWN`.
 
     Args:
         root: Folder of the faces, see `write_faces`.
@@ -748,6 +754,8 @@ class SyntheticFacesDataModule(CelebADataModule):
         draw_seed: Seed of attributes and pictures.
         **kwargs: Everything else of `CelebADataModule`.
     """
+
+    redrawable = tuple(DRAWN_AS)
 
     def __init__(
         self,
@@ -761,6 +769,8 @@ class SyntheticFacesDataModule(CelebADataModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(root=root, **kwargs)
+        self.draw_size = draw_size
+        self.draw_seed = draw_seed
         self.write = partial(
             write_faces, self.root, train=train, valid=valid, test=test, size=draw_size, seed=draw_seed
         )
@@ -769,3 +779,25 @@ class SyntheticFacesDataModule(CelebADataModule):
         """Draw the faces unless they are there, then prepare them like CelebA."""
         self.write()
         super().prepare_data()
+
+    def rates(self) -> NDArray[np.float64]:
+        """``(35,)``. Share of the training faces that have each attribute."""
+        rates: NDArray[np.float64] = self._split("train").labels[:, _DRAWN].mean(axis=0)
+        return rates
+
+    def scenes(self, split: str) -> list[Scene]:
+        """All faces of a split."""
+        faces = self._split(split)
+        settings: dict[str, Any] = {"seed": self.draw_seed, "size": self.draw_size, "image_size": self.image_size}
+        return [
+            Scene(at, labels[_DRAWN], partial(_redrawn, attributes=labels, index=int(path.stem) - 1, **settings))
+            for at, (path, labels) in enumerate(zip(faces.paths, faces.labels, strict=True))
+        ]
+
+
+def _redrawn(
+    present: NDArray[np.bool_], attributes: NDArray[np.bool_], index: int, seed: int, size: int, image_size: int
+) -> Tensor:
+    changed = attributes.copy()
+    changed[_DRAWN] = present
+    return as_read(draw_face(changed, index=index, seed=seed, size=size), image_size)
