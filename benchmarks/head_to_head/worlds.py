@@ -1,0 +1,93 @@
+"""The worlds: what is explained, where its truth is known, and which real data stand beside it."""
+
+from typing import NamedTuple
+
+
+class World(NamedTuple):
+    """A performer with its data and concepts.
+
+    Attributes:
+        name: Of the world.
+        overrides: Its experiment.
+        shapley: Concepts whose exact Shapley values are computed by drawing all their states; none on real data.
+        images: Test images that are measured.
+        redrawn: Test images that are drawn again for their truth.
+        shared: Whether concepts are outputs of the head (Case 2), otherwise they are filters (Case 1).
+        trained: Options of each trained explainer, by its name.
+    """
+
+    name: str
+    overrides: tuple[str, ...]
+    shapley: tuple[str, ...]
+    images: int
+    redrawn: int
+    shared: bool
+    trained: dict[str, tuple[str, ...]]
+
+
+def trained(*paper: str) -> dict[str, tuple[str, ...]]:
+    """The explainers that are trained, with the paper's β among the options."""
+    return {
+        "semexplain": ("method=semexplain",),
+        "paper": paper,
+        "paper, no prior": ("beta=0",),
+        "semexplain on shuffled concepts": ("method=semexplain", "control=shuffled"),
+        "paper on shuffled concepts": (*paper, "control=shuffled"),
+    }
+
+
+# Causes of Attractive that this performer sees; some go together (smiling and high cheekbones), some interact.
+CAUSES = (
+    *("Arched_Eyebrows", "Bags_Under_Eyes", "Chubby", "Eyeglasses", "Gray_Hair"),
+    *("High_Cheekbones", "Oval_Face", "Smiling", "Wavy_Hair", "Wearing_Lipstick"),
+)
+DRAWN = (
+    World("drawn faces", ("experiment=known_faces",), CAUSES, 200, 60, True, trained()),
+    World(
+        "drawn animals",
+        ("experiment=known_animals",),
+        ("eye", "mouth_and_nose", "ear", "torso", "leg", "tail"),
+        100,
+        40,
+        False,
+        trained(),
+    ),
+)
+REAL = {
+    "faces": World("real faces", ("experiment=celeba_attractive", "scale=laptop"), (), 200, 0, True, trained()),
+    "animals": World("real dogs", ("experiment=pascal_part_dog", "scale=laptop"), (), 100, 0, False, trained()),
+}
+
+
+class Contestant(NamedTuple):
+    """A rival, what it costs, how often it is measured and which worlds it can explain.
+
+    Attributes:
+        rival: Its option.
+        passes: Through the head for ``n`` concepts.
+        seeds: How often, if chance is part of it; once otherwise.
+        shared: Whether for Case 2 (True), Case 1 (False) or both (None).
+    """
+
+    rival: str
+    passes: str
+    chance: bool = False
+    shared: bool | None = None
+    options: tuple[str, ...] = ()
+
+
+RIVALS = (
+    Contestant("gradient_times_activation", "3"),
+    Contestant("integrated_gradients", "3 * 32"),
+    Contestant("feature_ablation", "n + 1"),
+    Contestant("shapley_sampling", "8 * (n + 1)", chance=True),
+    Contestant("kernel_shap", "2 * n + 2048", chance=True),
+    Contestant("lime", "1024", chance=True),
+    Contestant("concept_vectors", "3", chance=True),
+    Contestant("zennit_relevance", "3", shared=False),
+    Contestant("linear_map", "0"),
+    Contestant("elastic_net", "0"),
+    Contestant("masked_network", "1", chance=True),
+    Contestant("prior_only", "n + 1"),
+    Contestant("random", "1", chance=True),
+)
