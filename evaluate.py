@@ -8,19 +8,23 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from semexplain import runs
-from semexplain.comparison import COLUMNS
+from semexplain.comparison import COLUMNS, beside_controls, plain_table
 from semexplain.config import ConfigError
 from semexplain.data.images import ImageError
 from semexplain.files import read_json
 from semexplain.notices import hush
 from semexplain.processes import is_first
+from semexplain.trained_controls import trained_controls
+from semexplain.verdict import FAITHFUL, verdict
 
 
 def evaluate(config: DictConfig, folder: Path) -> dict[str, float]:
-    """Measure ``config.run`` on its test split again, and print what comes out."""
+    """Measure ``config.run`` on its test split again, beside controls, and print what comes out."""
     hush()
     if config.run is None:
         raise ConfigError("run: name the folder of the run to measure, `python evaluate.py run=outputs/...`.")
+    if not 0 < config.faithful_margin < 1:
+        raise ConfigError(f"faithful_margin: expected a share between 0 and 1, got {config.faithful_margin}.")
     run = Path(config.run)
     moved = {
         f"{group}.{key}": config[group][key]
@@ -28,17 +32,21 @@ def evaluate(config: DictConfig, folder: Path) -> dict[str, float]:
         for key in config[group]
     }
     overrides = {key: value for key, value in moved.items() if value is not None}
-    metrics = runs.evaluate_run(run, folder, overrides)
+    controls = trained_controls(run, overrides, list(config.controls or ()))
+    metrics = runs.evaluate_run(run, folder, overrides, controls=controls, margin=config.faithful_margin)
     if is_first():
         report(run, folder, metrics)
     return metrics
 
 
 def report(run: Path, folder: Path, metrics: dict[str, float]) -> None:
-    """Print the metrics, and whether they are the run's own."""
+    """Print the metrics, what controls reach, the verdict, and whether the metrics are the run's own."""
     print("\n".join(f"{name:20} {metrics[key]:.4f}" for name, key in COLUMNS.items() if key in metrics))
+    print(f"\n{plain_table(beside_controls(metrics))}\n")
+    print(verdict(metrics) or "No verdict on faithfulness: concept reliance was not measured, or is not a number.")
     if (run / runs.METRICS).exists():
         own, again = read_json(run / runs.METRICS), read_json(folder / runs.METRICS)
+        own.pop(FAITHFUL, None)  # judged by more now
         differing = [name for name in own if own[name] != again.get(name)]
         print(
             f"{len(own) - len(differing)} of {len(own)} numbers equal the run's own; different: {differing or 'none'}"

@@ -14,6 +14,7 @@ from semexplain.config import ConfigError, check
 from semexplain.data.images import ImageError
 from semexplain.notices import hush
 from semexplain.processes import is_first
+from semexplain.verdict import verdict
 
 
 def train(config: DictConfig, folder: Path) -> dict[str, float]:
@@ -28,6 +29,8 @@ def train(config: DictConfig, folder: Path) -> dict[str, float]:
         raise SystemExit(f"\nInterrupted. To go on: python train.py resume={folder}") from interruption
     if is_first():
         print(f"\n{comparison([folder])}\n" if config.task == "explainer" else "")
+        if judged := verdict(metrics):
+            print(f"{judged}\n")
         print(f"run folder: {folder}")
     return metrics
 

@@ -1,6 +1,6 @@
-"""Finished runs side by side: one row a run, the paper's three quantities."""
+"""Finished runs side by side: one row a run, the paper's three quantities; and one run beside its controls."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,8 @@ from omegaconf import OmegaConf
 
 from semexplain.files import read_json
 from semexplain.loggers.weights_and_biases import flat
-from semexplain.runs import CONFIG, METRICS
+from semexplain.runs import CONFIG, METRICS, judged_metrics
+from semexplain.verdict import CONTROL, EXCESS, EXCESS_SHARE, FAITHFUL
 
 COLUMNS = {
     "entropy": "test/contribution_entropy",
@@ -17,6 +18,7 @@ COLUMNS = {
     "acc. (tau of train)": "test/explainer_accuracy_tau_train",
     "rel. deviation": "test/relative_deviation",
     "linear map dev.": "test/linear_map_relative_deviation",
+    "concept reliance": "test/concept_reliance",
     "balanced acc.": "test/performer_balanced_accuracy",
     "part error": "test/part_error_mean",
     "grad x act.": "test/gradient_activation_part_error_mean",
@@ -29,7 +31,17 @@ balanced acc.: of the performer, mean of the shares of right answers among image
 part error: of the contributions of parts against removing their filters (Table 3); grad x act.: the same, untrained.
 acc.: agreement with the labels; the explainer's threshold is the best on test (the paper's protocol) or on train.
 rel. deviation: mean |performer - explainer| as a share of the performer's range of scores.
-linear map dev.: the same for one least-squares map from the concepts to the score, fitted on train: the control."""
+linear map dev.: the same for one least-squares map from the concepts to the score, fitted on train: the control.
+concept reliance: share of the deviation with other images' concepts that the own ones avoid; 0: they do not matter.
+faithful: no if concept reliance is low, or if concepts that say nothing explain as much (controls of evaluate.py)."""
+BESIDE = {  # rows of the table of controls: what they are called, and the start of their metrics' names
+    "this explainer": "test/",
+    "constant concepts": f"{CONTROL}/constant/",
+    "concepts of other images": f"{CONTROL}/shuffled/",
+    "performer with new weights": f"{CONTROL}/redrawn/",
+    "one linear map": "test/linear_map_",
+}
+ACCURACIES = ("explainer_accuracy_tau_train", "accuracy_tau_0")  # the linear map has no other threshold
 
 
 def finished_runs(folders: Iterable[Path]) -> list[Path]:
@@ -47,12 +59,44 @@ def unfinished_runs(folders: Iterable[Path]) -> list[Path]:
 
 def comparison(runs: Sequence[Path]) -> str:
     """A Markdown table of finished runs, see :func:`comparison_table`."""
-    header, *rows = comparison_table(runs)
-    table = [header, ["---"] * len(header), *rows]
-    widths = [max(len(line[i]) for line in table) for i in range(len(header))]
+    return plain_table(comparison_table(runs))
+
+
+def plain_table(table: Sequence[Sequence[str]]) -> str:
+    """A table with a header as Markdown, its columns aligned.
+
+    Example:
+        >>> print(plain_table([["run", "x"], ["1", "0.25"]]))
+        | run | x    |
+        | --- | ---- |
+        | 1   | 0.25 |
+    """
+    widths = [max(3, *(len(line[i]) for line in table)) for i in range(len(table[0]))]
+    header, *rows = table
     return "\n".join(
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in table
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
+        for line in (header, ["-" * width for width in widths], *rows)
     )
+
+
+def beside_controls(metrics: Mapping[str, float | None]) -> list[list[str]]:
+    """Deviation and accuracy of a run's explainer, of the same explainer on controls, and of one linear map.
+
+    Args:
+        metrics: Of the run, as :func:`semexplain.runs.judged_metrics` returns them.
+
+    Returns:
+        Header and rows of what was measured.
+    """
+    table = [["", "rel. deviation", "accuracy"]]
+    for name, start in BESIDE.items():
+        if f"{start}relative_deviation" in metrics:
+            accuracy = next((metrics[f"{start}{key}"] for key in ACCURACIES if f"{start}{key}" in metrics), None)
+            table.append([name, _number(metrics[f"{start}relative_deviation"]), _number(accuracy)])
+    if metrics.get(EXCESS) is not None:
+        share = metrics[EXCESS_SHARE] or 0.0
+        table.append(["excess over control", _number(metrics[EXCESS]), f"({share:.0%} less deviation)"])
+    return table
 
 
 def listing(runs: Sequence[Path]) -> str:
@@ -78,9 +122,10 @@ def comparison_table(runs: Sequence[Path]) -> list[list[str]]:
     options = [options_of(config, (*PLACES, *OWN_COLUMN)) for config in configs]
     keys = {key: None for option in options for key in option}  # in the order of the configuration
     varying = [key for key in keys if len({str(option.get(key)) for option in options}) > 1]
-    measures = [read_json(run / METRICS) for run in runs]
+    measures = [judged_metrics(run) for run in runs]
     columns = {name: key for name, key in COLUMNS.items() if any(key in measured for measured in measures)}
-    header = ["#", "target", "beta", "concepts", "seed", *varying, *columns]
+    judged = ["faithful"] if any(FAITHFUL in measured for measured in measures) else []
+    header = ["#", "target", "beta", "concepts", "seed", *varying, *columns, *judged]
     table = [header]
     for number, (metrics, config, option) in enumerate(zip(measures, configs, options, strict=True), start=1):
         chosen = [
@@ -91,6 +136,8 @@ def comparison_table(runs: Sequence[Path]) -> list[list[str]]:
             str(config.seed),
         ]
         measured = [_number(metrics.get(key)) for key in columns.values()]
+        if judged:
+            measured.append({None: "-", 0.0: "NO", 1.0: "yes"}[metrics.get(FAITHFUL)])
         table.append([*chosen, *(str(option.get(key, "-")) for key in varying), *measured])
     return table
 

@@ -67,6 +67,7 @@ def root_options(
     module: Any,
     paths: Any,
     parts: Any = None,
+    control: Any = None,
 ) -> None:
     """The root of the configuration; the signature is its schema.
 
@@ -94,6 +95,7 @@ def root_options(
         module: What is trained.
         paths: Folders.
         parts: How filters are given the names of object parts, if they are.
+        control: What the explainer is told in place of the truth, if it is.
     """
 
 

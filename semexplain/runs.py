@@ -26,13 +26,15 @@ from semexplain.parts import Parts, read_parts, write_parts
 from semexplain.performer_store import accelerator, cache_for, performer_metrics, trained_performer
 from semexplain.performers.base import Performer
 from semexplain.processes import is_first, started_together
+from semexplain.verdict import CONTROL, MARGIN, verdict
 
 log = logging.getLogger(__name__)
 CONFIG, METRICS, PERFORMER, PARTS = "config.yaml", "metrics.json", "performer.json", "parts.yaml"
-LOCK = ".lock"
+LOCK, EVALUATIONS = ".lock", "evaluations"
 CHECKPOINTS = Path("checkpoints")
 BEST, LAST = CHECKPOINTS / "best.ckpt", CHECKPOINTS / "last.ckpt"
 PLACES = ("data.root", *(f"paths.{name}" for name in PATHS))
+JUDGED_BY = {"concept_reliance": {"_target_": "semexplain.metrics.concept_reliance.ConceptReliance"}}
 # Where a run computes may change while it is interrupted, what it computes may not.
 MACHINE = ("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "data.num_workers")
 
@@ -214,7 +216,9 @@ def build(
             told = {key: value for key, value in plain.items() if key not in ("module", "callbacks", "logger")}
             own.describe({**told, "n_concepts": len(module.concept_names)})
     if is_first():
-        given = {"path": str(checkpoint.absolute()), "sha256": module.identity["performer_sha256"]}
+        same = module.performer is performer  # unless a control explains another one
+        digest = module.identity["performer_sha256"] if same else performer.digest()
+        given = {"path": str(checkpoint.absolute()), "sha256": digest}
         write_json(folder / PERFORMER, {**given, "data_sha256": datamodule.fingerprint()})
     return datamodule, module, trainer
 
@@ -242,34 +246,95 @@ def train_performer(config: DictConfig, folder: Path) -> dict[str, float]:
 
 
 def measure(
-    trainer: pl.Trainer, module: Distillation, datamodule: ImageDataModule, checkpoint: Path, folder: Path
+    trainer: pl.Trainer,
+    module: Distillation,
+    datamodule: ImageDataModule,
+    checkpoint: Path,
+    folder: Path,
+    *,
+    controls: Mapping[str, float] | None = None,
+    margin: float = MARGIN,
 ) -> dict[str, float]:
-    """Test a checkpoint; write ``metrics.json`` and, through the callback, ``explanations.parquet`` into a folder."""
+    """Test a checkpoint; write ``metrics.json`` and, through the callback, ``explanations.parquet`` into a folder.
+
+    Args:
+        trainer: Of the run.
+        module: Of the run.
+        datamodule: Of the run.
+        checkpoint: What is tested.
+        folder: Where the files are written.
+        controls: Numbers of explainers that were trained on controls, by their names in ``metrics.json``.
+        margin: What faithfulness asks for, see :func:`semexplain.verdict.verdict`.
+
+    Returns:
+        The numbers of ``metrics.json``, with the verdict, which the loggers get as well.
+    """
     module.restore(checkpoint)
     tested = trainer.test(module, datamodule=datamodule, verbose=False)
-    metrics = {name: float(value) for name, value in sorted(tested[0].items())}
+    measured = {name: float(value) for name, value in sorted(tested[0].items())} | dict(controls or {})
+    judged = verdict(measured, margin)
+    metrics = dict(sorted({**measured, **(judged.metrics if judged else {})}.items()))
+    further = {name: value for name, value in metrics.items() if name not in tested[0]}
+    for own in trainer.loggers:
+        own.log_metrics({**further, "epoch": trainer.current_epoch}, trainer.global_step)
+        own.save()
+        if judged is not None and isinstance(own, WeightsAndBiases):
+            own.judge(judged)
     if trainer.is_global_zero:
         write_json(folder / METRICS, metrics)
     return metrics
 
 
-def evaluate_run(run: Path, folder: Path, overrides: Mapping[str, Any]) -> dict[str, float]:
+def judged_metrics(run: Path) -> dict[str, float | None]:
+    """The numbers of a finished run, with what its newest evaluation beside trained controls says of faithfulness."""
+    metrics = read_json(run / METRICS)
+    for path in sorted((run / EVALUATIONS).glob(f"*/{METRICS}"), reverse=True):
+        again = read_json(path)
+        if any(name.startswith(f"{CONTROL}/") for name in again):
+            judged = verdict(again)
+            beside = {name: value for name, value in again.items() if name.startswith(f"{CONTROL}/")}
+            return metrics | beside | (judged.metrics if judged else {})
+    return metrics
+
+
+def evaluate_run(
+    run: Path,
+    folder: Path,
+    overrides: Mapping[str, Any],
+    *,
+    controls: Mapping[str, float] | None = None,
+    margin: float = MARGIN,
+) -> dict[str, float]:
     """Rebuild a run from its folder alone and measure it again.
 
     Args:
         run: The run's folder.
         folder: Where the new numbers are written.
         overrides: Values to use in place of the run's own, by dotted key: where data or performer are now.
+        controls: Numbers of explainers that were trained on controls, to judge it by.
+        margin: What faithfulness asks for.
+    """
+    config = measurable_config(run, overrides)
+    for name, metric in JUDGED_BY.items():  # also of a run before there was such a metric
+        OmegaConf.update(config, f"module.metrics.{name}", metric, force_add=True)
+    named = run / PARTS if (run / PARTS).exists() and "parts.file" not in overrides else None
+    datamodule, module, trainer = build(config, folder, named=named)
+    check_data(config, datamodule, run)
+    return measure(trainer, module, datamodule, run / BEST, folder, controls=controls, margin=margin)
+
+
+def measurable_config(run: Path, overrides: Mapping[str, Any]) -> DictConfig:
+    """The configuration of a run that has a checkpoint to measure, see :func:`recorded_config`.
+
+    Raises:
+        ConfigError: If it has none, or filters are named for a run without any.
     """
     config = recorded_config(run, overrides)
     if config.get("parts") is not None and "_target_" not in config.parts:
         raise ConfigError(f"parts.file: the run {run} has no named filters (it explains by other concepts).")
     if not (run / BEST).exists():
         raise ConfigError(f"run: {run} has no {BEST}: the run ended before its first validation. `resume` it.")
-    named = run / PARTS if (run / PARTS).exists() and "parts.file" not in overrides else None
-    datamodule, module, trainer = build(config, folder, named=named)
-    check_data(config, datamodule, run)
-    return measure(trainer, module, datamodule, run / BEST, folder)
+    return config
 
 
 def recorded_config(run: Path, overrides: Mapping[str, Any]) -> DictConfig:

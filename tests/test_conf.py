@@ -53,7 +53,7 @@ def test_the_better_explainer_is_there_for_every_experiment(experiment: str):
     config = configured(f"experiment={experiment}", "method=semexplain")
     check(config)
     filters = config.prior["_target_"].endswith("filter_jacobian")
-    assert config.start["_target_"].endswith("GradientTimesActivationStart" if filters else "LinearMapStart")
+    assert config.start["_target_"].endswith("GradientTimesActivationStart" if filters else "PriorStart")
     assert (config.module.centre, config.module.ablations) == ((False, 1) if filters else (True, 0))
     assert config.explainer["_target_"].endswith("LinearExplainer")
 

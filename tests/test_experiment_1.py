@@ -1,6 +1,7 @@
 """Experiment 1 as a whole, on drawn animals: four networks, named filters, a person's names, pictures of filters."""
 
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from semexplain.config import ConfigError, instantiate
 from semexplain.data.ready import ready_data
 from semexplain.data.synthetic_animals import SyntheticAnimalsDataModule
 from semexplain.performer_store import class_weights, trained_performer
+from semexplain.trained_controls import trained_controls
 from train import train
 
 PASCAL_PART = "semexplain.data.pascal_part.PascalPartDataModule"
@@ -68,6 +70,30 @@ def test_every_network_runs(network: str, animals: Path, tmp_path: Path):
     metrics = train(config, tmp_path / "run")
     assert metrics["test/relative_deviation"] > 0
     assert metrics["test/part_error_images"] + metrics["test/part_error_skipped"] > 0
+
+
+@pytest.mark.parametrize("control", ["constant", "shuffled", "redrawn"])
+def test_every_control_measures_parts(control: str, run: Path, animals: Path, tmp_path: Path):
+    """Removal is the performer's matter: only one with other weights changes what the parts are worth."""
+    own = json.loads((run / "metrics.json").read_text())
+    checkpoint = json.loads((run / "performer.json").read_text())["path"]
+    told = (f"control={control}", f"performer.checkpoint={checkpoint}", "trainer.max_epochs=1")
+    metrics = train(configured(*overrides(animals, run.parent, *told)), tmp_path / "run")
+    assert math.isfinite(metrics["test/part_error_mean"])
+    shares = [name for name in own if name.startswith("test/part_share/")]
+    same = [metrics[name] == pytest.approx(own[name], rel=1e-3, abs=1e-5) for name in shares]
+    assert shares
+    assert not any(same) if control == "redrawn" else all(same)
+    if control != "redrawn":
+        assert metrics["test/faithful"] == 0.0
+
+
+def test_the_explainer_of_filters_is_evaluated_beside_controls(run: Path, tmp_path: Path):
+    controls = trained_controls(run, {}, ["constant", "shuffled"])
+    metrics = runs.evaluate_run(run, tmp_path, {}, controls=controls)
+    assert metrics["test/excess_over_control"] == pytest.approx(
+        min(value for name, value in controls.items() if "deviation" in name) - metrics["test/relative_deviation"]
+    )
 
 
 def test_the_run_names_its_filters_and_measures_parts(run: Path):

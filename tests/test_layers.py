@@ -8,10 +8,11 @@ from support import ROOT
 
 LAYERS = [
     {"attributes", "calibration", "devices", "explanation", "files", "geometry", "notices", "processes", "row_store"}
-    | {"schedulers", "shapley"},
+    | {"schedulers", "shapley", "verdict"},
     {"priors", "losses", "filter_loss", "concepts", "metrics", "parts", "contact_sheet", "figures", "loggers", "paper"}
     | {"performers.base", "performers.preprocessing", "performers.weights", "config"},
-    {"performers", "explainers", "data", "grad_cam", "report", "report.page", "report.definitions", "games"},
+    {"performers", "explainers", "data", "grad_cam", "report", "report.page", "report.definitions", "games"}
+    | {"controls"},
     {"rivals", "faithfulness", "truth"},
     {"starts"},
     {"modules"},
@@ -19,7 +20,7 @@ LAYERS = [
     {"cache"},
     {"performer_store"},
     {"runs"},
-    {"comparison", "filter_report", "together", "trained"},
+    {"comparison", "filter_report", "together", "trained", "trained_controls"},
     {"report.run", "report.comparison", "sweeps", "tables"},
     {"explain"},
     {"__main__", "__init__"},

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import pytorch_lightning as pl
 import torch
+from omegaconf import OmegaConf
 from support import ROOT, configured, smoke
 
 from semexplain import runs
@@ -21,6 +22,7 @@ from semexplain.callbacks.prior_weight import PriorWeight
 from semexplain.config import ConfigError, instantiate
 from semexplain.modules.classification import Classification
 from semexplain.performer_store import performer_description
+from semexplain.verdict import FAITHFUL
 from train import train
 
 OVERRIDES = ("trainer.max_epochs=2",)
@@ -90,6 +92,17 @@ def test_evaluate_repeats_the_runs_numbers(run: Path, tmp_path: Path):
     assert metrics == json.loads((run / "metrics.json").read_text())
     again, own = (pq.read_table(folder / "explanations.parquet") for folder in (tmp_path, run))
     assert again.equals(own)
+
+
+def test_evaluate_judges_a_run_that_did_not_measure_its_reliance(run: Path, tmp_path: Path):
+    shutil.copytree(run, tmp_path / "old")
+    config = OmegaConf.load(run / "config.yaml")
+    for metrics in (config.metrics, config.module.metrics):
+        del metrics.concept_reliance
+    OmegaConf.save(config, tmp_path / "old/config.yaml")
+    metrics = runs.evaluate_run(tmp_path / "old", tmp_path / "again", {})
+    assert metrics == json.loads((run / "metrics.json").read_text())
+    assert {"test/concept_reliance", FAITHFUL} <= metrics.keys()
 
 
 def test_evaluate_from_another_folder(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -333,7 +346,8 @@ def test_two_processes_measure_what_one_does(run: Path):
     assert rows["id"] == pq.read_table(run / "explanations.parquet").to_pydict()["id"]
     # The networks' float32 sums depend on the batch (12 and 11 images, not 23), so the processes' rows differ from the
     # run's in the last digits; what is made of the rows does not.
-    assert two == pytest.approx(own, rel=1e-4, abs=1e-6)
+    assert {name: two[name] for name in own} == pytest.approx({**own, FAITHFUL: two[FAITHFUL]}, rel=1e-4, abs=1e-6)
+    assert all(f"test/control/{name}/relative_deviation" in two for name in ("constant", "shuffled", "redrawn"))
     score, prediction = rows["score"], rows["prediction"]
     error = sum(abs(a - b) for a, b in zip(score, prediction, strict=True)) / 23
     assert two["test/relative_deviation"] == pytest.approx(error / (max(score) - min(score)), rel=1e-6)

@@ -22,7 +22,7 @@ class Record:
         world: Performer, concepts and images.
         method: How they were explained.
         seed: Of training, or of what is random in a rival.
-        numbers: By name; ``passes`` are forward passes through the head that an image costs, a backward pass counts two.
+        numbers: By name; ``passes`` are forward passes through the head for an image, where a backward pass counts two.
     """
 
     world: str

@@ -45,7 +45,8 @@ def comparison(records: Sequence[Record], world: str, number: str, words: str, m
         text = f"{words[0].upper()}{words[1:]}: {OURS} is first with {ours}; next {second} with {other}{sure}."
     else:
         sure = "" if apart(ours, value) else ", within chance"
-        text = f"{words[0].upper()}{words[1:]}: {best} wins with {value}; {OURS} is number {place} of {len(cheap)} with {ours}{sure}."
+        text = f"{words[0].upper()}{words[1:]}: {best} wins with {value}; "
+        text += f"{OURS} is number {place} of {len(cheap)} with {ours}{sure}."
     dearer = [entry for entry in ranked if entry[2] >= CHEAP and better(entry[1].value, cheap[0][1].value, more)]
     if dearer:
         text += f" {dearer[0][0]} reaches {dearer[0][1]} for {dearer[0][2]:.0f} passes an image."

@@ -5,6 +5,9 @@ from typing import Any
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from semexplain.verdict import Verdict
+
+NOT_FAITHFUL = "not faithful"
 GOALS = {  # of validation metrics
     "val/relative_deviation": "min",
     "val/contribution_entropy": "max",
@@ -37,6 +40,14 @@ class WeightsAndBiases(WandbLogger):
         self.experiment.define_metric("*", step_metric="epoch")
         for name, goal in GOALS.items():
             self.experiment.define_metric(name, step_metric="epoch", summary=f"{goal},last")
+
+    @rank_zero_only
+    def judge(self, verdict: Verdict) -> None:
+        """Put into the summary whether the run's explanations are faithful and why; tag and note a run that is not."""
+        self.experiment.summary.update({"faithful": verdict.faithful, "faithful_reason": verdict.reason})
+        if not verdict.faithful:
+            self.experiment.tags = (*(self.experiment.tags or ()), NOT_FAITHFUL)
+            self.experiment.notes = str(verdict)
 
 
 def flat(options: Any, path: str = "") -> dict[str, Any]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric
 
 from semexplain import losses
+from semexplain.controls import Control
 from semexplain.data.loading import of_all_processes
 from semexplain.explainers.base import Explainer
 from semexplain.explainers.linear import LinearExplainer
@@ -68,6 +69,8 @@ class Distillation(pl.LightningModule):
         correction_weight: Price of a correction: the factor on the mean sum of its squared contributions.
         ablations: Times per image and step that the explanation must also account for the score without a random
             subset of the concepts, or of the parts where filters have been named.
+        control: What the explainer is told in place of the truth, to compare with; the truth by default.
+        measure_prior: Compute the prior in validation and test as well, for its loss and agreement.
         compile_options: Train with a compiled explainer: options of ``torch.compile``. ``{mode: reduce-overhead}``
             captures it in a CUDA graph, since on a GPU its many small layers wait for their launches. Not compiled by
             default: on CPUs it is slower.
@@ -98,10 +101,13 @@ class Distillation(pl.LightningModule):
         centre: bool = False,
         correction_weight: Annotated[float, Ge(0)] = 0.0,
         ablations: Annotated[int, Ge(0)] = 0,
+        control: Control | None = None,
+        measure_prior: bool = True,
         compile_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.performer = performer.freeze()
+        self.control = control or Control()
+        self.performer = self.control.performer(performer.freeze())
         self.columns = concepts(performer.concept_names)
         self.concept_names = tuple(performer.concept_names[i] for i in self.columns)
         self.reads = reads
@@ -115,7 +121,8 @@ class Distillation(pl.LightningModule):
         self.prior_loss = prior_loss
         self.optimizer = optimizer
         self.scheduler = scheduler
-        self.mean_losses = {"distillation": MeanMetric(), "prior_loss": MeanMetric()}
+        self.measure_prior = measure_prior
+        self.mean_losses = {"distillation": MeanMetric(), **({"prior_loss": MeanMetric()} if measure_prior else {})}
         self.parts = parts
         self.compile_options = compile_options
         self.measured = {name: self._completed(metric) for name, metric in metrics.items()}
@@ -154,24 +161,28 @@ class Distillation(pl.LightningModule):
         Computed from images, or read where a cache has stored it: the two give the same numbers, but for the rounding
         of a feature map that was stored in half precision.
         """
+        stored = "score" in batch
         if "feature_map" not in batch:
             with torch.no_grad(), torch.autocast(self.device.type, enabled=False):  # the teacher keeps its precision
                 feature_map = self.performer.encode(batch["image"])
+        else:
+            feature_map = batch["feature_map"].float() if stored else batch["feature_map"]
+        if stored and not self.control.recomputes:
+            performance = Performance(batch["score"], batch["concepts"][:, self.columns], feature_map, feature_map)
+            prior = batch["prior"][:, self.columns] if with_prior else None
+        else:
             performance, prior = self.performer.perform(feature_map, self.prior if with_prior else None, self.columns)
-            return self._centred(performance), prior
-        concepts = batch["concepts"][:, self.columns]
-        feature_map = batch["feature_map"].float()
-        performance = Performance(batch["score"], concepts, feature_map, feature_map)
-        return self._centred(performance), batch["prior"][:, self.columns] if with_prior else None
+        told = self._centred(self.control.concepts(performance.concepts))
+        return performance._replace(concepts=told), None if prior is None else self.control.weights(prior)
 
-    def _centred(self, performance: Performance) -> Performance:
-        return performance._replace(concepts=performance.concepts - self.reference) if self.centre else performance
+    def _centred(self, concepts: Tensor) -> Tensor:
+        return concepts - self.reference if self.centre else concepts
 
     def given(self, performance: Performance, batch: Mapping[str, Tensor] = {}) -> Tensor:
         """What the explainer sees, ``(B, C, H, W)``; of a batch if it has been stored."""
         if self.reads == "feature_map":
             return performance.feature_map
-        if "hidden" in batch:
+        if "hidden" in batch and not self.control.recomputes:
             return batch["hidden"].float()[:, :, None, None]
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             return self.performer.hidden(self.performer.feature(performance.feature_map.float()))[:, :, None, None]
@@ -195,10 +206,19 @@ class Distillation(pl.LightningModule):
         raw = self.explainer(self.given(performance) if given is None else given)
         weights = self.explainer.weights(raw)
         if self.start is not None:
-            begun, scale = self.start(self.question(performance, prior))
+            begun, scale = self._begun(self.start, performance, prior)
             weights = begun + scale * weights
         bias = self.explainer.bias
         return Explanation(score, values, weights, bias, self.concept_names, self.performer.target_name), raw
+
+    def _begun(self, start: Start, performance: Performance, prior: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Weights and scale of a start; under a control those that go with the concepts that are told."""
+        if type(self.control) is Control or isinstance(start, PriorStart):  # the prior is told with the concepts
+            return start(self.question(performance, prior))
+        truth, _ = self.performer.perform(performance.feature_map, None, self.columns)
+        truth = truth._replace(concepts=self._centred(truth.concepts))
+        begun, scale = start(self.question(truth, prior))
+        return self.control.weights(begun), self.control.weights(scale)
 
     def question(self, performance: Performance, prior: Tensor | None = None) -> Question:
         """A batch as rivals and measures of faithfulness get it."""
@@ -232,8 +252,8 @@ class Distillation(pl.LightningModule):
     def explain_maps(self, feature_map: Tensor, image: Tensor | None = None) -> Explanation:
         """Explain feature maps ``(B, C, H, W)`` for a reader, with pictures if images ``(B, 3, S, S)`` are given."""
         with torch.no_grad():
-            performance, _ = self.performer.perform(feature_map, None, self.columns)
-            explanation = self.presented(self.explain(self._centred(performance))[0])
+            performance, _ = self.perform({"feature_map": feature_map}, with_prior=False)
+            explanation = self.presented(self.explain(performance)[0])
         if image is None:
             return explanation
         heat = self.performer.geometry.upsample(score_heat(self.performer, feature_map), image.shape[-1])
@@ -267,7 +287,7 @@ class Distillation(pl.LightningModule):
         """What this package adds to Eq. (3): the price of corrections, and scores without some concepts."""
         extra: Tensor | float = 0.0
         if self.correction_weight > 0 and self.start is not None:
-            begun, _ = self.start(self.question(performance, prior))
+            begun, _ = self._begun(self.start, performance, prior)
             correction = (explanation.weights - begun) * explanation.values
             extra = extra + self.correction_weight * correction.square().sum(1).mean()
         if self.ablations > 0:
@@ -312,13 +332,7 @@ class Distillation(pl.LightningModule):
         log.info("Fitting the least-squares map at which the explainer starts.")
         fit = LinearMap().to(self.device)
         scores, totals, sizes = [], [], []
-        for batch in self.trainer.datamodule.ordered("train", ("score", "concepts")):  # type: ignore[attr-defined]
-            batch = self.transfer_batch_to_device(batch, self.device, 0)
-            if "score" in batch:
-                score, values = batch["score"], batch["concepts"][:, self.columns]
-                values = values - self.reference if self.centre else values
-            else:
-                score, values, *_ = self.perform(batch, with_prior=False)[0]
+        for score, values in self.training_strengths():
             total = values.sum(1, keepdim=True)
             fit.observe(concepts=total if common else values, score=score)
             scores.append(score.double())
@@ -332,6 +346,18 @@ class Distillation(pl.LightningModule):
         return weights.float().expand(len(self.columns)), bias.float()
 
     @torch.no_grad()
+    def training_strengths(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Scores ``(B,)`` and concepts ``(B, n)`` of the training split in order, without feature maps if possible."""
+        only = None if self.control.recomputes else ("score", "concepts")
+        for batch in self.trainer.datamodule.ordered("train", only):  # type: ignore[attr-defined]
+            batch = self.transfer_batch_to_device(batch, self.device, 0)
+            if "feature_map" in batch or "image" in batch:
+                score, values, *_ = self.perform(batch, with_prior=False)[0]
+            else:
+                score, values = batch["score"], self._centred(self.control.concepts(batch["concepts"][:, self.columns]))
+            yield score, values
+
+    @torch.no_grad()
     def training_questions(self) -> Iterator[Question]:
         """The training split in order, a batch at a time, as rivals are fitted on it."""
         for batch in self.trainer.datamodule.ordered("train"):  # type: ignore[attr-defined]
@@ -343,10 +369,7 @@ class Distillation(pl.LightningModule):
         """Take the concepts' mean strengths, their ``reference``, from the training split."""
         self.reference.zero_()  # so that strengths are not centred while their means are taken
         sums = []
-        for batch in self.trainer.datamodule.ordered("train", ("score", "concepts")):  # type: ignore[attr-defined]
-            batch = self.transfer_batch_to_device(batch, self.device, 0)
-            cached = "concepts" in batch
-            values = batch["concepts"][:, self.columns] if cached else self.perform(batch, with_prior=False)[0].concepts
+        for _, values in self.training_strengths():
             sums.append(torch.cat([values.double().sum(0), values.new_tensor([len(values)]).double()]))
         totals = of_all_processes(torch.stack(sums).sum(0)[None]).sum(0)
         self.reference.copy_(totals[:-1] / totals[-1])
@@ -404,9 +427,10 @@ class Distillation(pl.LightningModule):
 
     def _measure(self, batch: dict[str, Tensor], method: str, metrics: Mapping[str, Metric]) -> Explanation | None:
         known = isinstance(self.start, PriorStart) and "prior" in batch
-        performance, prior = self.perform(batch, with_prior=method == "update" or known)
+        measured = method == "update" and self.measure_prior
+        performance, prior = self.perform(batch, with_prior=measured or known)
         explanation, raw = self.explain(performance, self.given(performance, batch), prior)
-        prior = prior if method == "update" else None
+        prior = prior if measured else None
         fields = {
             "score": explanation.score,
             "prediction": explanation.prediction,
@@ -418,12 +442,12 @@ class Distillation(pl.LightningModule):
             "label": self.label(batch),
             "object_id": batch["object_id"],
         }
+        if method == "update":
+            distillation = losses.distillation(explanation.prediction, explanation.score)
+            self.mean_losses["distillation"].update(distillation, weight=len(explanation))
         if prior is not None:
             disagreement = self.prior_loss(raw=raw, weights=explanation.weights, prior=prior)
             self.mean_losses["prior_loss"].update(disagreement, weight=len(prior))
-            self.mean_losses["distillation"].update(
-                losses.distillation(explanation.prediction, explanation.score), weight=len(prior)
-            )
         if "truth" in batch:
             fields["truth"] = batch["truth"]
         for name, metric in metrics.items():
@@ -450,9 +474,8 @@ class Distillation(pl.LightningModule):
             made |= self._game_fields(wanted, performance, explanation.contributions)
         if "noisy_contributions" in wanted:
             maps = noisy_maps(performance.feature_map)
-            noisy, _ = self.performer.perform(maps.flatten(0, 1), None, self.columns)
-            contributions = self.explain(self._centred(noisy))[0].contributions
-            made["noisy_contributions"] = contributions.unflatten(0, maps.shape[:2]).transpose(0, 1)
+            noisy = [self.perform({"feature_map": one}, with_prior=False)[0] for one in maps]
+            made["noisy_contributions"] = torch.stack([self.explain(one)[0].contributions for one in noisy], dim=1)
         return made
 
     def _game_fields(
@@ -506,6 +529,7 @@ class Distillation(pl.LightningModule):
             "performer_variant": self.performer.variant,
             "target": self.performer.target_name,
             "concepts": list(self.concept_names),
+            "control": None if type(self.control) is Control else type(self.control).__name__,
         }
 
     def restore(self, path: Path) -> None:

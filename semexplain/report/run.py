@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from semexplain.callbacks.write_explanations import FILE as EXPLANATIONS
+from semexplain.comparison import beside_controls
 from semexplain.config import ConfigError
 from semexplain.data.ready import ready_data
 from semexplain.explanation import Explanation
@@ -17,12 +18,13 @@ from semexplain.figures.parts_pie import parts_pie
 from semexplain.figures.style import display_name
 from semexplain.figures.summary import summary
 from semexplain.figures.waterfall import waterfall
-from semexplain.files import read_json, write_text
+from semexplain.files import write_text
 from semexplain.paper import paper_numbers, paper_source
 from semexplain.report.definitions import define, in_order
 from semexplain.report.page import Picture, cards, chosen_rows, names_shown, picture, render
-from semexplain.runs import METRICS, check_data, recorded_config
+from semexplain.runs import METRICS, check_data, judged_metrics, recorded_config
 from semexplain.trained import load
+from semexplain.verdict import Verdict, verdict
 
 MOST = 200  # images in a page
 REPORT = "report.html"
@@ -56,15 +58,18 @@ def run_report(run: Path, *, most: int = MOST, overrides: Mapping[str, Any] | No
     images = (split.read(position[name], config.performer.image_size) for name in kept.ids)
     trained = load(run, device=config.trainer.accelerator, overrides=overrides)
     shown = replace(trained.explain(images, pictures=True), ids=kept.ids, label=kept.label)
-    numbers = read_json(run / METRICS)
+    numbers = judged_metrics(run)
+    control = f", control: {display_name(told._target_.rpartition('.')[2])}" if (told := config.get("control")) else ""
     printed = paper_numbers(config)
     first, more = in_order(list(numbers))
     return _write(
         run / REPORT,
         f"Why {display_name(everything.target)}? {run.parent.name}/{run.name}",
-        f"{len(everything)} test images, {len(everything.concepts)} concepts, β = {config.beta:g}",
+        f"{len(everything)} test images, {len(everything.concepts)} concepts, β = {config.beta:g}{control}",
         everything,
         shown,
+        verdict=verdict(numbers),
+        controls=beside_controls(numbers),
         measures=[{"value": numbers[name], "paper": printed.get(name), **define(name)._asdict()} for name in first],
         more=[{"value": numbers[name], **define(name)._asdict()} for name in more],
         paper=any(name in printed for name in first),
@@ -94,6 +99,8 @@ def _write(
     shown: Explanation,
     *,
     configuration: str,
+    verdict: Verdict | None = None,
+    controls: Sequence[Sequence[str]] = (),
     measures: Sequence[dict[str, Any]] = (),
     more: Sequence[dict[str, Any]] = (),
     paper: bool = False,
@@ -106,6 +113,8 @@ def _write(
         subtitle=subtitle,
         target=display_name(everything.target),
         parts=bool(everything.parts),
+        verdict=verdict,
+        controls=controls,
         measures=measures,
         more=more,
         paper=paper,

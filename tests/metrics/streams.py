@@ -11,6 +11,7 @@ from semexplain.metrics.accuracy import ExplainerAccuracy
 from semexplain.metrics.completeness_gap import CompletenessGap
 from semexplain.metrics.concept_count import ConceptCount
 from semexplain.metrics.concept_curves import ConceptCurves
+from semexplain.metrics.concept_reliance import ConceptReliance
 from semexplain.metrics.contribution_entropy import ContributionEntropy
 from semexplain.metrics.faithfulness_correlation import FaithfulnessCorrelation
 from semexplain.metrics.linear_map import LinearMap
@@ -41,6 +42,7 @@ METRICS: list[type[Metric]] = [
     CompletenessGap,
     ConceptCount,
     ConceptCurves,
+    ConceptReliance,
     ContributionEntropy,
     ExplainerAccuracy,
     FaithfulnessCorrelation,
@@ -59,6 +61,7 @@ FIELDS = {
     CompletenessGap: (("contributions", "score_with_all", "score_with_none"), ()),
     ConceptCount: (("contributions",), ()),
     ConceptCurves: (("deletion", "insertion"), ()),
+    ConceptReliance: (("score", "prediction", "weights", "concepts"), ()),
     ContributionEntropy: (("contributions", "label"), ()),
     ExplainerAccuracy: (("score", "prediction", "label", "object_id"), ("prediction", "label")),
     FaithfulnessCorrelation: (("subset_contributions", "subset_drops"), ()),

@@ -1,0 +1,109 @@
+"""Controls: what an explainer reaches when it is told something else than the concepts of an image.
+
+An explainer sees the whole feature map, so its weights alone can learn the score, whatever the concepts are. Its
+deviation means something only beside that of the same explainer whose concepts say nothing.
+"""
+
+import copy
+from typing import Annotated
+
+import torch
+from annotated_types import Ge
+from torch import Tensor
+
+from semexplain.performers.base import Performer
+
+
+class Control:
+    """What an explainer is told in place of the truth; this one tells the truth.
+
+    Attributes:
+        recomputes: Whether score, concepts and prior are those of another performer than the one that was trained.
+    """
+
+    recomputes = False
+
+    def performer(self, performer: Performer) -> Performer:
+        """The performer to explain, made from the one that was trained."""
+        return performer
+
+    def concepts(self, concepts: Tensor) -> Tensor:
+        """Concept strengths ``(B, n)``, made from those of the batch's images."""
+        return concepts
+
+    def weights(self, weights: Tensor) -> Tensor:
+        """Weights ``(B, n)`` that come with the strengths, of a prior or a start, made from those of the images."""
+        return weights
+
+
+class Constant(Control):
+    """Every concept is equally strong, in every image: 1. All that is explained, the weights alone have learned.
+
+    Example:
+        >>> Constant().concepts(torch.tensor([[3.0, -2.0]]))
+        tensor([[1., 1.]])
+    """
+
+    def concepts(self, concepts: Tensor) -> Tensor:
+        """Ones."""
+        return torch.ones_like(concepts)
+
+
+class Shuffled(Control):
+    """Every image has the concepts, with their prior, of another image of its batch: real ones, of the wrong image.
+
+    A permutation at random in one cycle, so that no image keeps its own unless it is alone; always the same one for the
+    same number of images. Training batches are mixed anew in every epoch; in batches that are in order, neighbours,
+    which may show the same object, are not exchanged for each other.
+
+    Args:
+        seed: Of the permutation.
+
+    Example:
+        >>> Shuffled().concepts(torch.arange(4.0)[:, None]).flatten()
+        tensor([2., 0., 3., 1.])
+    """
+
+    def __init__(self, seed: Annotated[int, Ge(0)] = 0) -> None:
+        self.seed = seed
+
+    def concepts(self, concepts: Tensor) -> Tensor:
+        """Rows of other images."""
+        return concepts[self.others(len(concepts)).to(concepts.device)]
+
+    def weights(self, weights: Tensor) -> Tensor:
+        """Rows of the same other images."""
+        return self.concepts(weights)
+
+    def others(self, size: int) -> Tensor:
+        """Which image each of a batch gets the concepts of, ``(size,)``."""
+        order = torch.randperm(size, generator=torch.Generator().manual_seed(self.seed))
+        return torch.empty_like(order).scatter_(0, order, order.roll(1))
+
+
+class Redrawn(Control):
+    """A performer that has learned nothing above its feature map: score, concepts and prior are those of random layers.
+
+    The layers that make the feature map, which the explainer sees, stay as they were trained. Explanations of the
+    trained performer and of this one should not look alike.
+
+    Args:
+        seed: Of the new weights.
+    """
+
+    recomputes = True
+
+    def __init__(self, seed: Annotated[int, Ge(0)] = 0) -> None:
+        self.seed = seed
+
+    def performer(self, performer: Performer) -> Performer:
+        """A copy that shares the layers below; every other layer starts anew, as PyTorch initialises it."""
+        kept = {part for module in performer.encode_modules() for part in module.modules()}
+        drawn = copy.deepcopy(performer, {id(module): module for module in kept})
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            for module in drawn.modules():
+                reset = getattr(module, "reset_parameters", None)
+                if module not in kept and callable(reset):
+                    reset()
+        return drawn
