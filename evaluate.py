@@ -28,16 +28,22 @@ def evaluate(config: DictConfig, folder: Path) -> dict[str, float]:
         for key in config[group]
     }
     overrides = {key: value for key, value in moved.items() if value is not None}
-    metrics = runs.evaluate_run(run, folder, overrides)
+    metrics = runs.evaluate_run(run, folder, overrides, rival=config.get("rival"), images=config.images)
     if is_first():
-        report(run, folder, metrics)
+        report(run, folder, metrics, config)
     return metrics
 
 
-def report(run: Path, folder: Path, metrics: dict[str, float]) -> None:
+def report(run: Path, folder: Path, metrics: dict[str, float], config: DictConfig) -> None:
     """Print the metrics, and whether they are the run's own."""
+    if "rival" in config:
+        name = config.rival._target_.split(".")[-2]
+        seconds, milliseconds = (metrics[f"test/rival_{key}"] for key in ("fit_seconds", "milliseconds_per_image"))
+        print(f"rival: {name}, fitted in {seconds:.1f} s, {milliseconds:.3g} ms an image")
     print("\n".join(f"{name:20} {metrics[key]:.4f}" for name, key in COLUMNS.items() if key in metrics))
-    if (run / runs.METRICS).exists():
+    if "rival" in config or config.images is not None:
+        print(f"measured on {config.images or 'all'} test images; the run's own numbers: {run / runs.METRICS}")
+    elif (run / runs.METRICS).exists():
         own, again = read_json(run / runs.METRICS), read_json(folder / runs.METRICS)
         differing = [name for name in own if own[name] != again.get(name)]
         print(

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from semexplain.callbacks.stop_together import StopTogether
-from semexplain.config import PATHS, ConfigError, instantiate
+from semexplain.config import PATHS, ConfigError, check_group, instantiate
 from semexplain.data.images import ImageDataModule
 from semexplain.data.ready import ready_data
 from semexplain.files import keep_aside, read_json, write_json, write_text
@@ -26,6 +26,7 @@ from semexplain.parts import Parts, read_parts, write_parts
 from semexplain.performer_store import accelerator, cache_for, performer_metrics, trained_performer
 from semexplain.performers.base import Performer
 from semexplain.processes import is_first, started_together
+from semexplain.rivals.timed import TimedRival
 
 log = logging.getLogger(__name__)
 CONFIG, METRICS, PERFORMER, PARTS = "config.yaml", "metrics.json", "performer.json", "parts.yaml"
@@ -253,15 +254,33 @@ def measure(
     return metrics
 
 
-def evaluate_run(run: Path, folder: Path, overrides: Mapping[str, Any]) -> dict[str, float]:
+def evaluate_run(
+    run: Path,
+    folder: Path,
+    overrides: Mapping[str, Any],
+    *,
+    rival: DictConfig | None = None,
+    images: int | None = None,
+) -> dict[str, float]:
     """Rebuild a run from its folder alone and measure it again.
 
     Args:
         run: The run's folder.
         folder: Where the new numbers are written.
         overrides: Values to use in place of the run's own, by dotted key: where data or performer are now.
+        rival: What to measure in the explainer's place (a configuration of the group ``rival``, which may take over
+            the run's own options); ``rival_fit_seconds`` and ``rival_milliseconds_per_image`` are measured with it.
+        images: Measure on this many images, spread evenly over the test split; all by default.
+
+    Raises:
+        ConfigError: If the folder is no finished run, the data are others, or the rival cannot explain the performer.
     """
     config = recorded_config(run, overrides)
+    if images is not None and (not isinstance(images, int) or images < 1):
+        raise ConfigError(f"images: expected a number of test images of at least 1, got {images!r}.")
+    if rival is not None:
+        config.rival = rival
+        check_group(config, "rival")
     if config.get("parts") is not None and "_target_" not in config.parts:
         raise ConfigError(f"parts.file: the run {run} has no named filters (it explains by other concepts).")
     if not (run / BEST).exists():
@@ -269,7 +288,24 @@ def evaluate_run(run: Path, folder: Path, overrides: Mapping[str, Any]) -> dict[
     named = run / PARTS if (run / PARTS).exists() and "parts.file" not in overrides else None
     datamodule, module, trainer = build(config, folder, named=named)
     check_data(config, datamodule, run)
+    datamodule.test_images = images
+    if rival is not None:
+        module.rival = _rival(config, module, trainer)
     return measure(trainer, module, datamodule, run / BEST, folder)
+
+
+def _rival(config: DictConfig, module: Distillation, trainer: pl.Trainer) -> TimedRival:
+    if trainer.world_size > 1:
+        raise ConfigError(
+            f"rival: a rival is fitted and measured by one process, the run's trainer has {trainer.world_size}. Use "
+            "`trainer.devices=1 trainer.strategy=auto`."
+        )
+    rival = instantiate(config.rival)
+    try:
+        rival.check(module.performer)
+    except ValueError as error:
+        raise ConfigError(f"rival: {error}") from error
+    return TimedRival(rival, trainer.strategy.root_device)
 
 
 def recorded_config(run: Path, overrides: Mapping[str, Any]) -> DictConfig:

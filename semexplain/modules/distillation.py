@@ -28,6 +28,7 @@ from semexplain.parts import Parts
 from semexplain.performers.base import Performer, SharedOutputs
 from semexplain.priors import gradient_times_activation
 from semexplain.rivals.base import Question, Rival
+from semexplain.rivals.timed import Questions
 from semexplain.starts.base import Start
 from semexplain.starts.prior import PriorStart
 
@@ -332,9 +333,13 @@ class Distillation(pl.LightningModule):
         return weights.float().expand(len(self.columns)), bias.float()
 
     @torch.no_grad()
-    def training_questions(self) -> Iterator[Question]:
-        """The training split in order, a batch at a time, as rivals are fitted on it."""
-        for batch in self.trainer.datamodule.ordered("train"):  # type: ignore[attr-defined]
+    def training_questions(self, images: int | None = None) -> Iterator[Question]:
+        """Training images in order, a batch at a time, as rivals are fitted on them.
+
+        Args:
+            images: This many, spread evenly over the split; all by default.
+        """
+        for batch in self.trainer.datamodule.ordered("train", images=images):  # type: ignore[attr-defined]
             batch = self.transfer_batch_to_device(batch, self.device, 0)
             yield self.question(*self.perform(batch, with_prior="prior" in batch))
 
@@ -372,10 +377,13 @@ class Distillation(pl.LightningModule):
     # -- measuring ---------------------------------------------------------------------------------------------------
 
     def on_test_start(self) -> None:
-        """Look at the training images if a metric takes concepts away that are set to their means for it."""
+        """Look at the training images if a metric or rival has to know the concepts' means; fit the rival."""
         asked = {name for metric in self.measured.values() for name in inspect.signature(metric.update).parameters}
-        if asked & (CURVES | SUBSETS | ENDS) and isinstance(self.performer, SharedOutputs) and not self.centre:
+        away = bool(asked & (CURVES | SUBSETS | ENDS)) and isinstance(self.performer, SharedOutputs)
+        if (away or self.rival is not None) and not self.centre:
             self.look_at_training_images()
+        if self.rival is not None:
+            self.rival.fit(Questions(partial(self.training_questions, self.rival.training_images)))
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Explanation | None:  # type: ignore[override]
         """Measure a batch of the validation split."""
@@ -384,7 +392,13 @@ class Distillation(pl.LightningModule):
     def test_step(  # type: ignore[override]
         self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0
     ) -> Explanation | None:
-        """Fit thresholds and the linear map on the training split (first loader), measure the test split (second)."""
+        """Fit thresholds and the linear map on the training split (first loader), measure the test split (second).
+
+        A rival that is measured on few images is not asked about all of training either.
+        """
+        if dataloader_idx == 0 and self.rival is not None and self.trainer.datamodule.test_images is not None:  # type: ignore[attr-defined]
+            self._observe_performance(batch)
+            return None
         return self._measure(batch, "observe" if dataloader_idx == 0 else "update", self._metrics_of("test"))
 
     def on_validation_epoch_end(self) -> None:
@@ -470,6 +484,16 @@ class Distillation(pl.LightningModule):
                 made["score_with_all"], made["score_with_none"] = end_scores(game, given)
         return made
 
+    def _observe_performance(self, batch: dict[str, Tensor]) -> None:
+        """Show a batch to the metrics that are fitted to what the performer says, whatever explains it."""
+        performance, _ = self.perform(batch, with_prior=False)
+        fields = {"score": performance.score, "concepts": performance.concepts, "label": self.label(batch)}
+        for metric in self._metrics_of("test").values():
+            observe: Any = getattr(metric, "observe", None)
+            wanted = set(inspect.signature(observe).parameters) if observe is not None else set()
+            if wanted and wanted <= fields.keys():
+                observe(**{name: fields[name] for name in wanted})
+
     def _part_fields(self, performance: Performance, explanation: Explanation) -> dict[str, Tensor]:
         """What each part contributes, by the explanation, by gradient times activation, and by removal: ``(B, P)``."""
         assert self.parts is not None
@@ -486,8 +510,11 @@ class Distillation(pl.LightningModule):
         }
 
     def _report(self, stage: str) -> None:
-        values: dict[str, Tensor] = {"bias": self.explainer.bias.detach()}
-        for name, metric in {**self._metrics_of(stage), **self.mean_losses}.items():
+        values: dict[str, Any] = {"bias": self.explainer.bias.detach()}
+        if stage == "test" and self.rival is not None:
+            values = {"bias": self.rival.base_value, **{f"rival_{k}": v for k, v in self.rival.timings.items()}}
+        losses_of = {k: v for k, v in self.mean_losses.items() if self.rival is None or k != "prior_loss"}
+        for name, metric in {**self._metrics_of(stage), **losses_of}.items():
             result = metric.compute()  # already reduced over the processes
             values |= result if isinstance(result, dict) else {name: result}
             metric.reset()
