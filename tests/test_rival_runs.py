@@ -1,6 +1,7 @@
 """``python evaluate.py rival=...``: a rival measured in the explainer's place, on the run's own images and metrics."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +101,7 @@ def test_what_cannot_be_measured_is_refused(sweep: Path, tmp_path: Path, monkeyp
         measured(sweep / "0", tmp_path, "rival=integrated_gradients", "rival.steps=0")
     with pytest.raises(ConfigError, match="rival: a rival is fitted and measured by one process"):
         measured(sweep / "0", tmp_path, "rival=random", "trainer.devices=2", "trainer.strategy=ddp")
-    monkeypatch.setitem(__import__("sys").modules, "captum.attr", None)
+    monkeypatch.setitem(sys.modules, "captum.attr", None)
     with pytest.raises(ConfigError, match=r"needs the package captum, which is not installed: `pip install .\[rivals"):
         measured(sweep / "0", tmp_path, "rival=shapley_sampling")
 

@@ -54,15 +54,15 @@ class TimedRival(Rival):
     def fit(self, questions: Iterable[Question]) -> None:
         """As the other one."""
         with ordinary(self.device), self.fitting:
-            self.rival.fit(Questions(lambda: iter(questions), self.getting))
+            self.rival.fit(Questions(lambda: map(differentiable, questions), self.getting))
         self.base_value = self.rival.base_value
 
     def contributions(self, question: Question) -> Tensor:
         """As the other one."""
         with ordinary(self.device):
-            performance = Performance(*(part.clone() for part in question.performance))
+            question = differentiable(question)
             with self.answering:
-                contributions = self.rival.contributions(replace(question, performance=performance))
+                contributions = self.rival.contributions(question)
         self.answered += len(contributions)
         return contributions
 
@@ -73,6 +73,11 @@ class TimedRival(Rival):
             "fit_seconds": self.fitting.seconds - self.getting.seconds,
             "milliseconds_per_image": 1000 * self.answering.seconds / max(1, self.answered),
         }
+
+
+def differentiable(question: Question) -> Question:
+    """The same question without tensors of inference mode, if it is called outside it."""
+    return replace(question, performance=Performance(*(part.clone() for part in question.performance)))
 
 
 @contextmanager
