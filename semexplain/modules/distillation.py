@@ -433,8 +433,9 @@ class Distillation(pl.LightningModule):
             "object_id": batch["object_id"],
         }
         if prior is not None:
-            disagreement = self.prior_loss(raw=raw, weights=explanation.weights, prior=prior)
-            self.mean_losses["prior_loss"].update(disagreement, weight=len(prior))
+            if self.rival is None:  # it may compare positive weights only, and a rival's have any sign
+                disagreement = self.prior_loss(raw=raw, weights=explanation.weights, prior=prior)
+                self.mean_losses["prior_loss"].update(disagreement, weight=len(prior))
             self.mean_losses["distillation"].update(
                 losses.distillation(explanation.prediction, explanation.score), weight=len(prior)
             )

@@ -18,7 +18,8 @@ class ZennitRelevance(Rival):
     .. math:: R_j = \sum_k \frac{a_j w_{jk}}{\sum_l a_l w_{lk} + b_k + \epsilon\, \mathrm{sign}(\cdot)} R_k, \qquad
               \phi_i = \sum_{h,w} R_{h,w,i}
 
-    Biases keep their share of the relevance.
+    Biases keep their share of the relevance. Of a head of fully-connected layers, max-pools and ReLUs this is gradient
+    times activation but for ε; convolutions in the head make the difference.
 
     Args:
         epsilon: ε.

@@ -137,9 +137,10 @@ def test_lime_is_a_weighted_ridge_regression(performer: Performer):
         torch.testing.assert_close(found[image], solved.float(), rtol=1e-3, atol=1e-4)
 
 
-def test_relevance_is_gradient_times_activation_where_there_are_no_biases():
+@pytest.mark.parametrize("bias", [True, False])
+def test_relevance_is_gradient_times_activation_where_there_are_no_convolutions(bias: bool):
     pytest.importorskip("zennit")
-    performer = Filters(bias=False)
+    performer = Filters(bias=bias)
     question = ask(performer, maps(performer), columns=[2, 0])
     found = ZennitRelevance().contributions(question)
     torch.testing.assert_close(found, GradientTimesActivation().contributions(question), rtol=1e-3, atol=1e-4)
