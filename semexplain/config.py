@@ -54,7 +54,6 @@ def root_options(
     performer_training: Any,
     concepts: Any,
     explainer: Any,
-    start: Any,
     prior: Any,
     prior_loss: Any,
     optimizer: Any,
@@ -67,6 +66,7 @@ def root_options(
     module: Any,
     paths: Any,
     parts: Any = None,
+    start: Any = None,
 ) -> None:
     """The root of the configuration; the signature is its schema.
 
