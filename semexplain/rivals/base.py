@@ -24,7 +24,8 @@ class Question:
     Attributes:
         performer: The frozen network.
         performance: What it said of the batch, without graph: score ``(B,)``, concepts ``(B, n)``, feature ``x``, map.
-            Where a cache said it, ``x`` is not there; ask for ``feature`` below.
+            Where a cache said it, ``x`` is not there: ask for ``feature``. Where a run centres its concepts, these are
+            centred: ask for ``strengths``.
         columns: Which of the performer's concepts the ``n`` are.
         reference: ``(n,)``. Their mean over the training images.
         make_game: Makes the game when it is first asked for.
@@ -53,6 +54,12 @@ class Question:
         """``x`` ``(B, ...)``, a leaf without graph."""
         with torch.inference_mode(False), torch.no_grad():
             return self.performer.feature(self.performance.feature_map.float().clone())
+
+    @cached_property
+    def strengths(self) -> Tensor:
+        """The concepts ``(B, n)`` as the head says them, never centred."""
+        with torch.inference_mode(False), torch.no_grad():
+            return self.performer.head(self.feature)[1][:, self.columns]
 
     @property
     def states_at_once(self) -> int:

@@ -38,7 +38,7 @@ class ConceptVectors(Rival):
         for question in questions:
             if isinstance(question.performer, SharedOutputs):
                 features.append(question.feature.flatten(1))
-                present.append(question.performance.concepts > 0)
+                present.append(question.strengths > 0)
         if features:
             x = torch.cat(features)
             self.directions, self.mean = probes(x, torch.cat(present), self.ridge), x.mean(0)
@@ -49,8 +49,7 @@ class ConceptVectors(Rival):
         x = question.feature
         slope = score_gradient(question.performer, x)
         if not isinstance(question.performer, SharedOutputs):
-            strength = question.performance.concepts - question.reference
-            return slope.mean((2, 3))[:, question.columns] * strength
+            return slope.mean((2, 3))[:, question.columns] * (question.strengths - question.reference)
         along = slope.flatten(1) @ self.directions.T
         return along * ((x.flatten(1) - self.mean) @ self.directions.T)
 

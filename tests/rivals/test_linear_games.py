@@ -1,11 +1,13 @@
 """Where the score is a linear function of the concepts there is one right answer, and every rival must give it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
 from semexplain.priors import feature_ratio, filter_jacobian
-from semexplain.rivals.base import Rival
+from semexplain.rivals.base import Question, Rival
 from semexplain.rivals.concept_vectors import ConceptVectors
 from semexplain.rivals.elastic_net import ElasticNet
 from semexplain.rivals.feature_ablation import FeatureAblation
@@ -119,6 +121,27 @@ def test_concept_vectors_of_outputs_find_the_axes():
         slope = (direction[:4] * SLOPES).sum()
         along = (question.feature - torch.cat([q.feature for q in train(performer)]).mean(0)) @ direction
         torch.testing.assert_close(rival.contributions(question)[:, i], slope * along, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("performer", [Filters(linear=True), Outputs()], ids=["filters", "outputs"])
+def test_a_run_that_centres_its_concepts_is_asked_the_same(performer: Filters | Outputs):
+    """A run may measure concepts from their means; the game and the probes are what they were."""
+
+    def centred(question: Question) -> Question:
+        concepts = question.performance.concepts - question.reference
+        return replace(question, performance=question.performance._replace(concepts=concepts))
+
+    question = ask(performer, maps(performer))
+    for rival in (ConceptVectors(), GradientTimesActivation(), FeatureAblation(), KernelShap()):
+        rival.fit(train(performer))
+        expected, base_value = rival.contributions(question), rival.base_value
+        rival.fit([centred(other) for other in train(performer)])
+        torch.testing.assert_close(rival.contributions(centred(question)), expected)
+        torch.testing.assert_close(rival.base_value, base_value)
+    rival = GlobalLinearMap()
+    rival.fit([centred(other) for other in train(performer)])
+    expected = SLOPES * (question.performance.concepts - question.reference)
+    torch.testing.assert_close(rival.contributions(centred(question)), expected, rtol=1e-3, atol=1e-3)
 
 
 def test_the_prior_alone_is_the_slope_per_whole_map_times_strength():
