@@ -17,7 +17,6 @@ VALUES = {
     "concepts=named": ["concepts.include=[Smiling]"],
     "sweep=concept_count": ["concepts.count=5"],  # what is swept
     "data=pascal_part": FILTERS,
-    "details=semexplain_filter_jacobian": [*FILTERS, "method=semexplain"],
     "data=synthetic_animals": FILTERS,
     "metrics=part_error": FILTERS,
     "metrics=part_ranks": FILTERS,
