@@ -268,8 +268,8 @@ def evaluate_run(
         run: The run's folder.
         folder: Where the new numbers are written.
         overrides: Values to use in place of the run's own, by dotted key: where data or performer are now.
-        rival: What to measure in the explainer's place (a configuration of the group ``rival``, which may take over
-            the run's own options); ``rival_fit_seconds`` and ``rival_milliseconds_per_image`` are measured with it.
+        rival: What to measure in the explainer's place, a configuration of the group ``rival``; ``rival_fit_seconds``
+            and ``rival_milliseconds_per_image`` are measured with it.
         images: Measure on this many images, spread evenly over the test split; all by default.
 
     Raises:

@@ -1,6 +1,7 @@
 """Where the score is a linear function of the concepts there is one right answer, and every rival must give it."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -147,13 +148,12 @@ def test_a_run_that_centres_its_concepts_is_asked_the_same(performer: Filters | 
 def test_the_prior_alone_is_the_slope_per_whole_map_times_strength():
     """The prior of filters raises all nine cells of a map at once: its weights are directions only."""
     filters, outputs = Filters(linear=True), Outputs()
-    question = ask(filters, maps(filters), columns=[3, 1])
+    question = ask(filters, maps(filters), columns=[3, 1], prior=partial(filter_jacobian, clamp=False))
     expected = SIDE**2 * SLOPES[[3, 1]] * question.performance.concepts
-    rival = PriorOnly(lambda performance: filter_jacobian(performance, clamp=False))
-    torch.testing.assert_close(rival.contributions(question), expected)
-    question = ask(outputs, maps(outputs), columns=[0, 2])
+    torch.testing.assert_close(PriorOnly().contributions(question), expected)
+    question = ask(outputs, maps(outputs), columns=[0, 2], prior=feature_ratio)
     expected = SLOPES[[0, 2]] * question.performance.concepts
-    torch.testing.assert_close(PriorOnly(feature_ratio).contributions(question), expected)
+    torch.testing.assert_close(PriorOnly().contributions(question), expected)
 
 
 def test_random_contributions_add_up_and_are_the_same_again():

@@ -89,13 +89,20 @@ def maps(performer: Performer, size: int = 6, seed: int = 0) -> Tensor:
     return torch.randn(size, performer.channels, SIDE, SIDE, generator=generator) + 0.3
 
 
-def ask(performer: Performer, feature_map: Tensor, columns: Sequence[int] | None = None) -> Question:
+def ask(
+    performer: Performer, feature_map: Tensor, columns: Sequence[int] | None = None, prior: Callable | None = None
+) -> Question:
     """A question; the reference is the mean of the images of ``train``."""
     chosen = list(range(len(performer.concept_names)) if columns is None else columns)
     performance, _ = performer.perform(feature_map, None, chosen)
     reference = performer.perform(maps(performer, 400, seed=9), None, chosen)[0].concepts.mean(0)
     return Question(
-        performer, performance, chosen, reference, partial(game_of, performer, feature_map, chosen, reference)
+        performer,
+        performance,
+        chosen,
+        reference,
+        partial(game_of, performer, feature_map, chosen, reference),
+        lambda: performer.perform(feature_map, prior)[1][:, chosen],
     )
 
 
