@@ -32,19 +32,35 @@ def evaluate(config: DictConfig, folder: Path) -> dict[str, float]:
         for key in config[group]
     }
     overrides = {key: value for key, value in moved.items() if value is not None}
-    controls = trained_controls(run, overrides, list(config.controls or ()))
-    metrics = runs.evaluate_run(run, folder, overrides, controls=controls, margin=config.faithful_margin)
+    rival, images = config.get("rival"), config.images
+    controls = {} if rival else trained_controls(run, overrides, list(config.controls or ()))
+    metrics = runs.evaluate_run(
+        run,
+        folder,
+        overrides,
+        controls=controls,
+        margin=config.faithful_margin,
+        rival=rival,
+        images=images,
+        metrics=config.metrics,
+    )
     if is_first():
-        report(run, folder, metrics)
+        report(run, folder, metrics, config)
     return metrics
 
 
-def report(run: Path, folder: Path, metrics: dict[str, float]) -> None:
+def report(run: Path, folder: Path, metrics: dict[str, float], config: DictConfig) -> None:
     """Print the metrics, what controls reach, the verdict, and whether the metrics are the run's own."""
+    if "rival" in config:
+        name = config.rival._target_.split(".")[-2]
+        seconds, milliseconds = (metrics[f"test/rival_{key}"] for key in ("fit_seconds", "milliseconds_per_image"))
+        print(f"rival: {name}, fitted in {seconds:.1f} s, {milliseconds:.3g} ms an image")
     print("\n".join(f"{name:20} {metrics[key]:.4f}" for name, key in COLUMNS.items() if key in metrics))
     print(f"\n{plain_table(beside_controls(metrics))}\n")
     print(verdict(metrics) or "No verdict on faithfulness: concept reliance was not measured, or is not a number.")
-    if (run / runs.METRICS).exists():
+    if "rival" in config or config.images is not None:
+        print(f"measured on {config.images or 'all'} test images; the run's own numbers: {run / runs.METRICS}")
+    elif (run / runs.METRICS).exists():
         own, again = read_json(run / runs.METRICS), read_json(folder / runs.METRICS)
         own.pop(FAITHFUL, None)  # judged by more now
         differing = [name for name in own if own[name] != again.get(name)]

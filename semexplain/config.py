@@ -54,7 +54,6 @@ def root_options(
     performer_training: Any,
     concepts: Any,
     explainer: Any,
-    start: Any,
     prior: Any,
     prior_loss: Any,
     optimizer: Any,
@@ -68,6 +67,7 @@ def root_options(
     paths: Any,
     parts: Any = None,
     control: Any = None,
+    start: Any = None,
 ) -> None:
     """The root of the configuration; the signature is its schema.
 
@@ -111,7 +111,7 @@ def instantiate(config: Any, *args: Any, **kwargs: Any) -> Any:
     try:
         return hydra.utils.instantiate(config, *args, **kwargs)
     except InstantiationException as error:
-        if isinstance(error.__cause__, ValueError | TypeError | OSError):
+        if isinstance(error.__cause__, ValueError | TypeError | OSError | ImportError):
             raise ConfigError(f"{config.get('_target_', 'configuration')}: {error.__cause__}") from error
         raise
 
@@ -127,7 +127,22 @@ def check(config: DictConfig) -> None:
         text = problem.partition(": ")[2]
         if text not in told or _is_taken_over(config, told[text].partition(": ")[0]):
             told[text] = problem
-    problems = list(told.values())
+    _refuse(list(told.values()))
+
+
+def check_group(config: DictConfig, group: str) -> None:
+    """Compare one group of options with the code, as ``check`` does with all.
+
+    Raises:
+        ConfigError: Naming every problem.
+    """
+    node = OmegaConf.select(config, group)
+    missing = {f"{group}.{key}" for key in OmegaConf.missing_keys(node)}
+    problems = [f"{key}: needs a value, for example `{key}=...` on the command line." for key in sorted(missing)]
+    _refuse([*problems, *_problems_of_targets({group: _plain(node)}, missing)])
+
+
+def _refuse(problems: list[str]) -> None:
     if problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise ConfigError(f"The configuration has {count}; nothing was started.\n  " + "\n  ".join(problems))
@@ -143,8 +158,14 @@ def _problems(config: DictConfig) -> Iterator[str]:
     missing = {key for key in missing if not key.startswith("module.")}  # it repeats the groups
     yield from (f"{key}: needs a value, for example `{key}=...` on the command line." for key in sorted(missing))
     yield from _misfits("", plain, root_options, missing, complete=True)
-    found: list[str] = []
-    for path, node in _targets({**plain, "module": _own(plain["module"], config.module)}):
+    found = list(_problems_of_targets({**plain, "module": _own(plain["module"], config.module)}, missing))
+    yield from found
+    if not found and not missing:
+        yield from _contradictions(config, plain)
+
+
+def _problems_of_targets(plain: Mapping[str, Any], missing: set[str]) -> Iterator[str]:
+    for path, node in _targets(plain):
         untrusted = list(_untrusted(path, node["_target_"]))
         yield from untrusted
         if untrusted:
@@ -155,14 +176,10 @@ def _problems(config: DictConfig) -> Iterator[str]:
             yield f"{path}._target_: cannot import {node['_target_']!r} ({error})."
             continue
         values = {key: value for key, value in node.items() if not key.startswith("_")}
-        before = len(found)
-        for problem in _misfits(path, values, target, missing, complete=not node.get("_partial_", False)):
-            found.append(problem)
-            yield problem
-        if len(found) == before and not missing:
+        misfits = list(_misfits(path, values, target, missing, complete=not node.get("_partial_", False)))
+        yield from misfits
+        if not misfits and not missing:
             yield from _misbuilds(path, node, target)
-    if not found and not missing:
-        yield from _contradictions(config, plain)
 
 
 def _is_taken_over(config: DictConfig, path: str) -> bool:

@@ -106,7 +106,7 @@ def output_game(
     )
 
     def score(present: Tensor) -> Tensor:
-        moved = x - ((1 - present)[..., None, :] @ away).squeeze(-2)
+        moved = x - torch.einsum("...bn,bnd->...bd", 1 - present, away)  # @ would copy `away` for every state
         return head(moved.flatten(0, -2))[0].view(present.shape[:-1])
 
     return score

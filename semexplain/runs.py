@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from semexplain.callbacks.stop_together import StopTogether
-from semexplain.config import PATHS, ConfigError, instantiate
+from semexplain.config import PATHS, ConfigError, check_group, instantiate
 from semexplain.data.images import ImageDataModule
 from semexplain.data.ready import ready_data
 from semexplain.files import keep_aside, read_json, write_json, write_text
@@ -26,6 +26,7 @@ from semexplain.parts import Parts, read_parts, write_parts
 from semexplain.performer_store import accelerator, cache_for, performer_metrics, trained_performer
 from semexplain.performers.base import Performer
 from semexplain.processes import is_first, started_together
+from semexplain.rivals.timed import TimedRival
 from semexplain.verdict import CONTROL, MARGIN, verdict
 
 log = logging.getLogger(__name__)
@@ -304,6 +305,9 @@ def evaluate_run(
     *,
     controls: Mapping[str, float] | None = None,
     margin: float = MARGIN,
+    rival: DictConfig | None = None,
+    images: int | None = None,
+    metrics: Mapping[str, Any] | None = None,
 ) -> dict[str, float]:
     """Rebuild a run from its folder alone and measure it again.
 
@@ -313,13 +317,28 @@ def evaluate_run(
         overrides: Values to use in place of the run's own, by dotted key: where data or performer are now.
         controls: Numbers of explainers that were trained on controls, to judge it by.
         margin: What faithfulness asks for.
+        rival: What to measure in the explainer's place, a configuration of the group ``rival``; ``rival_fit_seconds``
+            and ``rival_milliseconds_per_image`` are measured with it.
+        images: Measure on this many images, spread evenly over the test split; all by default.
+        metrics: Configurations of metrics to take beside the run's own, by name.
+
+    Raises:
+        ConfigError: If the folder is no finished run, the data are others, or the rival cannot explain the performer.
     """
     config = measurable_config(run, overrides)
-    for name, metric in JUDGED_BY.items():  # also of a run before there was such a metric
+    if images is not None and (not isinstance(images, int) or images < 1):
+        raise ConfigError(f"images: expected a number of test images of at least 1, got {images!r}.")
+    if rival is not None:
+        config.rival = rival
+        check_group(config, "rival")
+    for name, metric in {**JUDGED_BY, **(metrics or {})}.items():  # also of a run before there was such a metric
         OmegaConf.update(config, f"module.metrics.{name}", metric, force_add=True)
     named = run / PARTS if (run / PARTS).exists() and "parts.file" not in overrides else None
     datamodule, module, trainer = build(config, folder, named=named)
     check_data(config, datamodule, run)
+    datamodule.test_images = images
+    if rival is not None:
+        module.rival = _rival(config, module, trainer)
     return measure(trainer, module, datamodule, run / BEST, folder, controls=controls, margin=margin)
 
 
@@ -335,6 +354,20 @@ def measurable_config(run: Path, overrides: Mapping[str, Any]) -> DictConfig:
     if not (run / BEST).exists():
         raise ConfigError(f"run: {run} has no {BEST}: the run ended before its first validation. `resume` it.")
     return config
+
+
+def _rival(config: DictConfig, module: Distillation, trainer: pl.Trainer) -> TimedRival:
+    if trainer.world_size > 1:
+        raise ConfigError(
+            f"rival: a rival is fitted and measured by one process, the run's trainer has {trainer.world_size}. Use "
+            "`trainer.devices=1 trainer.strategy=auto`."
+        )
+    rival = instantiate(config.rival)
+    try:
+        rival.check(module.performer)
+    except ValueError as error:
+        raise ConfigError(f"rival: {error}") from error
+    return TimedRival(rival, trainer.strategy.root_device)
 
 
 def recorded_config(run: Path, overrides: Mapping[str, Any]) -> DictConfig:

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from support import ROOT, configured
 
-from semexplain.config import ConfigError, check, instantiate, select_concepts
+from semexplain.config import ConfigError, check, check_group, instantiate, select_concepts
 
 CONF = ROOT / "conf"
 LISTS = ("metrics", "callbacks", "logger", "figures")
@@ -29,8 +29,9 @@ VALUES = {
 
 def options() -> list[str]:
     names = sorted(f"{path.parent.name}={path.stem}" for path in CONF.glob("*/*.yaml") if path.parent.name != "local")
-    # tested below: not for a signed prior; sizes belong to a scale and a performer, details to a method and a prior
-    return [name for name in names if name != "prior_loss=cross_entropy" and not name.startswith(("size=", "details="))]
+    # tested below: not for a signed prior, and rivals; sizes belong to a scale and a performer, details to a method
+    groups = ("size=", "details=", "rival=")
+    return [name for name in names if name != "prior_loss=cross_entropy" and not name.startswith(groups)]
 
 
 @pytest.mark.parametrize("option", options())
@@ -40,6 +41,35 @@ def test_every_option_composes_and_fits_the_code(option: str):
     choice = f"{group}=[{','.join([name, *others])}]" if group in LISTS and name not in CALLBACKS else option
     choice = f"callbacks=[{CALLBACKS}]" if name in CALLBACKS else choice
     check(configured(choice, *VALUES.get(option, [])))
+
+
+def with_rival(*overrides: str) -> DictConfig:
+    """The configuration of a run, with the rival that is to be measured on it."""
+    config = configured("experiment=celeba_male")
+    OmegaConf.update(config, "rival", configured(*overrides, name="evaluate").rival, force_add=True)
+    return config
+
+
+@pytest.mark.parametrize("rival", sorted(path.stem for path in (CONF / "rival").glob("*.yaml")))
+def test_every_rival_composes_and_fits_the_code(rival: str):
+    config = with_rival(f"rival={rival}")
+    check_group(config, "rival")
+    assert config.rival._target_.startswith(f"semexplain.rivals.{rival}.")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["rival=lime", "+rival.samples=3"], r"rival.samples: unknown key \(did you mean 'n_samples'\?\)"),
+        (["rival=lime", "rival.n_samples=0"], "rival.n_samples: expected greater than or equal to 2, got 0"),
+        (["rival=elastic_net", "rival.strength=-1"], "rival.strength: expected greater than 0, got -1"),
+        (["rival=random", "rival._target_=os.system"], "rival._target_: 'os.system' is not in a trusted package"),
+        (["rival=lime", "rival.n_samples=???"], "rival.n_samples: needs a value"),
+    ],
+)
+def test_mistakes_about_rivals(overrides: list[str], message: str):
+    with pytest.raises(ConfigError, match=message):
+        check_group(with_rival(*overrides), "rival")
 
 
 @pytest.mark.parametrize("experiment", sorted(path.stem for path in (CONF / "experiment").glob("*.yaml")))

@@ -293,3 +293,17 @@ def test_the_papers_size_runs_two_steps(network: str, animals: Path, tmp_path: P
     assert done.returncode == 0, done.stderr
     (metrics,) = tmp_path.rglob("outputs/**/metrics.json")
     assert json.loads(metrics.read_text())["test/relative_deviation"] > 0
+
+
+@pytest.mark.parametrize(
+    "rival", ["gradient_times_activation", "feature_ablation", "concept_vectors", "zennit_relevance"]
+)
+def test_rivals_share_the_score_out_among_filters(rival: str, run: Path, tmp_path: Path):
+    """Gradient times activation is the control that the metrics of parts print anyway; relevance equals it here."""
+    pytest.importorskip("zennit" if rival == "zennit_relevance" else "torch")
+    metrics = runs.evaluate_run(run, tmp_path, {}, rival=configured(f"rival={rival}", name="evaluate").rival, images=30)
+    control = pytest.approx(metrics["test/gradient_activation_part_error_mean"], rel=1e-3)
+    same = rival in ("gradient_times_activation", "zennit_relevance")
+    assert (metrics["test/part_error_mean"] == control) is same
+    assert metrics["test/part_rank_correlation"] > 0
+    assert "test/explainer_accuracy_tau_train" not in metrics

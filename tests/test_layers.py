@@ -8,7 +8,7 @@ from support import ROOT
 
 LAYERS = [
     {"attributes", "calibration", "devices", "explanation", "files", "geometry", "notices", "processes", "row_store"}
-    | {"schedulers", "shapley", "verdict"},
+    | {"schedulers", "shapley", "stopwatch", "verdict"},
     {"priors", "losses", "filter_loss", "concepts", "metrics", "parts", "contact_sheet", "figures", "loggers", "paper"}
     | {"performers.base", "performers.preprocessing", "performers.weights", "config"},
     {"performers", "explainers", "data", "grad_cam", "report", "report.page", "report.definitions", "games"}

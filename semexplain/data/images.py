@@ -245,6 +245,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
             computed from it can be kept. A subclass that augments sets it.
         splits: ``train``, ``val`` and ``test``, filled by ``setup``.
         flip_train: Whether training images are mirrored at random.
+        test_images: Measure on this many images, spread evenly over the test split; all by default.
     """
 
     names: tuple[str, ...]
@@ -273,6 +274,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         self.num_workers = num_workers
         self.seed = seed
         self.flip_train = flip
+        self.test_images: int | None = None
         self.splits: dict[str, Split] = {}
         self._arrays: dict[str, dict[str, RowArray | Tensor]] = {}
         self._fingerprint: str | None = None
@@ -362,7 +364,13 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         return ImageDataset(data, self.image_size, flip=flip, seed=self.seed)
 
     def loader(
-        self, split: str, *, shuffle: bool, flip: bool = False, only: Sequence[str] | None = None
+        self,
+        split: str,
+        *,
+        shuffle: bool,
+        flip: bool = False,
+        only: Sequence[str] | None = None,
+        images: int | None = None,
     ) -> ResumableLoader | PassLoader:
         """Batches of a split, each image as often as it counts: in a new order every epoch for training, or in order.
 
@@ -371,11 +379,12 @@ class ImageDataModule(pl.LightningDataModule, ABC):
             shuffle: Whether to train on it.
             flip: Mirror images at random.
             only: The arrays to read where arrays stand for the images; all by default.
+            images: This many of a pass, spread evenly over it; all by default.
         """
         dataset = self.dataset(split, flip, only)
         arrays = isinstance(dataset, ArrayDataset)
         resident = isinstance(dataset, ArrayDataset) and dataset.resident
-        samples = self._split(split).order()
+        samples = evenly(self._split(split).order(), images)
         loader = ResumableLoader(
             dataset,
             EpochSampler(samples, seed=self.seed) if shuffle else UnpaddedSampler(samples),
@@ -391,9 +400,17 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         passes, reader = self._passes
         return PassLoader(passes, f"{split} shuffled" if shuffle else split, reader, len(loader))
 
-    def ordered(self, split: str, only: Sequence[str] | None = None) -> ResumableLoader | PassLoader:
-        """The split exactly once over all processes, in order and never flipped; of arrays all or ``only`` some."""
-        return self.loader(split, shuffle=False, only=only)
+    def ordered(
+        self, split: str, only: Sequence[str] | None = None, images: int | None = None
+    ) -> ResumableLoader | PassLoader:
+        """The split exactly once over all processes, in order and never flipped.
+
+        Args:
+            split: Its name.
+            only: The arrays to read where arrays stand for the images; all by default.
+            images: This many, spread evenly over the split; all by default.
+        """
+        return self.loader(split, shuffle=False, only=only, images=images)
 
     def train_dataloader(self) -> ResumableLoader | PassLoader:
         """Shuffled training images."""
@@ -405,7 +422,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
 
     def test_dataloader(self) -> list[ResumableLoader | PassLoader]:
         """Training images for what is fitted before testing (thresholds, a linear map), then the test images."""
-        return [self.ordered("train"), self.ordered("test")]
+        return [self.ordered("train"), self.ordered("test", images=self.test_images)]
 
     def _split(self, name: str) -> Split:
         if not self.splits:
@@ -443,6 +460,18 @@ def read_image(path: Path | IO[bytes], size: int, box: Sequence[int] | np.ndarra
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+
+
+def evenly(positions: np.ndarray, count: int | None) -> np.ndarray:
+    """Some of the positions, from the first to the last at equal distances; all of them if there are no more.
+
+    Example:
+        >>> evenly(np.arange(10), 4)
+        array([0, 3, 6, 9])
+    """
+    if count is None or count >= len(positions):
+        return positions
+    return positions[np.linspace(0, len(positions) - 1, count).round().astype(int)]
 
 
 def mirrored(seed: int, epoch: int, index: int) -> bool:

@@ -29,6 +29,7 @@ from semexplain.parts import Parts
 from semexplain.performers.base import Performer, SharedOutputs
 from semexplain.priors import gradient_times_activation
 from semexplain.rivals.base import Question, Rival
+from semexplain.rivals.timed import Questions
 from semexplain.starts.base import Start
 from semexplain.starts.prior import PriorStart
 
@@ -199,7 +200,7 @@ class Distillation(pl.LightningModule):
         """
         score, values, _, _ = performance
         if self.rival is not None:
-            contributions = self.rival.contributions(self.question(performance))
+            contributions = self.rival.contributions(self.question(performance, prior))
             weights = torch.where(values == 0, 0, contributions / values)
             bias = self.rival.base_value.to(score)
             return Explanation(score, values, weights, bias, self.concept_names, self.performer.target_name), weights
@@ -233,9 +234,9 @@ class Distillation(pl.LightningModule):
         )
 
     def _prior_of(self, feature_map: Tensor) -> Tensor:
-        prior = self.performer.perform(feature_map, self.prior, self.columns)[1]
+        prior = self.performer.perform(feature_map, self.prior)[1]
         assert prior is not None
-        return prior
+        return prior[:, self.columns]  # a prior of filters is of all of them
 
     def forward(self, image: Tensor) -> Explanation:
         """Explain images ``(B, 3, S, S)``, uint8."""
@@ -358,9 +359,13 @@ class Distillation(pl.LightningModule):
             yield score, values
 
     @torch.no_grad()
-    def training_questions(self) -> Iterator[Question]:
-        """The training split in order, a batch at a time, as rivals are fitted on it."""
-        for batch in self.trainer.datamodule.ordered("train"):  # type: ignore[attr-defined]
+    def training_questions(self, images: int | None = None) -> Iterator[Question]:
+        """Training images in order, a batch at a time, as rivals are fitted on them.
+
+        Args:
+            images: This many, spread evenly over the split; all by default.
+        """
+        for batch in self.trainer.datamodule.ordered("train", images=images):  # type: ignore[attr-defined]
             batch = self.transfer_batch_to_device(batch, self.device, 0)
             yield self.question(*self.perform(batch, with_prior="prior" in batch))
 
@@ -395,10 +400,13 @@ class Distillation(pl.LightningModule):
     # -- measuring ---------------------------------------------------------------------------------------------------
 
     def on_test_start(self) -> None:
-        """Look at the training images if a metric takes concepts away that are set to their means for it."""
+        """Look at the training images if a metric or rival has to know the concepts' means; fit the rival."""
         asked = {name for metric in self.measured.values() for name in inspect.signature(metric.update).parameters}
-        if asked & (CURVES | SUBSETS | ENDS) and isinstance(self.performer, SharedOutputs) and not self.centre:
+        away = bool(asked & (CURVES | SUBSETS | ENDS)) and isinstance(self.performer, SharedOutputs)
+        if (away or self.rival is not None) and not self.centre:
             self.look_at_training_images()
+        if self.rival is not None:
+            self.rival.fit(Questions(partial(self.training_questions, self.rival.training_images)))
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Explanation | None:  # type: ignore[override]
         """Measure a batch of the validation split."""
@@ -407,7 +415,13 @@ class Distillation(pl.LightningModule):
     def test_step(  # type: ignore[override]
         self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0
     ) -> Explanation | None:
-        """Fit thresholds and the linear map on the training split (first loader), measure the test split (second)."""
+        """Fit thresholds and the linear map on the training split (first loader), measure the test split (second).
+
+        A rival that is measured on few images is not asked about all of training either.
+        """
+        if dataloader_idx == 0 and self.rival is not None and self.trainer.datamodule.test_images is not None:  # type: ignore[attr-defined]
+            self._observe_performance(batch)
+            return None
         return self._measure(batch, "observe" if dataloader_idx == 0 else "update", self._metrics_of("test"))
 
     def on_validation_epoch_end(self) -> None:
@@ -445,7 +459,7 @@ class Distillation(pl.LightningModule):
         if method == "update":
             distillation = losses.distillation(explanation.prediction, explanation.score)
             self.mean_losses["distillation"].update(distillation, weight=len(explanation))
-        if prior is not None:
+        if prior is not None and self.rival is None:  # it may compare positive weights, and a rival's have any sign
             disagreement = self.prior_loss(raw=raw, weights=explanation.weights, prior=prior)
             self.mean_losses["prior_loss"].update(disagreement, weight=len(prior))
         if "truth" in batch:
@@ -493,6 +507,16 @@ class Distillation(pl.LightningModule):
                 made["score_with_all"], made["score_with_none"] = end_scores(game, given)
         return made
 
+    def _observe_performance(self, batch: dict[str, Tensor]) -> None:
+        """Show a batch to the metrics that are fitted to what the performer says, whatever explains it."""
+        performance, _ = self.perform(batch, with_prior=False)
+        fields = {"score": performance.score, "concepts": performance.concepts, "label": self.label(batch)}
+        for metric in self._metrics_of("test").values():
+            observe: Any = getattr(metric, "observe", None)
+            wanted = set(inspect.signature(observe).parameters) if observe is not None else set()
+            if wanted and wanted <= fields.keys():
+                observe(**{name: fields[name] for name in wanted})
+
     def _part_fields(self, performance: Performance, explanation: Explanation) -> dict[str, Tensor]:
         """What each part contributes, by the explanation, by gradient times activation, and by removal: ``(B, P)``."""
         assert self.parts is not None
@@ -509,8 +533,11 @@ class Distillation(pl.LightningModule):
         }
 
     def _report(self, stage: str) -> None:
-        values: dict[str, Tensor] = {"bias": self.explainer.bias.detach()}
-        for name, metric in {**self._metrics_of(stage), **self.mean_losses}.items():
+        values: dict[str, Any] = {"bias": self.explainer.bias.detach()}
+        if stage == "test" and self.rival is not None:
+            values = {"bias": self.rival.base_value, **{f"rival_{k}": v for k, v in self.rival.timings.items()}}
+        losses_of = {k: v for k, v in self.mean_losses.items() if self.rival is None or k != "prior_loss"}
+        for name, metric in {**self._metrics_of(stage), **losses_of}.items():
             result = metric.compute()  # already reduced over the processes
             values |= result if isinstance(result, dict) else {name: result}
             metric.reset()

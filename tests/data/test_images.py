@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from semexplain.data.celeba import CelebADataModule
 from semexplain.data.images import SPLITS, ArrayDataset, ImageDataModule, ImageDataset, Split, mirrored, read_image
 from semexplain.data.loading import EpochSampler, ResumableLoader, UnpaddedSampler
 
@@ -403,3 +404,18 @@ def test_a_limit_keeps_the_first_of_everything(folder: Path) -> None:
     module = Views(folder, limit=3)
     module.setup()
     assert all(len(field) == 3 for field in module.splits["train"] if field is not None)
+
+
+def test_some_images_are_spread_evenly_over_the_test_split(faces: Path):
+    datamodule = CelebADataModule(root=str(faces), image_size=32, batch_size=4, num_workers=0)
+    datamodule.setup()
+    datamodule.test_images = 12
+    train, test = datamodule.test_dataloader()
+    assert torch.cat([batch["index"] for batch in test]).tolist() == list(range(0, 23, 2))
+    assert len(torch.cat([batch["index"] for batch in train])) == 70
+    few = torch.cat([batch["index"] for batch in datamodule.ordered("train", images=4)]).tolist()
+    assert few == [0, 23, 46, 69]
+    fingerprint = datamodule.fingerprint()
+    datamodule.test_images = None
+    assert len(torch.cat([batch["index"] for batch in datamodule.test_dataloader()[1]])) == 23
+    assert datamodule.fingerprint() == fingerprint

@@ -1,0 +1,121 @@
+"""``python evaluate.py rival=...``: a rival measured in the explainer's place, on the run's own images and metrics."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from support import configured
+
+from evaluate import evaluate
+from semexplain.config import ConfigError
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The performer's convolutions start from random weights"),
+    pytest.mark.filterwarnings(r"ignore:All \d+ scores of the performer lie between 0 and 1"),
+]
+
+
+def measured(run: Path, folder: Path, *overrides: str) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Metrics, and the columns of the table of explanations."""
+    config = configured(f"run={run}", *overrides, name="evaluate")
+    metrics = evaluate(config, folder)
+    assert metrics == json.loads((folder / "metrics.json").read_text())
+    table = pq.read_table(folder / "explanations.parquet").to_pydict()
+    return metrics, {name: np.array(column) for name, column in table.items()}
+
+
+def of_concepts(table: dict[str, np.ndarray], kind: str) -> np.ndarray:
+    return np.stack([column for name, column in table.items() if name.startswith(f"{kind}/")], axis=1)
+
+
+def test_a_linear_map_is_measured_in_the_explainers_place(
+    sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """The metric of the same name fits the same map to the same images, so the two must agree."""
+    metrics, table = measured(sweep / "0", tmp_path, "rival=linear_map")
+    assert metrics["test/relative_deviation"] == pytest.approx(metrics["test/linear_map_relative_deviation"], rel=1e-2)
+    assert metrics["test/contribution_entropy"] == pytest.approx(
+        metrics["test/linear_map_contribution_entropy"], rel=1e-2
+    )
+    own = json.loads((sweep / "0/metrics.json").read_text())
+    assert metrics["test/linear_map_relative_deviation"] == own["test/linear_map_relative_deviation"]
+    assert metrics["test/relative_deviation"] != own["test/relative_deviation"]
+    assert metrics["test/explainer_accuracy_tau_train"] >= 0
+    weights = of_concepts(table, "alpha")
+    np.testing.assert_allclose(weights, weights[:1].repeat(len(weights), axis=0), rtol=1e-3, atol=1e-6)
+    assert metrics["test/bias"] == pytest.approx(table["base_value"][0])
+    assert metrics["test/rival_fit_seconds"] > 0
+    assert metrics["test/rival_milliseconds_per_image"] > 0
+    assert "rival: linear_map, fitted in " in capsys.readouterr().out
+    assert "test/prior_loss" in own
+    assert "test/prior_loss" not in metrics
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["rival=integrated_gradients"],
+        ["rival=kernel_shap", "rival.n_samples=200"],
+        ["rival=random"],
+        ["rival=masked_network", "rival.epochs=1"],
+    ],
+)
+def test_contributions_of_an_efficient_rival_add_up(sweep: Path, tmp_path: Path, overrides: list[str]):
+    """To what the concepts are worth: the score with all but the score at the means, which varies little."""
+    metrics, table = measured(sweep / "0", tmp_path, *overrides, "images=7")
+    assert len(table["id"]) == 7
+    assert "test/explainer_accuracy_tau_train" not in metrics
+    assert "test/linear_map_relative_deviation" in metrics
+    totals = of_concepts(table, "contribution").sum(1)
+    left = table["score"] - totals - table["base_value"]
+    assert abs(left).max() < 0.5 * np.ptp(table["score"])
+    np.testing.assert_allclose(table["prediction"], totals + table["base_value"], rtol=1e-4, atol=1e-5)
+
+
+def test_images_are_spread_evenly_and_the_explainer_is_measured_on_them_too(sweep: Path, tmp_path: Path):
+    whole = pq.read_table(sweep / "0/explanations.parquet").to_pydict()
+    metrics, table = measured(sweep / "0", tmp_path, "images=12")
+    assert table["id"].tolist() == whole["id"][::2]  # 23 test images: every second one from the first to the last
+    score, prediction = table["score"], table["prediction"]
+    np.testing.assert_allclose(prediction, np.array(whole["prediction"])[::2], rtol=1e-4, atol=1e-5)
+    assert metrics["test/relative_deviation"] == pytest.approx(
+        np.abs(score - prediction).mean() / np.ptp(score), rel=1e-5
+    )
+    assert metrics["test/explainer_accuracy_tau_train"] >= 0  # an explainer is fast enough for all of training
+
+
+def test_the_prior_alone_is_the_runs_own(sweep: Path, tmp_path: Path):
+    """Its weights are the prior, so that the metric of agreement with the prior finds nothing amiss."""
+    metrics, _ = measured(sweep / "1", tmp_path, "rival=prior_only")
+    assert metrics["test/prior_cosine"] == pytest.approx(1, abs=1e-4)
+
+
+def test_what_cannot_be_measured_is_refused(sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(ConfigError, match="images: expected a number of test images of at least 1, got 0"):
+        measured(sweep / "0", tmp_path, "images=0")
+    with pytest.raises(ConfigError, match="rival.steps: expected greater than or equal to 1, got 0"):
+        measured(sweep / "0", tmp_path, "rival=integrated_gradients", "rival.steps=0")
+    with pytest.raises(ConfigError, match="rival: a rival is fitted and measured by one process"):
+        measured(sweep / "0", tmp_path, "rival=random", "trainer.devices=2", "trainer.strategy=ddp")
+    monkeypatch.setitem(sys.modules, "captum.attr", None)
+    with pytest.raises(ConfigError, match=r"needs the package captum, which is not installed: `pip install .\[rivals"):
+        measured(sweep / "0", tmp_path, "rival=shapley_sampling")
+
+
+def test_relevance_of_outputs_is_refused(sweep: Path, tmp_path: Path):
+    pytest.importorskip("zennit")
+    with pytest.raises(ConfigError, match="rival: zennit_relevance hands the score down to filters"):
+        measured(sweep / "0", tmp_path, "rival=zennit_relevance")
+
+
+def test_a_rival_answers_the_same_twice(sweep: Path, tmp_path: Path):
+    """Whatever is drawn is drawn from a seed of its own, and nothing else is drawn from."""
+    torch.manual_seed(1)
+    _, one = measured(sweep / "0", tmp_path / "one", "rival=lime", "rival.n_samples=50", "images=5")
+    torch.manual_seed(2)
+    _, two = measured(sweep / "0", tmp_path / "two", "rival=lime", "rival.n_samples=50", "images=5")
+    assert all((one[name] == two[name]).all() for name in one)
