@@ -1,4 +1,4 @@
-"""Start half from what the gradients of this image say, and half from what all images say together (Case 2)."""
+"""Start from what the gradients of this image say, and from what all images say together (Case 2)."""
 
 from collections.abc import Iterable
 from typing import Annotated
@@ -40,8 +40,8 @@ class PriorStart(Start):
     def __init__(
         self,
         n_concepts: int,
-        share: Annotated[float, Interval(ge=0, le=1)] = 0.5,
-        shrinkage: Annotated[float, Ge(0)] = 1,
+        share: Annotated[float, Interval(ge=0, le=1)] = 0.35,
+        shrinkage: Annotated[float, Ge(0)] = 0.6,
     ) -> None:
         super().__init__(n_concepts)
         self.share = share
