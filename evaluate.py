@@ -33,7 +33,8 @@ def evaluate(config: DictConfig, folder: Path) -> dict[str, float]:
     }
     overrides = {key: value for key, value in moved.items() if value is not None}
     rival, images = config.get("rival"), config.images
-    controls = {} if rival else trained_controls(run, overrides, list(config.controls or ()))
+    alike = rival is None and images is None  # controls are of the explainer, and measured on all test images
+    controls = trained_controls(run, overrides, list(config.controls or ())) if alike else {}
     metrics = runs.evaluate_run(
         run,
         folder,

@@ -86,6 +86,7 @@ def test_images_are_spread_evenly_and_the_explainer_is_measured_on_them_too(swee
         np.abs(score - prediction).mean() / np.ptp(score), rel=1e-5
     )
     assert metrics["test/explainer_accuracy_tau_train"] >= 0  # an explainer is fast enough for all of training
+    assert not any(name.startswith("test/control/") for name in metrics)  # those are measured on all test images
 
 
 def test_the_prior_alone_is_the_runs_own(sweep: Path, tmp_path: Path):
