@@ -1,5 +1,6 @@
 """The worlds: what is explained, where its truth is known, and which real data stand beside it."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 
@@ -10,7 +11,7 @@ class World(NamedTuple):
         name: Of the world.
         overrides: Its experiment.
         shapley: Concepts whose exact Shapley values are computed by drawing all their states; none on real data.
-        images: Test images that are measured.
+        images: Test images that rivals are measured on; None: all.
         redrawn: Test images that are drawn again for their truth.
         shared: Whether concepts are outputs of the head (Case 2), otherwise they are filters (Case 1).
         trained: Options of each trained explainer, by its name.
@@ -19,7 +20,7 @@ class World(NamedTuple):
     name: str
     overrides: tuple[str, ...]
     shapley: tuple[str, ...]
-    images: int
+    images: int | None
     redrawn: int
     shared: bool
     trained: dict[str, tuple[str, ...]]
@@ -42,20 +43,20 @@ CAUSES = (
     *("High_Cheekbones", "Oval_Face", "Smiling", "Wavy_Hair", "Wearing_Lipstick"),
 )
 DRAWN = (
-    World("drawn faces", ("experiment=known_faces",), CAUSES, 200, 60, True, trained()),
+    World("drawn faces", ("experiment=known_faces",), CAUSES, 60, 60, True, trained()),
     World(
         "drawn animals",
         ("experiment=known_animals",),
         ("eye", "mouth_and_nose", "ear", "torso", "leg", "tail"),
-        100,
+        None,
         40,
         False,
         trained(),
     ),
 )
 REAL = {
-    "faces": World("real faces", ("experiment=celeba_attractive", "scale=laptop"), (), 200, 0, True, trained()),
-    "animals": World("real dogs", ("experiment=pascal_part_dog", "scale=laptop"), (), 100, 0, False, trained()),
+    "faces": World("real faces", ("experiment=celeba_attractive", "scale=laptop"), (), 100, 0, True, trained()),
+    "animals": World("real dogs", ("experiment=pascal_part_dog", "scale=laptop"), (), 60, 0, False, trained()),
 }
 
 
@@ -64,30 +65,32 @@ class Contestant(NamedTuple):
 
     Attributes:
         rival: Its option.
-        passes: Through the head for ``n`` concepts.
-        seeds: How often, if chance is part of it; once otherwise.
+        passes: Through the head, from the number of concepts.
+        chance: Whether chance is part of it: measured once for every seed, otherwise once.
         shared: Whether for Case 2 (True), Case 1 (False) or both (None).
+        options: Of the rival.
     """
 
     rival: str
-    passes: str
+    passes: Callable[[int], int]
     chance: bool = False
     shared: bool | None = None
     options: tuple[str, ...] = ()
 
 
+# A backward pass counts as two.
 RIVALS = (
-    Contestant("gradient_times_activation", "3"),
-    Contestant("integrated_gradients", "3 * 32"),
-    Contestant("feature_ablation", "n + 1"),
-    Contestant("shapley_sampling", "8 * (n + 1)", chance=True),
-    Contestant("kernel_shap", "2 * n + 2048", chance=True),
-    Contestant("lime", "1024", chance=True),
-    Contestant("concept_vectors", "3", chance=True),
-    Contestant("zennit_relevance", "3", shared=False),
-    Contestant("linear_map", "0"),
-    Contestant("elastic_net", "0"),
-    Contestant("masked_network", "1", chance=True),
-    Contestant("prior_only", "n + 1"),
-    Contestant("random", "1", chance=True),
+    Contestant("gradient_times_activation", lambda n: 3),
+    Contestant("integrated_gradients", lambda n: 3 * 16, options=("rival.steps=16",)),
+    Contestant("feature_ablation", lambda n: n + 1),
+    Contestant("shapley_sampling", lambda n: 10 * n, options=("rival.n_samples=10",)),
+    Contestant("kernel_shap", lambda n: 2048),
+    Contestant("lime", lambda n: 1000),
+    Contestant("concept_vectors", lambda n: 3),
+    Contestant("zennit_relevance", lambda n: 3, shared=False),
+    Contestant("linear_map", lambda n: 0),
+    Contestant("elastic_net", lambda n: 0),
+    Contestant("masked_network", lambda n: 1, chance=True),
+    Contestant("prior_only", lambda n: n + 1),
+    Contestant("random", lambda n: 0),
 )

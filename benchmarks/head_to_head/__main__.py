@@ -1,0 +1,104 @@
+"""The head-to-head: ``python -m benchmarks.head_to_head [--out FOLDER]``; what was measured before is kept."""
+
+import argparse
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from semexplain.files import write_text
+from semexplain.notices import hush
+
+from .figures import agreement_over_cost, deviation_and_control
+from .measure import ROOT, composed, rival_record, trained_record
+from .records import Record, load_all
+from .table import table
+from .verdict import verdict
+from .worlds import DRAWN, REAL, RIVALS, World
+
+
+def main() -> int:
+    """Measure every world, as many at a time as there are cores, and write results.md and figures; 0 if all is well."""
+    parser = argparse.ArgumentParser(prog="benchmarks.head_to_head", description="Who explains best?")
+    parser.add_argument("--out", type=Path, default=Path("outputs/head_to_head"))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--world", help="measure this one only, in this process")
+    parser.add_argument("--faces", nargs="*", default=[], help="where the real faces are, for example data.root=...")
+    parser.add_argument("--animals", nargs="*", default=[], help="where the real animals are")
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    extra = {REAL["faces"].name: given.faces, REAL["animals"].name: given.animals}
+    worlds = [*DRAWN, *(world for world in REAL.values() if available(world, extra[world.name]))]
+    if given.world:
+        (world,) = [world for world in worlds if world.name == given.world]
+        measure_world(world, given.seeds, extra.get(world.name, []), given.out / world.name.replace(" ", "_"))
+        return 0
+    failed = run_apart(worlds, sys.argv[1:])
+    report(load_all(given.out), given.out, [world for world in REAL.values() if world not in worlds])
+    return failed
+
+
+def available(world: World, extra: Sequence[str]) -> bool:
+    """Whether the data of a world are there."""
+    return Path(composed("train", [*world.overrides, *extra]).data.root).is_dir()
+
+
+def run_apart(worlds: Sequence[World], words: Sequence[str]) -> int:
+    """Each world in a process of its own with one thread, so that times are comparable; how many failed."""
+    waiting, running, failed = list(worlds), [], 0
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    while waiting or running:
+        while waiting and len(running) < max(1, os.cpu_count() or 1):
+            world = waiting.pop(0)
+            print(f"{world.name} …", flush=True)
+            command = [sys.executable, "-m", "benchmarks.head_to_head", *words, "--world", world.name]
+            running.append(subprocess.Popen(command, cwd=ROOT, env=environment))
+        failed += running.pop(0).wait() != 0
+    return failed
+
+
+def measure_world(world: World, seeds: int, extra: Sequence[str], folder: Path) -> None:
+    """All explainers with every seed, then all rivals; a record that exists is not measured again."""
+    hush()
+    warnings.filterwarnings("ignore", module="captum|zennit|sklearn")
+    for name, options in world.trained.items():
+        for seed in range(seeds):
+            path = folder / "records" / f"{name.replace(' ', '_')}-{seed}" / "record.json"
+            if not path.exists():
+                trained_record(world, name, options, seed, extra, folder).save(path)
+    run = folder / "paper-0"
+    for contestant in RIVALS:
+        if contestant.shared not in (None, world.shared):
+            continue
+        for seed in range(seeds if contestant.chance else 1):
+            path = folder / "records" / f"{contestant.rival}-{seed}" / "record.json"
+            if path.exists():
+                continue
+            try:
+                rival_record(world, contestant, seed, run, folder).save(path)
+            except ImportError as error:
+                print(f"{world.name}: {contestant.rival} is left out: {error}", flush=True)
+
+
+def report(records: Sequence[Record], folder: Path, absent: Sequence[World]) -> None:
+    """``results.md`` with a table and a verdict for every world, and the figures."""
+    names = list(dict.fromkeys(record.world for record in records))
+    parts = ["# Head-to-head", "Means over seeds ± half of the 95 % interval; one thread; test images only."]
+    for name in names:
+        ceiling = [r.numbers["truth_ceiling"] for r in records if r.world == name and "truth_ceiling" in r.numbers]
+        known = f"The two truths themselves agree at {ceiling[0]:.3f}, which is the ceiling." if ceiling else ""
+        figure = f"{name.replace(' ', '_')}.png"
+        agreement_over_cost(records, name).savefig(folder / figure)
+        parts += [f"## {name}", verdict(records, name), known, table(records, name), f"![]({figure})"]
+    deviation_and_control(records, names).savefig(folder / "controls.png")
+    parts += ["## Controls", "![](controls.png)"]
+    parts += [f"Left out: {world.name}, whose files are not there." for world in absent]
+    text = "\n\n".join(part for part in parts if part)
+    write_text(folder / "results.md", text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,177 @@
+"""Measure one way of explaining in one world: train or fit it, evaluate it, compare it with the truth."""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from semexplain.explanation import Explanation
+from semexplain.metrics.truth_agreement import TruthAgreement
+from semexplain.modules.distillation import Distillation
+from semexplain.runs import METRICS, build, evaluate_run, measurable_config
+from semexplain.stopwatch import Stopwatch
+from semexplain.truth import Truth, agreement, known_truth
+from train import train
+
+from .records import Record
+from .worlds import Contestant, World
+
+ROOT = Path(__file__).parents[2]
+PAGE = 4096
+TIMED = 64  # images of a batch that is timed, and how often
+TIMES = 5
+
+
+def composed(name: str, overrides: Sequence[str]) -> DictConfig:
+    """A configuration as the command line composes it."""
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose(name, list(overrides))
+
+
+def trained_run(
+    world: World, options: Sequence[str], seed: int, extra: Sequence[str], folder: Path
+) -> dict[str, float]:
+    """Train an explainer, if nobody has; how long it took and how much memory beyond what was in use."""
+    spent = folder / "spent.yaml"
+    if not spent.exists():
+        config = composed("train", [*world.overrides, *options, f"seed={seed}", *extra, "logger=[csv]"])
+        began = time.perf_counter()
+        with peak_memory() as memory:
+            if not (folder / METRICS).exists():
+                train(config, folder)
+        numbers = {"fit_seconds": time.perf_counter() - began, "memory_mb": memory[0]}
+        spent.write_text(OmegaConf.to_yaml(numbers), encoding="utf-8")
+    return {name: float(value) for name, value in OmegaConf.load(spent).items()}  # type: ignore[union-attr,misc]
+
+
+def evaluated(
+    run: Path, folder: Path, rival: Sequence[str] = (), images: int | None = None
+) -> tuple[dict[str, float], Explanation]:
+    """All metrics of a run, or of a rival in its explainer's place, and the explanations."""
+    options = composed("evaluate", rival)
+    with peak_memory() as memory:
+        found = evaluate_run(
+            run, folder, {}, rival=options.get("rival"), images=images, metrics=_plain(options.metrics)
+        )
+    numbers = {name.removeprefix("test/"): value for name, value in found.items()}
+    if rival:
+        numbers["fit_seconds"] = numbers.pop("rival_fit_seconds")
+        numbers["milliseconds_per_image"] = numbers.pop("rival_milliseconds_per_image")
+        numbers["memory_mb"] = memory[0]
+    return numbers, Explanation.load(folder / "explanations.parquet")
+
+
+def truth_of(world: World, run: Path, folder: Path) -> tuple[Truth | None, Distillation]:
+    """What is known to be true of a world, and the module that explains it."""
+    config = measurable_config(run, {})
+    config.logger = {}
+    datamodule, module, _ = build(config, folder, named=run / "parts.yaml" if (run / "parts.yaml").exists() else None)
+    if not world.shapley:
+        return None, module
+    datamodule.setup("test")
+    known = known_truth(
+        module.performer, datamodule, world.shapley, cache=Path(config.paths.cache), images=world.redrawn
+    )
+    return known, module
+
+
+def against(truth: Truth, explanation: Explanation, shared: bool) -> dict[str, float]:
+    """How far contributions agree with the truth: of concepts measured from their means, or of parts as they are."""
+    if shared:
+        names = explanation.concepts
+        given = explanation.contributions - explanation.contributions.mean(0)
+    else:
+        assert explanation.part_contributions is not None
+        names, given = explanation.parts, explanation.part_contributions
+    numbers: dict[str, float] = {}
+    for prefix, removal in (("", False), ("removal_", True)):
+        metric = TruthAgreement()
+        metric.update(given, truth.aligned(explanation.ids, names, removal=removal))
+        numbers |= {f"{prefix}{name}": float(value) for name, value in metric.compute().items()}
+    return numbers | {"truth_ceiling": agreement(truth)}
+
+
+@torch.no_grad()
+def milliseconds(module: Distillation) -> float:
+    """Time to explain an image whose feature map, score and concepts are known."""
+    performer = module.performer
+    maps = torch.rand(TIMED, performer.channels, performer.map_size, performer.map_size)
+    watch = Stopwatch()
+    performance, _ = performer.perform(maps, None, module.columns)
+    module.eval().explain(performance)
+    for _ in range(TIMES):
+        with watch:
+            module.explain(performance)
+    return 1000 * watch.seconds / TIMES / TIMED
+
+
+def trained_record(
+    world: World, name: str, options: Sequence[str], seed: int, extra: Sequence[str], folder: Path
+) -> Record:
+    """An explainer of this package."""
+    run = folder / f"{_slug(name)}-{seed}"
+    spent = trained_run(world, options, seed, extra, run)
+    numbers, explanation = evaluated(run, folder / f"{_slug(name)}-{seed}-evaluation")
+    truth, module = truth_of(world, run, folder / "scratch")
+    numbers |= spent | {"milliseconds_per_image": milliseconds(module)}
+    numbers["passes"] = 1.0 if name.startswith("paper") else float(len(module.columns) + 1 if world.shared else 3)
+    if truth is not None:
+        numbers |= against(truth, explanation, world.shared)
+    return Record(world.name, name, seed, numbers)
+
+
+def rival_record(world: World, contestant: Contestant, seed: int, run: Path, folder: Path) -> Record:
+    """A rival on the performer, concepts and images of a trained run."""
+    options = [f"rival={contestant.rival}", *contestant.options]
+    torch.manual_seed(seed)
+    place = folder / f"{contestant.rival}-{seed}"
+    numbers, explanation = evaluated(run, place, options, world.images)
+    truth, module = truth_of(world, run, folder / "scratch")
+    numbers["passes"] = float(contestant.passes(len(module.columns)))
+    if truth is not None:
+        numbers |= against(truth, explanation, world.shared)
+    return Record(world.name, contestant.rival.replace("_", " "), seed, numbers)
+
+
+@contextmanager
+def peak_memory() -> Iterator[list[float]]:
+    """Most memory in use within, in MB beyond what was in use before; one number in the list that is yielded."""
+
+    def resident() -> float:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE / 1e6
+
+    result, done = [float("nan")], threading.Event()
+    if not Path("/proc/self/statm").exists():
+        yield result
+        return
+    before = most = resident()
+
+    def watch() -> None:
+        nonlocal most
+        while not done.wait(0.02):
+            most = max(most, resident())
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield result
+    finally:
+        done.set()
+        watcher.join()
+        result[0] = most - before
+
+
+def _plain(config: Any) -> Mapping[str, Any]:
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _slug(name: str) -> str:
+    return name.replace(",", "").replace(" ", "_")
