@@ -1,6 +1,7 @@
 """A run whose concepts were shuffled is flagged wherever its numbers are read; controls are trained once."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -91,6 +92,15 @@ def test_a_second_evaluation_trains_nothing_and_other_seeds_and_priors_share_the
     assert len(other) == len(CONTROLS) * len(MEASURES)
     with pytest.raises(AssertionError, match="trained a control"):  # another explainer has controls of its own
         trained_controls(shuffled, {"module.explainer.head_init": "default"}, ["constant"])
+
+
+def test_an_explainer_that_starts_from_an_attribution_has_controls(shuffled: Path, faces: Path):
+    """It reads a hidden layer, of which a performer with new weights has another one."""
+    overrides = smoke(faces, shuffled.parent, "method=semexplain", "trainer.max_epochs=1")
+    train(configured(*overrides), shuffled.parent / "method")
+    found = trained_controls(shuffled.parent / "method", {}, CONTROLS)
+    assert all(math.isfinite(value) for value in found.values())
+    assert len(set(found.values())) > len(MEASURES)
 
 
 def test_no_controls_are_asked_for(shuffled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
