@@ -4,7 +4,7 @@ PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo tables bench test test-all lint format clean
+.PHONY: help install demo tables bench benchmark test test-all lint format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -33,6 +33,13 @@ bench: $(READY) ## measure the goals of docs/performance.md at the paper's sizes
 	@{ if command -v uv >/dev/null; then uv pip install -q --python $(PYTHON) -c constraints.txt -e ".[bench]"; \
 		else $(PYTHON) -m pip install -q -c constraints.txt -e ".[bench]"; fi; } || echo "captum or shap cannot be installed: their comparison is left out"
 	$(PYTHON) benchmarks
+
+FACES ?=
+ANIMALS ?=
+benchmark: $(READY) ## who explains best where the truth is known; FACES="data.root=..." ANIMALS="data.root=..." for real images elsewhere
+	@{ if command -v uv >/dev/null; then uv pip install -q --python $(PYTHON) -c constraints.txt -e ".[rivals]"; \
+		else $(PYTHON) -m pip install -q -c constraints.txt -e ".[rivals]"; fi; } || echo "captum, shap, zennit or scikit-learn cannot be installed: what needs them is left out"
+	$(PYTHON) -m benchmarks.head_to_head $(if $(FACES),--faces $(FACES)) $(if $(ANIMALS),--animals $(ANIMALS))
 
 test: $(READY) ## the tests that CI runs
 	$(PYTHON) -m pytest -m "not slow"

@@ -234,9 +234,9 @@ class Distillation(pl.LightningModule):
         )
 
     def _prior_of(self, feature_map: Tensor) -> Tensor:
-        prior = self.performer.perform(feature_map, self.prior)[1]
+        prior = self.performer.perform(feature_map, self.prior, self.columns)[1]
         assert prior is not None
-        return prior[:, self.columns]  # a prior of filters is of all of them
+        return prior
 
     def forward(self, image: Tensor) -> Explanation:
         """Explain images ``(B, 3, S, S)``, uint8."""
