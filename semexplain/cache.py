@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from semexplain.data.contents import content_digests
 from semexplain.data.images import MIRRORED, SPLITS, ImageDataModule, RowArray, ViewDataset
 from semexplain.performers.base import Performer, TrainablePerformer, state_digest
-from semexplain.records import Prior, record_of
+from semexplain.records import Prior, Record, record_of
 from semexplain.row_store import Rows, RowStore
 
 log = logging.getLogger(__name__)
@@ -97,13 +97,20 @@ class PerformanceCache:
         store = RowStore(self.folder / f"performances-{key}")
         self._fill(store, compute, source)
 
-        def recalled(name: str) -> Callable[[list[str]], RowArray]:
-            return lambda keys: record.recall({part: store.rows(part, keys) for part in record.names})[name]
+        self._attach({"feature_map": lambda keys: store.rows("feature_map", keys), **_recalled(record, store)})
 
-        arrays: dict[str, Callable[[list[str]], RowArray]] = {
-            name: recalled(name) for name in ("score", "concepts", "prior")
-        }
-        self._attach({"feature_map": lambda keys: store.rows("feature_map", keys), **arrays})
+    @torch.no_grad()
+    def attach_answers(self, performer: Performer, prior: Prior, columns: Sequence[int] | None = None) -> None:
+        """Let the data module yield ``score``, ``concepts`` and ``prior`` of another head on the same feature maps.
+
+        They are computed from the feature maps that :meth:`attach_performances` has kept.
+        """
+        performer = performer.to(self.device).freeze()
+        record = record_of(performer, prior, columns)
+        key = _key(performer.digest(), performer.encode_variant, record.variant, str(self.dtype))
+        store = RowStore(self.folder / f"answers-{key}")
+        self._fill(store, lambda feature_map: record.compute(feature_map.float()), self._maps)
+        self._attach(_recalled(record, store))
 
     @torch.no_grad()
     def attach_hidden(self, performer: Performer) -> None:
@@ -114,15 +121,11 @@ class PerformanceCache:
         performer = performer.to(self.device).freeze()
         half = torch.from_numpy(np.empty(0, self.dtype)).dtype
 
-        def maps(positions: np.ndarray) -> Iterator[Tensor]:
-            for chosen in np.array_split(positions, -(-len(positions) // self.datamodule.batch_size)):
-                yield torch.cat([self._map(*self.views[position]) for position in chosen])
-
         def compute(feature_map: Tensor) -> dict[str, Tensor]:
             return {"hidden": performer.hidden(performer.feature(feature_map.float())).to(half)}
 
         store = RowStore(self.folder / f"hidden-{_key(performer.digest(), performer.encode_variant, str(self.dtype))}")
-        self._fill(store, compute, maps)
+        self._fill(store, compute, self._maps)
         self._attach({"hidden": lambda keys: store.rows("hidden", keys)})
 
     @property
@@ -131,6 +134,11 @@ class PerformanceCache:
         if not self._keys:
             self._keys = list(view_keys(self.datamodule, self.views, self.folder / "contents.json"))
         return self._keys
+
+    def _maps(self, positions: np.ndarray) -> Iterator[Tensor]:
+        """Feature maps of some views that have been kept, a batch at a time."""
+        for chosen in np.array_split(positions, -(-len(positions) // self.datamodule.batch_size)):
+            yield torch.cat([self._map(*self.views[position]) for position in chosen])
 
     def _map(self, split: str, at: int, flipped: bool) -> Tensor:
         name = f"feature_map{MIRRORED}" if flipped else "feature_map"
@@ -228,6 +236,13 @@ def view_keys(datamodule: ImageDataModule, views: Iterable[tuple[str, int, bool]
         box = None if split.boxes is None else split.boxes[at].tolist()
         mirrored = flipped != (split.mirrored is not None and bool(split.mirrored[at]))
         yield _key(digests[split.paths[at]], str(box), str(mirrored), str(datamodule.image_size), str(READING))
+
+
+def _recalled(record: Record, store: RowStore) -> dict[str, Callable[[list[str]], RowArray]]:
+    def recalled(name: str) -> Callable[[list[str]], RowArray]:
+        return lambda keys: record.recall({part: store.rows(part, keys) for part in record.names})[name]
+
+    return {name: recalled(name) for name in ("score", "concepts", "prior")}
 
 
 def _stored(rows: Rows, size: int) -> Callable[[np.ndarray], Iterator[Tensor]]:

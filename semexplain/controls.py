@@ -15,13 +15,7 @@ from semexplain.performers.base import Performer
 
 
 class Control:
-    """What an explainer is told in place of the truth; this one tells the truth.
-
-    Attributes:
-        recomputes: Whether score, concepts and prior are those of another performer than the one that was trained.
-    """
-
-    recomputes = False
+    """What an explainer is told in place of the truth; this one tells the truth."""
 
     def performer(self, performer: Performer) -> Performer:
         """The performer to explain, made from the one that was trained."""
@@ -90,8 +84,6 @@ class Redrawn(Control):
     Args:
         seed: Of the new weights.
     """
-
-    recomputes = True
 
     def __init__(self, seed: Annotated[int, Ge(0)] = 0) -> None:
         self.seed = seed

@@ -209,8 +209,10 @@ def build(
     cache = cache_for(config, datamodule, trainer.strategy.root_device, performer)
     if cache is not None:
         cache.attach_performances(performer, module.prior, module.columns)
+        if module.performer is not performer:  # a control explains another one
+            cache.attach_answers(module.performer, module.prior, module.columns)
         if module.reads == "hidden":
-            cache.attach_hidden(performer)
+            cache.attach_hidden(module.performer)
     for own in trainer.loggers:
         if isinstance(own, WeightsAndBiases):
             plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))

@@ -92,7 +92,10 @@ def test_redrawn_keeps_what_the_explainer_sees_and_nothing_above(performer: VGG1
 @pytest.mark.parametrize("control", [None, Constant(), Shuffled(), Redrawn()], ids=lambda c: type(c).__name__)
 def test_a_cache_makes_no_difference(performer: VGG16Attributes, faces: Path, tmp_path: Path, control: Control | None):
     explaining, computed, recalled = module(performer, control), data(faces), data(faces)
-    PerformanceCache(tmp_path, recalled, torch.device("cpu")).attach_performances(performer, feature_ratio)
+    cache = PerformanceCache(tmp_path, recalled, torch.device("cpu"))
+    cache.attach_performances(performer, feature_ratio)
+    if explaining.performer is not performer:
+        cache.attach_answers(explaining.performer, feature_ratio)
     for one, other in zip(computed.ordered("val"), recalled.ordered("val"), strict=True):
         assert "image" not in other
         (a, prior_a), (b, prior_b) = (explaining.perform(batch, with_prior=True) for batch in (one, other))
@@ -118,7 +121,10 @@ def test_the_linear_start_is_that_of_what_is_told(
 ):
     explaining, datamodule = module(performer, control, "linear"), data(faces)
     if stored:
-        PerformanceCache(tmp_path, datamodule, torch.device("cpu")).attach_performances(performer, feature_ratio)
+        cache = PerformanceCache(tmp_path, datamodule, torch.device("cpu"))
+        cache.attach_performances(performer, feature_ratio)
+        if explaining.performer is not performer:
+            cache.attach_answers(explaining.performer, feature_ratio)
     explaining.trainer = type("Trainer", (), {"datamodule": datamodule})()
     weights, bias = explaining.least_squares(common=False)
     told = control.performer(performer)

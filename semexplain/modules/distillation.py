@@ -168,7 +168,7 @@ class Distillation(pl.LightningModule):
                 feature_map = self.performer.encode(batch["image"])
         else:
             feature_map = batch["feature_map"].float() if stored else batch["feature_map"]
-        if stored and not self.control.recomputes:
+        if stored:
             performance = Performance(batch["score"], batch["concepts"][:, self.columns], feature_map, feature_map)
             prior = batch["prior"][:, self.columns] if with_prior else None
         else:
@@ -183,7 +183,7 @@ class Distillation(pl.LightningModule):
         """What the explainer sees, ``(B, C, H, W)``; of a batch if it has been stored."""
         if self.reads == "feature_map":
             return performance.feature_map
-        if "hidden" in batch and not self.control.recomputes:
+        if "hidden" in batch:
             return batch["hidden"].float()[:, :, None, None]
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             return self.performer.hidden(self.performer.feature(performance.feature_map.float()))[:, :, None, None]
@@ -349,8 +349,7 @@ class Distillation(pl.LightningModule):
     @torch.no_grad()
     def training_strengths(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Scores ``(B,)`` and concepts ``(B, n)`` of the training split in order, without feature maps if possible."""
-        only = None if self.control.recomputes else ("score", "concepts")
-        for batch in self.trainer.datamodule.ordered("train", only):  # type: ignore[attr-defined]
+        for batch in self.trainer.datamodule.ordered("train", ("score", "concepts")):  # type: ignore[attr-defined]
             batch = self.transfer_batch_to_device(batch, self.device, 0)
             if "feature_map" in batch or "image" in batch:
                 score, values, *_ = self.perform(batch, with_prior=False)[0]
