@@ -15,7 +15,7 @@ from .figures import agreement_over_cost, deviation_and_control
 from .measure import ROOT, composed, rival_record, trained_record
 from .records import Record, load_all
 from .table import table
-from .verdict import verdict
+from .verdict import CONTROLS, verdict
 from .worlds import DRAWN, REAL, RIVALS, World
 
 
@@ -60,11 +60,11 @@ def run_apart(worlds: Sequence[World], words: Sequence[str]) -> int:
 
 
 def measure_world(world: World, seeds: int, extra: Sequence[str], folder: Path) -> None:
-    """All explainers with every seed, then all rivals; a record that exists is not measured again."""
+    """All explainers with every seed (controls with one), then all rivals; a record that exists is kept."""
     hush()
     warnings.filterwarnings("ignore", module="captum|zennit|sklearn")
     for name, options in world.trained.items():
-        for seed in range(seeds):
+        for seed in range(1 if CONTROLS[0] in name else seeds):
             path = folder / "records" / f"{name.replace(' ', '_')}-{seed}" / "record.json"
             if not path.exists():
                 trained_record(world, name, options, seed, extra, folder).save(path)
