@@ -95,7 +95,7 @@ def beside_controls(metrics: Mapping[str, float | None]) -> list[list[str]]:
             table.append([name, _number(metrics[f"{start}relative_deviation"]), _number(accuracy)])
     if metrics.get(EXCESS) is not None:
         share = metrics[EXCESS_SHARE] or 0.0
-        table.append(["excess over control", _number(metrics[EXCESS]), f"({share:.0%} less deviation)"])
+        table.append(["excess over control", _number(metrics[EXCESS]), f"({share:.0%} of the control)"])
     return table
 
 
