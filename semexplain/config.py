@@ -259,6 +259,15 @@ def _contradictions(config: DictConfig, plain: dict[str, Any]) -> Iterator[str]:
             yield "prior_loss: the cross-entropy needs a positive prior: `prior.clamp=true`, or use l2."
     elif plain["prior_loss"]["_target_"].endswith("prior_l2") and plain["prior"].get("clamp"):
         yield "prior_loss: l2 compares directions, which a prior clamped at 0 has lost: `prior.clamp=false`."
+    module = plain["module"]
+    outputs = not plain["prior"]["_target_"].endswith("filter_jacobian")
+    if module.get("ablations", 0) > 0 and outputs and not module.get("centre"):
+        yield (
+            "module.ablations: an output of the head is taken away by setting it to its mean, where it must contribute "
+            "nothing: `module.centre=true`."
+        )
+    if plain.get("start") is not None and plain["explainer"].get("output") == "softplus":
+        yield "start: it is corrected in both directions, a softplus goes one way: `explainer.output=identity`."
     for name in ("part_error", "part_ranks"):
         if name in plain["metrics"] and plain.get("parts") is None:
             yield f"metrics: {name} needs filters that have been named, for example by `parts=peak`."

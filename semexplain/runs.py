@@ -27,7 +27,7 @@ from semexplain.performer_store import accelerator, cache_for, performer_metrics
 from semexplain.performers.base import Performer
 from semexplain.processes import is_first, started_together
 from semexplain.rivals.timed import TimedRival
-from semexplain.verdict import CONTROL, MARGIN, verdict
+from semexplain.verdict import CONTROL, MARGIN, MEANINGLESS, verdict
 
 log = logging.getLogger(__name__)
 CONFIG, METRICS, PERFORMER, PARTS = "config.yaml", "metrics.json", "performer.json", "parts.yaml"
@@ -293,7 +293,7 @@ def judged_metrics(run: Path) -> dict[str, float | None]:
     metrics = read_json(run / METRICS)
     for path in sorted((run / EVALUATIONS).glob(f"*/{METRICS}"), reverse=True):
         again = read_json(path)
-        if any(name.startswith(f"{CONTROL}/") for name in again):
+        if all(f"{CONTROL}/{name}/relative_deviation" in again for name in MEANINGLESS):
             judged = verdict(again)
             beside = {name: value for name, value in again.items() if name.startswith(f"{CONTROL}/")}
             return metrics | beside | (judged.metrics if judged else {})

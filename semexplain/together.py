@@ -37,7 +37,20 @@ from semexplain.runs import BEST, build, discard, measure, open_run
 log = logging.getLogger(__name__)
 Built = tuple[ImageDataModule, Distillation, pl.Trainer]
 # What jobs that share the data have to agree in; the last two since some of them need another pass.
-SHARED = ("task", "data", "performer", "performer_training", "prior", "trainer", "explainer.head_init", "metrics")
+SHARED = (
+    "task",
+    "data",
+    "performer",
+    "performer_training",
+    "prior",
+    "trainer",
+    "explainer.head_init",
+    "metrics",
+    "start",
+    "module.centre",
+    "module.ablations",
+    "explainer._target_",
+)
 
 
 def jobs(words: Sequence[str]) -> list[list[str]]:

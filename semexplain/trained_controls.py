@@ -91,7 +91,9 @@ def control_description(config: DictConfig, performer: str, data: str) -> dict[s
     """
     plain = cast(dict[str, Any], OmegaConf.to_container(config))
     without_files = {key: value for key, value in plain["performer"].items() if key not in ("checkpoint", "weights")}
-    module = {key: value for key, value in plain["module"].items() if key not in WITHOUT_INFLUENCE}
+    starts = plain["module"].get("start") is not None  # and then the prior may shape what it starts from
+    kept = ("prior",) if starts else ()
+    module = {key: value for key, value in plain["module"].items() if key not in WITHOUT_INFLUENCE or key in kept}
     here = [*(key.removeprefix("trainer.") for key in MACHINE), "enable_progress_bar"]
     return {
         "performer": {**without_files, "sha256": performer},

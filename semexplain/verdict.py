@@ -72,7 +72,12 @@ def verdict(metrics: Mapping[str, float | None], margin: float | None = None) ->
         else:
             failed.append(f"concepts that say nothing explain as much ({told})")
     reason = "; ".join(failed or said) + "."
-    if not controls:
+    missing = [
+        name for name, value in found.items() if value is None and f"{CONTROL}/{name}/relative_deviation" in metrics
+    ]
+    if missing:
+        reason += f" The deviation on {' and '.join(missing)} concepts is not a number and was not counted."
+    if not any(name.startswith(f"{CONTROL}/") for name in metrics):
         reason += " Judged by concept reliance alone: no controls were trained."
     return Verdict(not failed, reason, {**numbers, FAITHFUL: float(not failed), ASKED: asked})
 

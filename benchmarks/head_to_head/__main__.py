@@ -15,8 +15,10 @@ from .figures import agreement_over_cost, deviation_and_control
 from .measure import ROOT, composed, rival_record, trained_record
 from .records import Record, load_all
 from .table import table
-from .verdict import CONTROLS, verdict
+from .verdict import verdict
 from .worlds import DRAWN, REAL, RIVALS, World
+
+ONCE = {"shuffled", "redrawn", "centred"}  # explainers that are there to compare with are trained with one seed
 
 
 def main() -> int:
@@ -64,15 +66,15 @@ def measure_world(world: World, seeds: int, extra: Sequence[str], folder: Path) 
     hush()
     warnings.filterwarnings("ignore", module="captum|zennit|sklearn")
     for name, options in world.trained.items():
-        for seed in range(1 if CONTROLS[0] in name else seeds):
+        for seed in range(1 if ONCE & set(name.split()) else seeds):
             path = folder / "records" / f"{name.replace(' ', '_')}-{seed}" / "record.json"
             if not path.exists():
                 trained_record(world, name, options, seed, extra, folder).save(path)
-    run = folder / "paper-0"
+    run = folder / "paper_centred-0"  # so that all measure concepts from their means
     for contestant in RIVALS:
         if contestant.shared not in (None, world.shared):
             continue
-        for seed in range(seeds if contestant.chance else 1):
+        for seed in range(seeds if contestant.seeds else 1):
             path = folder / "records" / f"{contestant.rival}-{seed}" / "record.json"
             if path.exists():
                 continue

@@ -22,7 +22,7 @@ OUTPUTS: dict[str, tuple[str, ...]] = {
     "reads the last hidden layer": HIDDEN,
     "starts at a ridge regression": ("start=linear_map",),
     "starts at prior and ridge": ("start=prior", *JOINT),
-    "ablations": ("module.ablations=1",),
+    "centred, ablations": (*CENTRED, "module.ablations=1"),
     "centred, hidden": (*CENTRED, *HIDDEN),
     "centred, hidden, ridge": (*CENTRED, *HIDDEN, "start=linear_map", "beta=0"),
     "centred, hidden, prior and ridge": (*CENTRED, *HIDDEN, "start=prior", *JOINT),

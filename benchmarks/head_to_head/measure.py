@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from semexplain.explanation import Explanation
+from semexplain.metrics.randomisation_similarity import RandomisationSimilarity
 from semexplain.metrics.truth_agreement import TruthAgreement
 from semexplain.modules.distillation import Distillation
 from semexplain.runs import METRICS, build, evaluate_run, measurable_config
@@ -19,7 +20,7 @@ from semexplain.stopwatch import Stopwatch
 from semexplain.truth import Truth, agreement, known_truth
 from train import train
 
-from .records import Record
+from .records import OURS, Record
 from .worlds import Contestant, World
 
 ROOT = Path(__file__).parents[2]
@@ -41,6 +42,7 @@ def trained_run(
     spent = folder / "spent.yaml"
     if not spent.exists():
         config = composed("train", [*world.overrides, *options, f"seed={seed}", *extra, "logger=[csv]"])
+        build(config.copy(), folder.parent / "scratch")  # performer and cache are there before the clock starts
         began = time.perf_counter()
         with peak_memory() as memory:
             if not (folder / METRICS).exists():
@@ -117,23 +119,35 @@ def trained_record(
     """An explainer of this package."""
     run = folder / f"{_slug(name)}-{seed}"
     spent = trained_run(world, options, seed, extra, run)
-    numbers, explanation = evaluated(run, folder / f"{_slug(name)}-{seed}-evaluation")
+    numbers, explanation = evaluated(run, folder / f"{_slug(name)}-{seed}-evaluation", images=world.images)
     truth, module = truth_of(world, run, folder / "scratch")
     numbers |= spent | {"milliseconds_per_image": milliseconds(module)}
-    numbers["passes"] = 1.0 if name.startswith("paper") else float(len(module.columns) + 1 if world.shared else 3)
+    n = len(module.columns)
+    numbers["passes"] = 1.0 if module.start is None else float(2 * n + 3 if world.shared else 3)
+    if "control=redrawn" in options:
+        numbers["randomisation_similarity"] = similarity(
+            Explanation.load(folder / f"{OURS}-0-evaluation/explanations.parquet"), explanation
+        )
     if truth is not None:
         numbers |= against(truth, explanation, world.shared)
     return Record(world.name, name, seed, numbers)
 
 
+def similarity(explanation: Explanation, redrawn: Explanation) -> float:
+    """Of explanations of a network and of one whose head has been drawn anew (Adebayo 2018); it must be low."""
+    metric = RandomisationSimilarity()
+    metric.update(explanation.contributions, redrawn.contributions)
+    return float(metric.compute())
+
+
 def rival_record(world: World, contestant: Contestant, seed: int, run: Path, folder: Path) -> Record:
     """A rival on the performer, concepts and images of a trained run."""
     options = [f"rival={contestant.rival}", *contestant.options]
-    torch.manual_seed(seed)
+    options += [option.format(seed=seed) for option in contestant.seeds]
     place = folder / f"{contestant.rival}-{seed}"
     numbers, explanation = evaluated(run, place, options, world.images)
     truth, module = truth_of(world, run, folder / "scratch")
-    numbers["passes"] = float(contestant.passes(len(module.columns)))
+    numbers["passes"] = contestant.cost(len(module.columns), world.shared)
     if truth is not None:
         numbers |= against(truth, explanation, world.shared)
     return Record(world.name, contestant.rival.replace("_", " "), seed, numbers)

@@ -21,6 +21,7 @@ COLUMNS = {
     "faithfulness corr. ↑": "faithfulness_correlation",
     "completeness gap ↓": "completeness_gap",
     "sensitivity ↓": "average_sensitivity",
+    "similarity to a redrawn head ↓": "randomisation_similarity",
     "passes": "passes",
     "ms / image": "milliseconds_per_image",
     "fit, s": "fit_seconds",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from .records import OURS, Mean, Record, mean, order
 
 CHEAP = 100  # passes through the head; what costs more is no alternative for many images
-CONTROLS = ("shuffled", "random")
+CONTROLS = ("shuffled", "redrawn", "random")
 # Number, in words, whether more is better.
 COMPARED = (
     ("rank_correlation", "rank correlation with exact Shapley values", True),

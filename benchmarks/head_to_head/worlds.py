@@ -32,8 +32,10 @@ def trained(*paper: str) -> dict[str, tuple[str, ...]]:
         "semexplain": ("method=semexplain",),
         "paper": paper,
         "paper, no prior": ("beta=0",),
+        "paper, centred": (*paper, "module.centre=true"),
         "semexplain on shuffled concepts": ("method=semexplain", "control=shuffled"),
         "paper on shuffled concepts": (*paper, "control=shuffled"),
+        "semexplain on a redrawn head": ("method=semexplain", "control=redrawn"),
     }
 
 
@@ -65,32 +67,38 @@ class Contestant(NamedTuple):
 
     Attributes:
         rival: Its option.
-        passes: Through the head, from the number of concepts.
-        chance: Whether chance is part of it: measured once for every seed, otherwise once.
+        passes: Through the head, from the number of concepts, without what a game costs to set up.
+        game: Whether it takes concepts away. For outputs of a head that costs a backward pass for each to set up.
+        seeds: Options that take the seed where chance is part of it: measured with every seed, otherwise once.
         shared: Whether for Case 2 (True), Case 1 (False) or both (None).
         options: Of the rival.
     """
 
     rival: str
     passes: Callable[[int], int]
-    chance: bool = False
+    game: bool = True
+    seeds: tuple[str, ...] = ()
     shared: bool | None = None
     options: tuple[str, ...] = ()
 
+    def cost(self, n: int, shared: bool) -> float:
+        """Passes for an image with ``n`` concepts; a backward pass counts as two."""
+        return float(self.passes(n) + (2 * n if self.game and shared else 0))
 
-# A backward pass counts as two.
+
+SEED = ("++rival.seed={seed}",)
 RIVALS = (
     Contestant("gradient_times_activation", lambda n: 3),
     Contestant("integrated_gradients", lambda n: 3 * 16, options=("rival.steps=16",)),
     Contestant("feature_ablation", lambda n: n + 1),
-    Contestant("shapley_sampling", lambda n: 10 * n, options=("rival.n_samples=10",)),
-    Contestant("kernel_shap", lambda n: 2048),
-    Contestant("lime", lambda n: 1000),
-    Contestant("concept_vectors", lambda n: 3),
-    Contestant("zennit_relevance", lambda n: 3, shared=False),
-    Contestant("linear_map", lambda n: 0),
-    Contestant("elastic_net", lambda n: 0),
-    Contestant("masked_network", lambda n: 1, chance=True),
-    Contestant("prior_only", lambda n: n + 1),
-    Contestant("random", lambda n: 0),
+    Contestant("shapley_sampling", lambda n: 10 * n, seeds=SEED, options=("rival.n_samples=10",)),
+    Contestant("kernel_shap", lambda n: 2048, seeds=SEED),
+    Contestant("lime", lambda n: 1000, seeds=SEED),
+    Contestant("concept_vectors", lambda n: 3, game=False),
+    Contestant("zennit_relevance", lambda n: 3, game=False, shared=False),
+    Contestant("linear_map", lambda n: 0, game=False),
+    Contestant("elastic_net", lambda n: 0, game=False),
+    Contestant("masked_network", lambda n: 1, game=False, seeds=SEED),
+    Contestant("prior_only", lambda n: 2 * n + 3, game=False),
+    Contestant("random", lambda n: 0, game=False, seeds=SEED),
 )

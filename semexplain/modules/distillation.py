@@ -214,12 +214,13 @@ class Distillation(pl.LightningModule):
 
     def _begun(self, start: Start, performance: Performance, prior: Tensor | None) -> tuple[Tensor, Tensor]:
         """Weights and scale of a start; under a control those that go with the concepts that are told."""
-        if type(self.control) is Control or isinstance(start, PriorStart):  # the prior is told with the concepts
-            return start(self.question(performance, prior))
-        truth, _ = self.performer.perform(performance.feature_map, None, self.columns)
-        truth = truth._replace(concepts=self._centred(truth.concepts))
-        begun, scale = start(self.question(truth, prior))
-        return self.control.weights(begun), self.control.weights(scale)
+        with torch.autocast(self.device.type, enabled=False):  # slopes of scores need their precision
+            if type(self.control) is Control or isinstance(start, PriorStart):  # the prior is told with the concepts
+                return start(self.question(performance, prior))
+            truth, _ = self.performer.perform(performance.feature_map, None, self.columns)
+            truth = truth._replace(concepts=self._centred(truth.concepts))
+            begun, scale = start(self.question(truth, prior))
+            return self.control.weights(begun), self.control.weights(scale)
 
     def question(self, performance: Performance, prior: Tensor | None = None) -> Question:
         """A batch as rivals and measures of faithfulness get it."""
@@ -236,7 +237,7 @@ class Distillation(pl.LightningModule):
     def _prior_of(self, feature_map: Tensor) -> Tensor:
         prior = self.performer.perform(feature_map, self.prior, self.columns)[1]
         assert prior is not None
-        return prior
+        return self.control.weights(prior)
 
     def forward(self, image: Tensor) -> Explanation:
         """Explain images ``(B, 3, S, S)``, uint8."""
@@ -293,7 +294,7 @@ class Distillation(pl.LightningModule):
             extra = extra + self.correction_weight * correction.square().sum(1).mean()
         if self.ablations > 0:
             present = random_presence(self.ablations, len(performance.score), self._groups)
-            with torch.no_grad():
+            with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
                 scores = self.question(performance).game(present)
             predictions = (present * explanation.contributions).sum(-1) + explanation.base_value
             extra = extra + losses.distillation(predictions.flatten(), scores.flatten())
@@ -310,10 +311,13 @@ class Distillation(pl.LightningModule):
 
     def on_train_start(self) -> None:
         """Look at the training images and start where ``start`` or ``head_init`` asks, unless the run is resumed."""
-        if self.global_step > 0:
-            return
-        if self.centre or self.ablations > 0:
+        begins = self.global_step == 0
+        if (begins and self.centre) or (
+            self.ablations > 0 and not self.centre
+        ):  # a checkpoint has it if it is subtracted
             self.look_at_training_images()
+        if not begins:
+            return
         if isinstance(self.explainer, LinearExplainer):
             self._standardise(self.explainer)
         if self.start is not None:

@@ -7,6 +7,7 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
+from semexplain.data.loading import of_all_processes
 from semexplain.games import slopes
 from semexplain.rivals.base import Question
 from semexplain.starts.base import Start
@@ -40,7 +41,7 @@ class GradientTimesActivationStart(Start):
             left.append(performance.score - (self(question)[0] * performance.concepts).sum(1))
             if sum(map(len, left)) >= IMAGES:
                 break
-        return torch.cat(left).double().mean().float()
+        return of_all_processes(torch.cat(left)).double().mean().float()
 
     def forward(self, question: Question) -> tuple[Tensor, Tensor]:
         """Weights of each image, and they again as scale."""

@@ -7,6 +7,7 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
+from semexplain.data.loading import of_all_processes
 from semexplain.metrics.linear_map import least_squares, moments, pool
 from semexplain.rivals.base import Question
 from semexplain.starts.base import Start
@@ -49,7 +50,7 @@ class LinearMapStart(Start):
             total = own if total is None else pool(torch.stack([total, own]))
         if total is None:
             raise ValueError("There is no training image to fit the linear map to.")
-        return self.fit_moments(total)
+        return self.fit_moments(pool(of_all_processes(total[None])))
 
     def fit_moments(self, total: Tensor) -> Tensor:
         """From the :func:`~semexplain.metrics.linear_map.moments` of the training images, ``(n + 2, n + 2)``."""

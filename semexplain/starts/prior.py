@@ -7,6 +7,7 @@ import torch
 from annotated_types import Ge, Interval
 from torch import Tensor
 
+from semexplain.data.loading import of_all_processes
 from semexplain.metrics.linear_map import least_squares, moments, pool
 from semexplain.rivals.base import Question
 from semexplain.starts.base import Start
@@ -60,6 +61,7 @@ class PriorStart(Start):
             total = own if total is None else pool(torch.stack([total, own]))
         if total is None:
             raise ValueError("There is no training image to fit the start to.")
+        total = pool(of_all_processes(total[None]))
         variation = total[2, 2]
         factor = self.share * torch.where(variation > 0, total[1, 2] / variation, 0)
         # Moments of (score - factor * suggested, concepts) from those of (score, suggested, concepts).
