@@ -127,3 +127,25 @@ def test_joint_weights_write_the_gradient_by_the_concepts_gradients(penalty: flo
         system = torch.cat([jacobian.T, (penalty * size).sqrt() * torch.eye(3).double()])
         expected = torch.linalg.lstsq(system, torch.cat([rows[0], torch.zeros(3).double()])[:, None]).solution[:, 0]
         torch.testing.assert_close(weights[image], expected, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("kind", [LinearMapStart, PriorStart])
+def test_every_process_starts_from_all_images(kind: type, monkeypatch: pytest.MonkeyPatch):
+    """Two processes with a part of the batches each, exchanging what they would gather, end where one with all does."""
+    questions, *_ = batches()
+    whole = kind(n_concepts=3)
+    bias = whole.fit(questions)
+    module = kind.__module__
+    sent: list[Tensor] = []
+
+    def recorded(rows: Tensor) -> Tensor:
+        sent.append(rows)
+        return rows
+
+    monkeypatch.setattr(f"{module}.of_all_processes", recorded)
+    for part in (questions[:1], questions[1:]):
+        kind(n_concepts=3).fit(part)
+    monkeypatch.setattr(f"{module}.of_all_processes", lambda rows: torch.cat(sent))
+    one = kind(n_concepts=3)
+    torch.testing.assert_close(one.fit(questions[:1]), bias, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(one(questions[0]), whole(questions[0]), rtol=1e-5, atol=1e-5)
