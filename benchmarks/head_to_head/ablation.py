@@ -15,37 +15,41 @@ from .worlds import DRAWN, REAL, World
 CENTRED = ("module.centre=true",)
 HIDDEN = ("explainer=linear", "module.reads=hidden", "scheduler=cosine", "optimizer.lr=1e-3", "trainer.max_epochs=40")
 JOINT = ("prior=joint_ratio", "beta=0")
-# Each of the method's parts alone on top of the paper's explainer, then one after the other, then one left out.
+# The method with one part left out or more, then single parts of it on top of the paper's explainer.
 OUTPUTS: dict[str, tuple[str, ...]] = {
-    "paper": (),
-    "centred": CENTRED,
-    "reads the last hidden layer": HIDDEN,
-    "starts at a ridge regression": ("start=linear_map",),
-    "starts at prior and ridge": ("start=prior", *JOINT),
-    "centred, ablations": (*CENTRED, "module.ablations=1"),
-    "centred, hidden": (*CENTRED, *HIDDEN),
-    "centred, hidden, ridge": (*CENTRED, *HIDDEN, "start=linear_map", "beta=0"),
-    "centred, hidden, prior and ridge": (*CENTRED, *HIDDEN, "start=prior", *JOINT),
     "all: semexplain": ("method=semexplain",),
-    "all, and ablations": ("method=semexplain", "module.ablations=1"),
-    "all, more prior (share 0.5, ridge 1)": ("method=semexplain", "start.share=0.5", "start.shrinkage=1"),
+    "all but the correction": ("method=semexplain", "optimizer.lr=1e-12"),
+    "all but the prior: ridge alone": ("method=semexplain", "start=linear_map", "start.shrinkage=0.25"),
+    "all but prior and ridge: least squares": ("method=semexplain", "start=linear_map", "start.shrinkage=0"),
+    "all but taken together: the paper's prior": (
+        "method=semexplain",
+        "prior._target_=semexplain.priors.feature_ratio",
+        "~prior.ridge",
+    ),
     "all but centred": ("method=semexplain", "module.centre=false"),
-    "all, on shuffled concepts": ("method=semexplain", "control=shuffled"),
     "all but centred, on shuffled concepts": ("method=semexplain", "module.centre=false", "control=shuffled"),
+    "all, on shuffled concepts": ("method=semexplain", "control=shuffled"),
+    "all but the price of corrections": ("method=semexplain", "module.correction_weight=0"),
+    "all, more prior (share 0.5, ridge 1)": ("method=semexplain", "start.share=0.5", "start.shrinkage=1"),
+    "all, and ablations": ("method=semexplain", "module.ablations=1"),
+    "paper, reads the last hidden layer": HIDDEN,
+    "paper, centred, reads the last hidden layer": (*CENTRED, *HIDDEN),
+    "paper": (),
+    "paper, centred": CENTRED,
+    "paper, starts at prior and ridge": ("start=prior", *JOINT),
 }
 SIGNED = ("explainer.output=identity", "explainer.head_init=linear", "prior_loss=l2", "prior.clamp=false")
 GRADIENT = (*SIGNED, "start=gradient_times_activation", "beta=0")
 FILTERS: dict[str, tuple[str, ...]] = {
-    "paper": (),
-    "signed weights": SIGNED,
-    "ablations": ("module.ablations=1",),
-    "signed weights, ablations": (*SIGNED, "module.ablations=1"),
-    "starts at gradient x activation": GRADIENT,
-    "starts at integrated gradients": (*GRADIENT, "start.steps=8"),
-    "gradient x activation, ablations": (*GRADIENT, "module.ablations=1"),
-    "gradient x activation, hidden": (*GRADIENT, *HIDDEN),
     "all: semexplain": ("method=semexplain",),
+    "all but ablations": ("method=semexplain", "module.ablations=0"),
+    "all but the correction": ("method=semexplain", "optimizer.lr=1e-12"),
+    "all, starts at integrated gradients": ("method=semexplain", "start.steps=8"),
     "all, on shuffled concepts": ("method=semexplain", "control=shuffled"),
+    "paper, starts at gradient x activation": GRADIENT,
+    "paper": (),
+    "paper, signed weights": SIGNED,
+    "paper, signed weights, ablations": (*SIGNED, "module.ablations=1"),
 }
 
 
@@ -60,12 +64,13 @@ def main() -> int:
     hush()
     world: World = {world.name: world for world in (*DRAWN, *REAL.values())}[given.world]
     folder = given.out / world.name.replace(" ", "_")
-    for name, options in (OUTPUTS if world.shared else FILTERS).items():
+    arms = OUTPUTS if world.shared else FILTERS
+    for name, options in arms.items():
         for seed in range(given.seeds):
             path = folder / "records" / f"{name.replace(' ', '_').replace('/', '_')}-{seed}" / "record.json"
             if not path.exists():
                 trained_record(world, name, options, seed, given.extra, folder).save(path)
-    order = list(OUTPUTS if world.shared else FILTERS)
+    order = list(arms)
     records = sorted(load_all(folder), key=lambda record: order.index(record.method))
     text = table(records, world.name)
     write_text(folder / "results.md", text + "\n")
