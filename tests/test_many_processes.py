@@ -74,7 +74,11 @@ def test_two_processes_measure_what_one_does(two: Path, tmp_path: Path):
     # The networks' float32 sums depend on the batch, so the rows differ in the last digits; what is made of them less.
     assert {"test/deletion_area", "test/faithfulness_correlation", "test/completeness_gap"} < one.keys()
     own = json.loads((two / "metrics.json").read_text())
-    assert {name: one[name] for name in own} == pytest.approx(own, rel=1e-4, abs=1e-5)
+    curves = {"test/deletion_area", "test/insertion_area"}  # two contributions that are nearly alike may change places
+    assert {name: one[name] for name in own if name not in curves} == pytest.approx(
+        {name: value for name, value in own.items() if name not in curves}, rel=1e-4, abs=1e-5
+    )
+    assert {name: one[name] for name in curves} == pytest.approx({name: own[name] for name in curves}, rel=5e-3)
     ids = [pq.read_table(folder / "explanations.parquet")["id"].to_pylist() for folder in (tmp_path, two)]
     assert ids[0] == ids[1]
 
