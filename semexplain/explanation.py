@@ -255,14 +255,7 @@ class Explanation:
             FileNotFoundError: If there is no such file.
             ValueError: If it is not one of explanations.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f"Expected explanations in {path}, but there is no such file.")
-        try:
-            table = pq.read_table(path)
-        except pa.ArrowInvalid as error:
-            raise ValueError(f"{path} is not a complete parquet file: {error}.") from error
-        noted = json.loads((table.schema.metadata or {}).get(METADATA, b"{}"))
+        table, noted = read_noted(Path(path), "explanations")
         try:
             return cls._of_table(table, noted.get("target", "score"))
         except KeyError as error:
@@ -366,3 +359,23 @@ def _png(image: Tensor) -> bytes:
 def _decoded(png: bytes) -> Tensor:
     with Image.open(io.BytesIO(png)) as file:
         return torch.from_numpy(np.array(file.convert("RGB"))).permute(2, 0, 1).contiguous()
+
+
+def read_noted(path: Path, expected: str) -> tuple[pa.Table, dict[str, Any]]:
+    """A parquet file and what this package has noted in it; nothing if it has not.
+
+    Args:
+        path: The file.
+        expected: What should be in it, for the error.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not a parquet file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected {expected} in {path}, but there is no such file.")
+    try:
+        table = pq.read_table(path)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path} is not a complete parquet file: {error}.") from error
+    return table, json.loads((table.schema.metadata or {}).get(METADATA, b"{}"))

@@ -112,32 +112,6 @@ def output_game(
     return score
 
 
-def slopes(game: Game, shape: torch.Size | tuple[int, int], device: torch.device, steps: int = 1) -> Tensor:
-    r"""How fast the score grows with each concept, on the way from none of them to all.
-
-    .. math:: \frac{1}{K} \sum_{k=1}^{K} \left.\frac{\partial v}{\partial m_i}\right|_{m = k/K}
-
-    One step is gradient times activation, many are integrated gradients (Sundararajan 2017).
-
-    Args:
-        game: Of a batch.
-        shape: ``(B, n)``.
-        device: Where the game plays.
-        steps: ``K``.
-
-    Example:
-        >>> slopes(lambda present: present[..., 0] ** 2 + 3 * present[..., 1], (1, 2), torch.device("cpu"))
-        tensor([[2., 3.]])
-    """
-    total = torch.zeros(shape, device=device)
-    for step in range(1, steps + 1):
-        with torch.inference_mode(False), torch.enable_grad():
-            present = torch.full(shape, step / steps, device=device, requires_grad=True)
-            (slope,) = torch.autograd.grad(game(present).sum(), present)
-        total = total + slope
-    return total / steps
-
-
 def random_presence(times: int, batch: int, groups: Tensor) -> Tensor:
     """Random subsets of groups of concepts: every size is as likely as any other.
 

@@ -129,9 +129,7 @@ def _columns(outputs: np.ndarray, columns: Any) -> np.ndarray:
     return outputs[:, columns]
 
 
-def _prior(
-    triangle: np.ndarray, target: int, concepts: list[int], prior_of: Callable[..., Tensor] = ratio_of_products
-) -> np.ndarray:
+def _prior(triangle: np.ndarray, target: int, concepts: list[int], prior_of: Callable[..., Tensor]) -> np.ndarray:
     count = int((2 * triangle.shape[1]) ** 0.5)
     lower, upper = torch.triu_indices(count, count)
     products = torch.zeros(len(triangle), count, count)

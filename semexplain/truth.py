@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from semexplain.data.images import ImageDataModule
 from semexplain.data.scenes import Redrawable, Scene
+from semexplain.explanation import METADATA, read_noted
 from semexplain.files import write_bytes
 from semexplain.metrics.ranks import rank_correlation
 from semexplain.performers.base import Performer
@@ -27,7 +28,6 @@ from semexplain.shapley import coalitions, interventional, shapley_values
 MOST = 12  # concepts whose Shapley values are computed: 4096 pictures of every image
 IMAGES_PER_SHARD = 8  # what an interruption costs at most
 SAME_PICTURE = 0.05  # by how much of an image's range of scores its file and its drawing may differ
-METADATA = b"semexplain"
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,13 +128,7 @@ class Truth:
             ValueError: If it is not one of a truth.
         """
         path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f"Expected the known truth in {path}, but there is no such file.")
-        try:
-            table = pq.read_table(path)
-        except pa.ArrowInvalid as error:
-            raise ValueError(f"{path} is not a complete parquet file: {error}.") from error
-        noted = json.loads((table.schema.metadata or {}).get(METADATA, b"{}"))
+        table, noted = read_noted(path, "the known truth")
         missing = [name for name in ("id", "score", "base") if name not in table.column_names]
         if missing or "rates" not in noted:
             raise ValueError(f"{path} holds no known truth: {', '.join(missing) or 'the rates'} missing.")

@@ -1,5 +1,6 @@
 """The control of every explainer: one linear map for all images, which needs no network at all."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -60,6 +61,29 @@ def pool(parts: Tensor) -> Tensor:
     mean = counts @ means / counts.sum()
     between = means - mean
     return _assemble(counts.sum(), mean, parts[:, 1:, 1:].sum(0) + (between.T * counts) @ between)
+
+
+def pooled(parts: Iterable[Tensor]) -> Tensor:
+    """The moments of all images together, from those of one batch after the other; few are in memory at a time.
+
+    Args:
+        parts: Each as returned by :func:`moments`.
+
+    Raises:
+        ValueError: If there is none.
+
+    Example:
+        >>> score, concepts = torch.tensor([1.0, 3.0, 8.0]), torch.tensor([[0.0], [4.0], [5.0]])
+        >>> total = pooled(moments(score[i : i + 1], concepts[i : i + 1]) for i in range(3))
+        >>> torch.allclose(total, moments(score, concepts))
+        True
+    """
+    total = None
+    for part in parts:
+        total = part if total is None else pool(torch.stack([total, part]))
+    if total is None:
+        raise ValueError("There is no training image to fit a linear map to.")
+    return total
 
 
 def least_squares(moments: Tensor, ridge: float = 0.0) -> tuple[Tensor, Tensor]:

@@ -198,19 +198,26 @@ class Distillation(pl.LightningModule):
             given: What the explainer sees; found out by default.
             prior: Prior weights ``(B, n)``, if they are known and a start may ask for them; found out by default.
         """
+        explanation, raw, _ = self._explained(performance, given, prior)
+        return explanation, raw
+
+    def _explained(
+        self, performance: Performance, given: Tensor | None, prior: Tensor | None
+    ) -> tuple[Explanation, Tensor, Tensor | None]:
+        """As :meth:`explain`, with what the explainer added to the weights of its start, if it has one."""
         score, values, _, _ = performance
+        names = self.concept_names, self.performer.target_name
         if self.rival is not None:
             contributions = self.rival.contributions(self.question(performance, prior))
             weights = torch.where(values == 0, 0, contributions / values)
-            bias = self.rival.base_value.to(score)
-            return Explanation(score, values, weights, bias, self.concept_names, self.performer.target_name), weights
+            return Explanation(score, values, weights, self.rival.base_value.to(score), *names), weights, None
         raw = self.explainer(self.given(performance) if given is None else given)
-        weights = self.explainer.weights(raw)
+        weights, correction = self.explainer.weights(raw), None
         if self.start is not None:
             begun, scale = self._begun(self.start, performance, prior)
-            weights = begun + scale * weights
-        bias = self.explainer.bias
-        return Explanation(score, values, weights, bias, self.concept_names, self.performer.target_name), raw
+            correction = scale * weights
+            weights = begun + correction
+        return Explanation(score, values, weights, self.explainer.bias, *names), raw, correction
 
     def _begun(self, start: Start, performance: Performance, prior: Tensor | None) -> tuple[Tensor, Tensor]:
         """Weights and scale of a start; under a control those that go with the concepts that are told."""
@@ -276,22 +283,22 @@ class Distillation(pl.LightningModule):
         """Eq. (3): distillation loss plus λ(t) times the prior loss."""
         prior_counts = self.prior_weight > 0
         performance, prior = self.perform(batch, with_prior=prior_counts or isinstance(self.start, PriorStart))
-        explanation, raw = self.explain(performance, self.given(performance, batch), prior)
+        explanation, raw, correction = self._explained(performance, self.given(performance, batch), prior)
         distillation = losses.distillation(explanation.prediction, explanation.score)
-        extra = self._extra_losses(performance, explanation, prior)
+        extra = self._extra_losses(performance, explanation, correction)
         disagreement = torch.zeros_like(distillation)
         if prior is not None and prior_counts:
             disagreement = self.prior_loss(raw=raw, weights=explanation.weights, prior=prior)
         self._epoch_losses.append(torch.stack([distillation.detach(), disagreement.detach()]))
         return distillation + self.prior_weight * disagreement + extra
 
-    def _extra_losses(self, performance: Performance, explanation: Explanation, prior: Tensor | None) -> Tensor | float:
+    def _extra_losses(
+        self, performance: Performance, explanation: Explanation, correction: Tensor | None
+    ) -> Tensor | float:
         """What this package adds to Eq. (3): the price of corrections, and scores without some concepts."""
         extra: Tensor | float = 0.0
-        if self.correction_weight > 0 and self.start is not None:
-            begun, _ = self._begun(self.start, performance, prior)
-            correction = (explanation.weights - begun) * explanation.values
-            extra = extra + self.correction_weight * correction.square().sum(1).mean()
+        if self.correction_weight > 0 and correction is not None:
+            extra = extra + self.correction_weight * (correction * explanation.values).square().sum(1).mean()
         if self.ablations > 0:
             present = random_presence(self.ablations, len(performance.score), self._groups)
             with torch.no_grad(), torch.autocast(self.device.type, enabled=False):

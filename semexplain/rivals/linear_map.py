@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable
 
-import torch
 from torch import Tensor
 
-from semexplain.metrics.linear_map import least_squares, moments, pool
+from semexplain.metrics.linear_map import least_squares, moments, pooled
 from semexplain.rivals.base import Question, Rival
 
 
@@ -20,8 +19,8 @@ class GlobalLinearMap(Rival):
 
     def fit(self, questions: Iterable[Question]) -> None:
         """Find the coefficients ``(n,)`` and the base value."""
-        parts = [moments(question.performance.score, question.performance.concepts) for question in questions]
-        coefficients, base_value = least_squares(pool(torch.stack(parts)))
+        total = pooled(moments(q.performance.score, q.performance.concepts) for q in questions)
+        coefficients, base_value = least_squares(total)
         self.coefficients, self.base_value = coefficients.float(), base_value.float()
 
     def contributions(self, question: Question) -> Tensor:

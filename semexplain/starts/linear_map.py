@@ -8,7 +8,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 from semexplain.data.loading import of_all_processes
-from semexplain.metrics.linear_map import least_squares, moments, pool
+from semexplain.metrics.linear_map import least_squares, moments, pool, pooled
 from semexplain.rivals.base import Question
 from semexplain.starts.base import Start
 
@@ -44,12 +44,7 @@ class LinearMapStart(Start):
 
     def fit(self, questions: Iterable[Question]) -> Tensor:
         """Over all training images."""
-        total = None
-        for question in questions:
-            own = moments(question.performance.score, question.performance.concepts)
-            total = own if total is None else pool(torch.stack([total, own]))
-        if total is None:
-            raise ValueError("There is no training image to fit the linear map to.")
+        total = pooled(moments(q.performance.score, q.performance.concepts) for q in questions)
         return self.fit_moments(pool(of_all_processes(total[None])))
 
     def fit_moments(self, total: Tensor) -> Tensor:

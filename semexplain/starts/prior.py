@@ -8,12 +8,12 @@ from annotated_types import Ge, Interval
 from torch import Tensor
 
 from semexplain.data.loading import of_all_processes
-from semexplain.metrics.linear_map import least_squares, moments, pool
+from semexplain.metrics.linear_map import moments, pool, pooled
 from semexplain.rivals.base import Question
-from semexplain.starts.base import Start
+from semexplain.starts.linear_map import LinearMapStart
 
 
-class PriorStart(Start):
+class PriorStart(LinearMapStart):
     r"""The prior's weights, scaled to fit, and a ridge regression of what they leave.
 
     .. math:: \alpha^0_i(I) = \eta\, \kappa\, w_i(I) + a_i, \qquad
@@ -34,8 +34,6 @@ class PriorStart(Start):
         tensor([0., 0.])
     """
 
-    weights: Tensor
-    scale: Tensor
     factor: Tensor
 
     def __init__(
@@ -44,23 +42,13 @@ class PriorStart(Start):
         share: Annotated[float, Interval(ge=0, le=1)] = 0.35,
         shrinkage: Annotated[float, Ge(0)] = 0.6,
     ) -> None:
-        super().__init__(n_concepts)
+        super().__init__(n_concepts, shrinkage)
         self.share = share
-        self.shrinkage = shrinkage
-        self.register_buffer("weights", torch.zeros(n_concepts))
-        self.register_buffer("scale", torch.ones(n_concepts))
         self.register_buffer("factor", torch.zeros(()))
 
     def fit(self, questions: Iterable[Question]) -> Tensor:
         """Over all training images."""
-        total = None
-        for question in questions:
-            score, concepts = question.performance.score, question.performance.concepts
-            suggested = (question.prior * concepts).sum(1, keepdim=True)
-            own = moments(score, torch.cat([suggested, concepts], 1))
-            total = own if total is None else pool(torch.stack([total, own]))
-        if total is None:
-            raise ValueError("There is no training image to fit the start to.")
+        total = pooled(_moments_with_suggestion(question) for question in questions)
         total = pool(of_all_processes(total[None]))
         variation = total[2, 2]
         factor = self.share * torch.where(variation > 0, total[1, 2] / variation, 0)
@@ -72,13 +60,16 @@ class PriorStart(Start):
         left[0, 0] = total[0, 0]
         left[0, 1:] = left[1:, 0] = change @ total[0, 1:]
         left[1:, 1:] = change @ total[1:, 1:] @ change.T
-        a, b = least_squares(left, self.shrinkage)
-        deviation = (left.diagonal()[2:] / left[0, 0]).sqrt()
         self.factor.copy_(factor)
-        self.weights.copy_(a)
-        self.scale.copy_(torch.where(deviation > 0, 1 / deviation, 0))
-        return b.float()
+        return self.fit_moments(left)
 
     def forward(self, question: Question) -> tuple[Tensor, Tensor]:
         """Weights of each image, and the same scale for all."""
-        return self.factor * question.prior + self.weights, self.scale.expand(question.performance.concepts.shape)
+        weights, scale = super().forward(question)
+        return self.factor * question.prior + weights, scale
+
+
+def _moments_with_suggestion(question: Question) -> Tensor:
+    """Of the score, of what the prior alone suggests it is, and of the concepts."""
+    score, concepts = question.performance.score, question.performance.concepts
+    return moments(score, torch.cat([(question.prior * concepts).sum(1, keepdim=True), concepts], 1))

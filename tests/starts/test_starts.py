@@ -8,15 +8,17 @@ import torch
 from torch import Tensor
 
 from semexplain.explainers.linear import LinearExplainer
+from semexplain.explanation import Performance
 from semexplain.metrics.linear_map import least_squares, moments
 from semexplain.priors import joint_ratio
+from semexplain.rivals.base import Question
 from semexplain.starts.gradient_times_activation import GradientTimesActivationStart
 from semexplain.starts.linear_map import LinearMapStart
 from semexplain.starts.prior import PriorStart
 
 
-def question(score: Tensor, concepts: Tensor, prior: Tensor | None = None, game: Any = None) -> Any:
-    return SimpleNamespace(performance=SimpleNamespace(score=score, concepts=concepts), prior=prior, game=game)
+def question(score: Tensor, concepts: Tensor, prior: Tensor) -> Any:
+    return SimpleNamespace(performance=SimpleNamespace(score=score, concepts=concepts), prior=prior)
 
 
 def batches(size: int = 40, n: int = 3) -> tuple[list[Any], Tensor, Tensor, Tensor]:
@@ -85,7 +87,8 @@ def test_slopes_of_a_bent_game():
     """V = Σ aᵢ mᵢ² has the slope 2aᵢ at all concepts, and aᵢ (1 + 1/K) on average over K steps on the way there."""
     a = torch.tensor([[4.0, -1.0], [2.0, 3.0]])
     concepts = torch.tensor([[2.0, 5.0], [1.0, 0.0]])
-    asked = question((a.sum(1) + 7), concepts, game=lambda present: (a * present.square()).sum(-1))
+    performance = Performance(a.sum(1) + 7, concepts, concepts, concepts)
+    asked = Question(None, performance, [0, 1], concepts[0], lambda: lambda m: (a * m.square()).sum(-1), lambda: a)  # type: ignore[arg-type]
     for steps, factor in ((1, 2.0), (4, 1.25)):
         start = GradientTimesActivationStart(n_concepts=2, steps=steps)
         weights, scale = start(asked)
@@ -113,8 +116,6 @@ def test_a_linear_explainer_sees_standardised_features():
 
 @pytest.mark.parametrize("penalty", [0.0, 0.5])
 def test_joint_weights_write_the_gradient_by_the_concepts_gradients(penalty: float):
-    from semexplain.explanation import Performance
-
     torch.manual_seed(0)
     x = torch.randn(4, 6, requires_grad=True, dtype=torch.float64)
     first, second = torch.randn(6, 50).double(), torch.randn(50, 4).double()
@@ -135,17 +136,16 @@ def test_every_process_starts_from_all_images(kind: type, monkeypatch: pytest.Mo
     questions, *_ = batches()
     whole = kind(n_concepts=3)
     bias = whole.fit(questions)
-    module = kind.__module__
     sent: list[Tensor] = []
 
     def recorded(rows: Tensor) -> Tensor:
         sent.append(rows)
         return rows
 
-    monkeypatch.setattr(f"{module}.of_all_processes", recorded)
+    monkeypatch.setattr(f"{kind.__module__}.of_all_processes", recorded)
     for part in (questions[:1], questions[1:]):
         kind(n_concepts=3).fit(part)
-    monkeypatch.setattr(f"{module}.of_all_processes", lambda rows: torch.cat(sent))
+    monkeypatch.setattr(f"{kind.__module__}.of_all_processes", lambda rows: torch.cat(sent))
     one = kind(n_concepts=3)
     torch.testing.assert_close(one.fit(questions[:1]), bias, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(one(questions[0]), whole(questions[0]), rtol=1e-5, atol=1e-5)
