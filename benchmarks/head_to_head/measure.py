@@ -17,6 +17,7 @@ from semexplain.metrics.truth_agreement import TruthAgreement
 from semexplain.modules.distillation import Distillation
 from semexplain.runs import METRICS, build, evaluate_run, measurable_config
 from semexplain.stopwatch import Stopwatch
+from semexplain.trained import load
 from semexplain.truth import Truth, agreement, known_truth
 from train import train
 
@@ -69,18 +70,19 @@ def evaluated(
     return numbers, Explanation.load(folder / "explanations.parquet")
 
 
-def truth_of(world: World, run: Path, folder: Path) -> tuple[Truth | None, Distillation]:
-    """What is known to be true of a world, and the module that explains it."""
-    config = measurable_config(run, {})
-    config.logger = {}
-    datamodule, module, _ = build(config, folder, named=run / "parts.yaml" if (run / "parts.yaml").exists() else None)
+def truth_of(world: World, run: Path, folder: Path) -> Truth | None:
+    """What is known to be true of a world, drawn once and kept in its folder."""
+    path = folder / "truth.parquet"
     if not world.shapley:
-        return None, module
-    datamodule.setup("test")
-    known = known_truth(
-        module.performer, datamodule, world.shapley, cache=Path(config.paths.cache), images=world.redrawn
-    )
-    return known, module
+        return None
+    if not path.exists():
+        config = measurable_config(run, {})
+        config.logger = {}
+        datamodule, module, _ = build(config, folder / "scratch")
+        datamodule.setup("test")
+        cache = Path(config.paths.cache)
+        known_truth(module.performer, datamodule, world.shapley, cache=cache, images=world.redrawn).save(path)
+    return Truth.load(path)
 
 
 def against(truth: Truth, explanation: Explanation, shared: bool) -> dict[str, float]:
@@ -120,7 +122,7 @@ def trained_record(
     run = folder / f"{_slug(name)}-{seed}"
     spent = trained_run(world, options, seed, extra, run)
     numbers, explanation = evaluated(run, folder / f"{_slug(name)}-{seed}-evaluation", images=world.images)
-    truth, module = truth_of(world, run, folder / "scratch")
+    truth, module = truth_of(world, run, folder), load(run, device="cpu").module
     numbers |= spent | {"milliseconds_per_image": milliseconds(module)}
     n = len(module.columns)
     numbers["passes"] = 1.0 if module.start is None else float(2 * n + 3 if world.shared else 3)
@@ -146,8 +148,8 @@ def rival_record(world: World, contestant: Contestant, seed: int, run: Path, fol
     options += [option.format(seed=seed) for option in contestant.seeds]
     place = folder / f"{contestant.rival}-{seed}"
     numbers, explanation = evaluated(run, place, options, world.images)
-    truth, module = truth_of(world, run, folder / "scratch")
-    numbers["passes"] = contestant.cost(len(module.columns), world.shared)
+    truth = truth_of(world, run, folder)
+    numbers["passes"] = contestant.cost(len(explanation.concepts), world.shared)
     if truth is not None:
         numbers |= against(truth, explanation, world.shared)
     return Record(world.name, contestant.rival.replace("_", " "), seed, numbers)
