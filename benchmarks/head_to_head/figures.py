@@ -18,13 +18,20 @@ def agreement_over_cost(records: Sequence[Record], world: str) -> Figure:
     number = next(key for key in AGREEMENT if any(key in r.numbers for r in records if r.world == world))
     figure = new_figure(7.2, 4.2)
     axes = readable(figure.subplots())
-    for method in order(records, world):
-        value, cost = mean(records, world, method, number), mean(records, world, method, "passes")
-        if any(word in method for word in CONTROLS) or math.isnan(value.value):
-            continue
+    labels: dict[tuple[float, float], list[str]] = {}
+    points = [
+        (method, *(mean(records, world, method, key) for key in (number, "passes"))) for method in order(records, world)
+    ]
+    shown = [p for p in points if not any(word in p[0] for word in CONTROLS) and not math.isnan(p[1].value)]
+    room = 0.06 * (max(p[1].value for p in shown) - min(p[1].value for p in shown)) or 1.0
+    for method, value, cost in sorted(shown, key=lambda point: point[0] == OURS):  # ours on top
         tint = FOR if method == OURS else AGAINST if method.startswith("paper") else NEITHER
-        axes.errorbar(max(cost.value, 0.5), value.value, yerr=value.half, fmt="o", color=tint, capsize=2)
-        axes.annotate(method, (max(cost.value, 0.5), value.value), (4, 3), textcoords="offset points", fontsize=7)
+        at = max(cost.value, 0.5)
+        axes.errorbar(at, value.value, yerr=value.half, fmt="o", color=tint, capsize=2)
+        near = (place for place in labels if abs(place[1] - value.value) < room and 0.8 < place[0] / at < 1.25)
+        labels.setdefault(next(near, (at, value.value)), []).append(method)
+    for place, methods in labels.items():  # points in one place share a label, a line each
+        axes.annotate("\n".join(methods), place, (6, 0), textcoords="offset points", fontsize=7, va="center")
     axes.set_xscale("log")
     axes.set_xlabel("passes through the head for an image (0.5: none)", fontsize=8)
     axes.set_ylabel(number.replace("_", " "), fontsize=8)

@@ -113,6 +113,7 @@ RIVALS = (
     Contestant("linear_map", lambda n: 0, game=False),
     Contestant("elastic_net", lambda n: 0, game=False),
     Contestant("masked_network", lambda n: 1, game=False, seeds=SEED),
-    Contestant("prior_only", lambda n: 2 * n + 3, game=False),
+    Contestant("prior_only", lambda n: 2 * n + 3, game=False, shared=True),
+    Contestant("prior_only", lambda n: 3, game=False, shared=False),
     Contestant("random", lambda n: 0, game=False, seeds=SEED),
 )
