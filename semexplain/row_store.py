@@ -184,11 +184,11 @@ class Rows:
         """The rows at these positions, as a new array."""
         places = self._places[positions]
         rows = np.empty((len(places), *self.shape[1:]), self.dtype)
-        buffer = rows.reshape(-1).view(np.uint8)
-        starts = self._offsets[places[:, 0]] + places[:, 1] * self._row_bytes
-        for number in np.lexsort((places[:, 1], places[:, 0])):
-            target = buffer[number * self._row_bytes : (number + 1) * self._row_bytes].data
-            if os.preadv(self._files[places[number, 0]], [target], int(starts[number])) != self._row_bytes:
+        memory, size = memoryview(rows.reshape(-1).view(np.uint8)), self._row_bytes
+        files, starts = places[:, 0].tolist(), (self._offsets[places[:, 0]] + places[:, 1] * size).tolist()
+        for number in np.lexsort((places[:, 1], places[:, 0])).tolist():
+            target = memory[number * size : (number + 1) * size]
+            if os.preadv(self._files[files[number]], [target], starts[number]) != size:
                 raise OSError("A stored array is shorter than it was; delete its folder, it will be computed again.")
         return rows
 

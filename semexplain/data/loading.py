@@ -1,5 +1,6 @@
 """Loaders whose order is a pure function of seed and epoch, so that runs resume exactly and every image counts once."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -300,19 +301,23 @@ class ResumableLoader(DataLoader[dict[str, Tensor]]):
         return getattr(self.batch_sampler.sampler, "epoch", 0)
 
 
-def read_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """The same batches, each read by a thread while the one before it is used.
+def read_ahead(batches: Iterator[Batch], depth: int = 2) -> Iterator[Batch]:
+    """The same batches, read by a thread while those before them are used.
 
     An error of the thread is raised where the batch would have been.
+
+    Args:
+        batches: Where they come from.
+        depth: Batches that are asked for in advance. From two on, the thread need not wait to be asked for the next.
 
     Example:
         >>> list(read_ahead(iter([1, 2, 3])))
         [1, 2, 3]
     """
     with ThreadPoolExecutor(1, "read_ahead") as thread:
-        coming = thread.submit(next, batches, None)
-        while (batch := coming.result()) is not None:
-            coming = thread.submit(next, batches, None)
+        coming = deque(thread.submit(next, batches, None) for _ in range(depth))
+        while (batch := coming.popleft().result()) is not None:
+            coming.append(thread.submit(next, batches, None))
             yield batch
 
 

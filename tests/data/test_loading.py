@@ -148,7 +148,8 @@ def test_a_resumed_epoch_continues_with_the_next_batch(reader: dict[str, Any], c
     assert indices(resumed) == expected[2]
 
 
-def test_the_thread_reads_one_batch_ahead_and_raises_where_the_batch_would_be() -> None:
+@pytest.mark.parametrize("depth", [1, 2])
+def test_the_thread_reads_so_many_batches_ahead_and_raises_where_the_batch_would_be(depth: int) -> None:
     read = []
 
     def source() -> Iterator[int]:
@@ -157,11 +158,11 @@ def test_the_thread_reads_one_batch_ahead_and_raises_where_the_batch_would_be() 
             yield number
         raise OSError("the disk is gone")
 
-    batches = read_ahead(source())
+    batches = read_ahead(source(), depth)
     assert next(batches) == 1
     batches.close()  # waits for the thread
-    assert read == [1, 2]
-    batches = read_ahead(source())
+    assert read == [1, 2, 3][: 1 + depth]
+    batches = read_ahead(source(), depth)
     assert list(islice(batches, 3)) == [1, 2, 3]
     with pytest.raises(OSError, match="the disk is gone"):
         next(batches)
