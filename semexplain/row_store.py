@@ -184,7 +184,7 @@ class Rows:
         """The rows at these positions, as a new array."""
         places = self._places[positions]
         rows = np.empty((len(places), *self.shape[1:]), self.dtype)
-        memory, size = memoryview(rows.reshape(-1).view(np.uint8)), self._row_bytes
+        memory, size = rows.reshape(-1).view(np.uint8).data, self._row_bytes
         files, starts = places[:, 0].tolist(), (self._offsets[places[:, 0]] + places[:, 1] * size).tolist()
         for number in np.lexsort((places[:, 1], places[:, 0])).tolist():
             target = memory[number * size : (number + 1) * size]
