@@ -14,6 +14,8 @@ from pathlib import Path
 
 import torch
 
+M_MMAP_THRESHOLD = -3  # of malloc.h
+
 
 @dataclass(frozen=True)
 class Goal:
@@ -104,10 +106,16 @@ def single_thread() -> None:
 
 
 def peak_bytes(action: Callable[[], object]) -> int:
-    """Growth of the resident set at its peak while something is done, the second time."""
+    """Growth of the resident set at its peak while something is done, the second time.
+
+    Large blocks are mapped one by one from here on, so that what is resident is what is in use: by default the
+    allocator keeps blocks of some sizes that were freed, more or fewer of them from one run to the next.
+    """
+    libc = ctypes.CDLL("libc.so.6")
+    libc.mallopt(M_MMAP_THRESHOLD, 2**20)
     action()
     gc.collect()
-    ctypes.CDLL("libc.so.6").malloc_trim(0)  # what was freed before must not serve this unseen
+    libc.malloc_trim(0)  # what was freed before must not serve this unseen
     Path("/proc/self/clear_refs").write_text("5")
     before = resident_bytes()
     action()

@@ -48,18 +48,17 @@ def main() -> None:
     """Measure and report."""
     single_thread()
     teacher = performer()
-    large = torch.randn(128, 4096)
-    jacobian = 128 * 40 * 4096 * 4
-    # first, and the smaller first, so that no memory is in use that this could take unseen
-    chunked = peak_bytes(lambda: feature_ratio(performance(teacher, large), chunk_bytes=8 * large.nbytes))
-    one_shot = peak_bytes(lambda: feature_ratio(performance(teacher, large), chunk_bytes=2**40))
-
     x = torch.randn(32, 4096)
     times = interleaved({"batched": lambda: feature_ratio(performance(teacher, x)), "loop": lambda: loop(teacher, x)})
     image = images(1)
     forward = interleaved({"whole": lambda: whole(teacher, image)}, warmup=0)["whole"]
     scaled = [seconds / WHOLE * 40 for seconds in forward]  # the graph's making is shared out, which favours this arm
     batched = [seconds / 32 for seconds in times["batched"]]
+
+    large = torch.randn(128, 4096)
+    jacobian = 128 * 40 * 4096 * 4
+    chunked = peak_bytes(lambda: feature_ratio(performance(teacher, large), chunk_bytes=8 * large.nbytes))
+    one_shot = peak_bytes(lambda: feature_ratio(performance(teacher, large), chunk_bytes=2**40))
 
     single = feature_ratio(performance(teacher, x))
     with torch.no_grad():
