@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -69,15 +69,14 @@ class PerformanceCache:
         performer.train(training)  # a performer that is about to be trained must not stay without dropout
 
     @torch.no_grad()
-    def attach_performances(self, performer: Performer, prior: Prior, columns: Sequence[int] | None = None) -> None:
+    def attach_performances(self, performer: Performer, prior: Prior) -> None:
         """Let the data module yield ``feature_map``, ``score``, ``concepts`` and ``prior`` instead of images.
 
         All are computed in one pass over the images, or over the trunk's output where it was kept when the performer
-        was trained. The prior is that of a training step, for all concepts; a run that uses some takes their columns,
-        and names them where the weight of one concept depends on which others there are.
+        was trained. The prior is that of a training step, for all concepts; a run that uses some takes their columns.
         """
         performer = performer.to(self.device).freeze()
-        record = record_of(performer, prior, columns)
+        record = record_of(performer, prior)
         half = torch.from_numpy(np.empty(0, self.dtype)).dtype
         source: Callable[[np.ndarray], Iterable[Tensor]] = self._images
         encode: Callable[[Tensor], Tensor] = performer.encode
@@ -100,13 +99,13 @@ class PerformanceCache:
         self._attach({"feature_map": lambda keys: store.rows("feature_map", keys), **_recalled(record, store)})
 
     @torch.no_grad()
-    def attach_answers(self, performer: Performer, prior: Prior, columns: Sequence[int] | None = None) -> None:
+    def attach_answers(self, performer: Performer, prior: Prior) -> None:
         """Let the data module yield ``score``, ``concepts`` and ``prior`` of another head on the same feature maps.
 
         They are computed from the feature maps that :meth:`attach_performances` has kept.
         """
         performer = performer.to(self.device).freeze()
-        record = record_of(performer, prior, columns)
+        record = record_of(performer, prior)
         key = _key(performer.digest(), performer.encode_variant, record.variant, str(self.dtype))
         store = RowStore(self.folder / f"answers-{key}")
         self._fill(store, lambda feature_map: record.compute(feature_map.float()), self._maps)

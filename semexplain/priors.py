@@ -105,56 +105,6 @@ def ratio_of_products(products: Tensor, target: int, concepts: Sequence[int]) ->
     return _ratio(products[:, target, chosen], products[:, chosen, chosen])
 
 
-def joint_ratio(performance: Performance, *, ridge: Annotated[float, Ge(0)] = 1.0) -> Tensor:
-    r"""Weigh all concepts together, so that what two of them share is not counted twice (Case 2).
-
-    :func:`feature_ratio` asks of each concept alone how far the score moves when the feature is nudged towards it;
-    concepts that go together are then each given what they do together. Here the score's gradient is written as a
-    combination of all the concepts' gradients, as nearly as a ridge allows:
-
-    .. math:: w = (J J^\top + \rho\, \bar g\, I)^{-1} J\, \frac{\partial \hat y}{\partial x}, \qquad
-              J = \frac{\partial y}{\partial x}, \qquad \bar g = \frac1n \operatorname{tr} J J^\top
-
-    Args:
-        performance: Score ``(B,)`` and concepts ``(B, n)`` with the graph that leads back to ``feature`` ``(B, ...)``.
-            The graph is kept.
-        ridge: :math:`\rho`. Without one, concepts that the feature cannot tell apart get weights without bound.
-
-    Returns:
-        Prior weights of shape ``(B, n)``, signed, detached, at least float32.
-
-    Example:
-        >>> x = torch.tensor([[1.0, 1.0]], requires_grad=True)
-        >>> concepts = x @ torch.tensor([[1.0, 1.0], [0.0, 1.0]])
-        >>> score = (x @ torch.tensor([[3.0], [2.0]])).squeeze(1)
-        >>> joint_ratio(Performance(score, concepts, x, x), ridge=0.0)
-        tensor([[1., 2.]])
-    """
-    score, concepts, feature, _ = performance
-    outputs = torch.cat([score[:, None], concepts], 1)
-    return joint_of_products(gradient_products(outputs, feature), 0, range(1, outputs.shape[1]), ridge)
-
-
-def joint_of_products(products: Tensor, target: int, concepts: Sequence[int], ridge: float) -> Tensor:
-    """The weights of :func:`joint_ratio` ``(B, n)`` from :func:`gradient_products` ``(B, K, K)``.
-
-    Args:
-        products: Of all outputs.
-        target: The output that is the score.
-        concepts: The ``n`` outputs that are the concepts.
-        ridge: As there.
-
-    Example:
-        >>> joint_of_products(torch.tensor([[[61.0, 12.0], [12.0, 4.0]]]), 0, [1], ridge=0.0)
-        tensor([[3.]])
-    """
-    chosen = list(concepts)
-    system = products[:, chosen][:, :, chosen]
-    size = system.diagonal(dim1=1, dim2=2).mean(1).clamp_min(1e-30)
-    eye = torch.eye(len(chosen), dtype=products.dtype, device=products.device)
-    return torch.linalg.solve(system + (ridge * size)[:, None, None] * eye, products[:, chosen, target])
-
-
 def filter_jacobian(performance: Performance, *, clamp: bool = True) -> Tensor:
     r"""Weigh each filter by how fast the score grows when its whole map is raised (Case 1, Eq. (5)).
 

@@ -1,6 +1,6 @@
 """What is kept of a performer's answer about an image, and how score, concepts and prior come back from it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from semexplain.explanation import Performance
 from semexplain.performers.base import Performer, SharedOutputs
-from semexplain.priors import feature_ratio, gradient_products, joint_of_products, joint_ratio, ratio_of_products
+from semexplain.priors import feature_ratio, gradient_products, ratio_of_products
 from semexplain.row_store import Derived, Rows
 
 Prior = Callable[[Performance], Tensor]
@@ -35,20 +35,10 @@ class Record(Protocol):
         """``score`` ``(N,)``, ``concepts`` and ``prior`` ``(N, n)`` from the arrays."""
 
 
-def record_of(performer: Performer, prior: Prior, columns: Sequence[int] | None = None) -> Record:
-    """The record that serves most: of every target and concept where the prior allows it, otherwise of one target.
-
-    Args:
-        performer: The frozen performer.
-        prior: Its prior.
-        columns: The concepts that are used, where the weight of one depends on which others there are; all by default.
-    """
-    function = getattr(prior, "func", prior)
-    if isinstance(performer, SharedOutputs) and function is feature_ratio:
-        return OutputsRecord(performer, ratio_of_products)
-    if isinstance(performer, SharedOutputs) and function is joint_ratio:
-        ridge = getattr(prior, "keywords", {}).get("ridge", 1.0)
-        return OutputsRecord(performer, partial(_joint, columns=columns, ridge=ridge))
+def record_of(performer: Performer, prior: Prior) -> Record:
+    """The record that serves most: of every target and concept where the prior allows it, otherwise of one target."""
+    if isinstance(performer, SharedOutputs) and getattr(prior, "func", prior) is feature_ratio:
+        return OutputsRecord(performer)
     return TargetRecord(performer, prior)
 
 
@@ -85,13 +75,11 @@ class OutputsRecord:
 
     Args:
         performer: The frozen performer.
-        prior_of: Function from the products ``(B, K, K)``, the target and the concepts to prior weights ``(B, n)``.
     """
 
     names: tuple[str, ...] = ("outputs", "products")
 
-    def __init__(self, performer: Performer, prior_of: Callable[..., Tensor] = ratio_of_products) -> None:
-        self.prior_of = prior_of
+    def __init__(self, performer: Performer) -> None:
         assert isinstance(performer, SharedOutputs)
         self.performer = performer
         self.shared: SharedOutputs = performer
@@ -119,9 +107,7 @@ class OutputsRecord:
         return {
             "score": Derived(partial(_columns, columns=target), rows["outputs"]),
             "concepts": Derived(partial(_columns, columns=concepts), rows["outputs"]),
-            "prior": Derived(
-                partial(_prior, target=target, concepts=concepts, prior_of=self.prior_of), rows["products"]
-            ),
+            "prior": Derived(partial(_prior, target=target, concepts=concepts), rows["products"]),
         }
 
 
@@ -129,20 +115,12 @@ def _columns(outputs: np.ndarray, columns: Any) -> np.ndarray:
     return outputs[:, columns]
 
 
-def _prior(triangle: np.ndarray, target: int, concepts: list[int], prior_of: Callable[..., Tensor]) -> np.ndarray:
+def _prior(triangle: np.ndarray, target: int, concepts: list[int]) -> np.ndarray:
     count = int((2 * triangle.shape[1]) ** 0.5)
     lower, upper = torch.triu_indices(count, count)
     products = torch.zeros(len(triangle), count, count)
     products[:, lower, upper] = products[:, upper, lower] = torch.from_numpy(triangle)
-    return prior_of(products, target, concepts).numpy()
-
-
-def _joint(products: Tensor, target: int, concepts: list[int], columns: Sequence[int] | None, ridge: float) -> Tensor:
-    """Weights of the concepts in use, taken together; 0 for the others."""
-    used = list(range(len(concepts))) if columns is None else list(columns)
-    weights = products.new_zeros(len(products), len(concepts))
-    weights[:, used] = joint_of_products(products, target, [concepts[i] for i in used], ridge)
-    return weights
+    return ratio_of_products(products, target, concepts).numpy()
 
 
 def _name(prior: Prior) -> str:

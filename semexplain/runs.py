@@ -208,9 +208,9 @@ def build(
     module = instantiate(config.module)(performer=performer, parts=parts)
     cache = cache_for(config, datamodule, trainer.strategy.root_device, performer)
     if cache is not None:
-        cache.attach_performances(performer, module.prior, module.columns)
+        cache.attach_performances(performer, module.prior)
         if module.performer is not performer:  # a control explains another one
-            cache.attach_answers(module.performer, module.prior, module.columns)
+            cache.attach_answers(module.performer, module.prior)
         if module.reads == "hidden":
             cache.attach_hidden(module.performer)
     for own in trainer.loggers:

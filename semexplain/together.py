@@ -206,7 +206,7 @@ def _batches(built: Sequence[Built]) -> Any:
     device = trainer.strategy.root_device
     performer = module.performer
     record = record_of(performer, module.prior)
-    recalls = [record_of(other.performer, other.prior, other.columns) for _, other, _ in built]
+    recalls = [record_of(other.performer, other.prior) for _, other, _ in built]
     if len({own.variant for own in recalls}) > 1:
         raise ConfigError("together: the priors of these jobs cannot be computed in one pass; run them one by one.")
 

@@ -16,9 +16,7 @@ from .measure import ROOT, composed, rival_record, trained_record
 from .records import Record, load_all
 from .table import table
 from .verdict import verdict
-from .worlds import DRAWN, REAL, RIVALS, World
-
-ONCE = {"shuffled", "redrawn", "centred"}  # explainers that are there to compare with are trained with one seed
+from .worlds import DRAWN, ONCE, REAL, RIVALS, TRAINED, World
 
 
 def main() -> int:
@@ -65,7 +63,7 @@ def measure_world(world: World, seeds: int, extra: Sequence[str], folder: Path) 
     """All explainers with every seed (controls with one), then all rivals; a record that exists is kept."""
     hush()
     warnings.filterwarnings("ignore", module="captum|zennit|sklearn")
-    for name, options in world.trained.items():
+    for name, options in TRAINED.items():
         for seed in range(1 if ONCE & set(name.split()) else seeds):
             path = folder / "records" / f"{name.replace(' ', '_')}-{seed}" / "record.json"
             if not path.exists():

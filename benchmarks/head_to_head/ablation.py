@@ -13,30 +13,24 @@ from .table import table
 from .worlds import DRAWN, REAL, World
 
 CENTRED = ("module.centre=true",)
-HIDDEN = ("explainer=linear", "module.reads=hidden", "scheduler=cosine", "optimizer.lr=1e-3", "trainer.max_epochs=40")
-JOINT = ("prior=joint_ratio", "beta=0")
+HIDDEN = ("explainer=linear", "module.reads=hidden", "scheduler=cosine", "optimizer.lr=1e-3", "trainer.max_epochs=60")
 # The method with one part left out or more, then single parts of it on top of the paper's explainer.
 OUTPUTS: dict[str, tuple[str, ...]] = {
     "all: semexplain": ("method=semexplain",),
     "all but the correction": ("method=semexplain", "optimizer.lr=1e-12"),
     "all but the prior: ridge alone": ("method=semexplain", "start=linear_map", "start.shrinkage=0.25"),
     "all but prior and ridge: least squares": ("method=semexplain", "start=linear_map", "start.shrinkage=0"),
-    "all but taken together: the paper's prior": (
-        "method=semexplain",
-        "prior._target_=semexplain.priors.feature_ratio",
-        "~prior.ridge",
-    ),
     "all but centred": ("method=semexplain", "module.centre=false"),
     "all but centred, on shuffled concepts": ("method=semexplain", "module.centre=false", "control=shuffled"),
     "all, on shuffled concepts": ("method=semexplain", "control=shuffled"),
     "all but the price of corrections": ("method=semexplain", "module.correction_weight=0"),
-    "all, more prior (share 0.5, ridge 1)": ("method=semexplain", "start.share=0.5", "start.shrinkage=1"),
+    "all, more prior (share 0.7, ridge 1)": ("method=semexplain", "start.share=0.7", "start.shrinkage=1"),
     "all, and ablations": ("method=semexplain", "module.ablations=1"),
     "paper, reads the last hidden layer": HIDDEN,
     "paper, centred, reads the last hidden layer": (*CENTRED, *HIDDEN),
     "paper": (),
     "paper, centred": CENTRED,
-    "paper, starts at prior and ridge": ("start=prior", *JOINT),
+    "paper, starts at prior and ridge": ("start=prior", "beta=0"),
 }
 SIGNED = ("explainer.output=identity", "explainer.head_init=linear", "prior_loss=l2", "prior.clamp=false")
 GRADIENT = (*SIGNED, "start=gradient_times_activation", "beta=0")

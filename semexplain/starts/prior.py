@@ -40,7 +40,7 @@ class PriorStart(LinearMapStart):
         self,
         n_concepts: int,
         share: Annotated[float, Interval(ge=0, le=1)] = 0.35,
-        shrinkage: Annotated[float, Ge(0)] = 0.6,
+        shrinkage: Annotated[float, Ge(0)] = 0.7,
     ) -> None:
         super().__init__(n_concepts, shrinkage)
         self.share = share

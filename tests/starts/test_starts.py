@@ -10,7 +10,6 @@ from torch import Tensor
 from semexplain.explainers.linear import LinearExplainer
 from semexplain.explanation import Performance
 from semexplain.metrics.linear_map import least_squares, moments
-from semexplain.priors import joint_ratio
 from semexplain.rivals.base import Question
 from semexplain.starts.gradient_times_activation import GradientTimesActivationStart
 from semexplain.starts.linear_map import LinearMapStart
@@ -112,22 +111,6 @@ def test_a_linear_explainer_sees_standardised_features():
     torch.testing.assert_close(explainer(features), inner @ explainer.layer.weight.T + explainer.layer.bias)
     explainer.start_at(torch.tensor([1.0, 2.0, 3.0]), torch.tensor(4.0))
     torch.testing.assert_close(explainer(features), torch.tensor([1.0, 2.0, 3.0]).expand(200, 3))
-
-
-@pytest.mark.parametrize("penalty", [0.0, 0.5])
-def test_joint_weights_write_the_gradient_by_the_concepts_gradients(penalty: float):
-    torch.manual_seed(0)
-    x = torch.randn(4, 6, requires_grad=True, dtype=torch.float64)
-    first, second = torch.randn(6, 50).double(), torch.randn(50, 4).double()
-    outputs = (x @ first).relu() @ second
-    weights = joint_ratio(Performance(outputs[:, 0], outputs[:, 1:], x, x), ridge=penalty)
-    for image in range(4):
-        rows = [torch.autograd.grad(outputs[image, k], x, retain_graph=True)[0][image] for k in range(4)]
-        jacobian = torch.stack(rows[1:])
-        size = jacobian.square().sum(1).mean()
-        system = torch.cat([jacobian.T, (penalty * size).sqrt() * torch.eye(3).double()])
-        expected = torch.linalg.lstsq(system, torch.cat([rows[0], torch.zeros(3).double()])[:, None]).solution[:, 0]
-        torch.testing.assert_close(weights[image], expected, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("kind", [LinearMapStart, PriorStart])
