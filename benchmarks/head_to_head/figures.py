@@ -18,7 +18,7 @@ def agreement_over_cost(records: Sequence[Record], world: str) -> Figure:
     number = next(key for key in AGREEMENT if any(key in r.numbers for r in records if r.world == world))
     figure = new_figure(7.2, 4.2)
     axes = readable(figure.subplots())
-    labels: dict[tuple[float, float], list[str]] = {}
+    labels: dict[tuple[float, float], list[tuple[float, str]]] = {}
     points = [
         (method, *(mean(records, world, method, key) for key in (number, "passes"))) for method in order(records, world)
     ]
@@ -29,9 +29,10 @@ def agreement_over_cost(records: Sequence[Record], world: str) -> Figure:
         at = max(cost.value, 0.5)
         axes.errorbar(at, value.value, yerr=value.half, fmt="o", color=tint, capsize=2)
         near = (place for place in labels if abs(place[1] - value.value) < room and 0.8 < place[0] / at < 1.25)
-        labels.setdefault(next(near, (at, value.value)), []).append(method)
-    for place, methods in labels.items():  # points in one place share a label, a line each
-        axes.annotate("\n".join(methods), place, (6, 0), textcoords="offset points", fontsize=7, va="center")
+        labels.setdefault(next(near, (at, value.value)), []).append((value.value, method))
+    for place, methods in labels.items():  # points in one place share a label, a line each, the highest first
+        text = "\n".join(method for _, method in sorted(methods, reverse=True))
+        axes.annotate(text, place, (6, 0), textcoords="offset points", fontsize=7, va="center")
     axes.set_xscale("log")
     axes.set_xlabel("passes through the head for an image (0.5: none)", fontsize=8)
     axes.set_ylabel(number.replace("_", " "), fontsize=8)
