@@ -12,7 +12,7 @@ from semexplain.files import write_text
 from semexplain.notices import hush
 
 from .figures import agreement_over_cost, deviation_and_control
-from .measure import ROOT, composed, rival_record, trained_record
+from .measure import ROOT, composed, keep_trained, rival_record
 from .records import Record, load_all
 from .table import table
 from .verdict import verdict
@@ -64,10 +64,7 @@ def measure_world(world: World, seeds: int, extra: Sequence[str], folder: Path) 
     hush()
     warnings.filterwarnings("ignore", module="captum|zennit|sklearn")
     for name, options in TRAINED.items():
-        for seed in range(1 if ONCE & set(name.split()) else seeds):
-            path = folder / "records" / f"{name.replace(' ', '_')}-{seed}" / "record.json"
-            if not path.exists():
-                trained_record(world, name, options, seed, extra, folder).save(path)
+        keep_trained(world, name, options, 1 if ONCE & set(name.split()) else seeds, extra, folder)
     run = folder / "paper_centred-0"  # so that all measure concepts from their means
     for contestant in RIVALS:
         if contestant.shared not in (None, world.shared):

@@ -7,7 +7,7 @@ from pathlib import Path
 from semexplain.files import write_text
 from semexplain.notices import hush
 
-from .measure import trained_record
+from .measure import keep_trained
 from .records import load_all
 from .table import table
 from .worlds import DRAWN, REAL, World
@@ -60,10 +60,7 @@ def main() -> int:
     folder = given.out / world.name.replace(" ", "_")
     arms = OUTPUTS if world.shared else FILTERS
     for name, options in arms.items():
-        for seed in range(given.seeds):
-            path = folder / "records" / f"{name.replace(' ', '_').replace('/', '_')}-{seed}" / "record.json"
-            if not path.exists():
-                trained_record(world, name, options, seed, given.extra, folder).save(path)
+        keep_trained(world, name, options, given.seeds, given.extra, folder)
     order = list(arms)
     records = sorted(load_all(folder), key=lambda record: order.index(record.method))
     text = table(records, world.name)

@@ -115,6 +115,16 @@ def milliseconds(module: Distillation) -> float:
     return 1000 * watch.seconds / TIMES / TIMED
 
 
+def keep_trained(
+    world: World, name: str, options: Sequence[str], seeds: int, extra: Sequence[str], folder: Path
+) -> None:
+    """Measure an explainer of this package with every seed; a record that exists is kept."""
+    for seed in range(seeds):
+        path = folder / "records" / f"{name.replace(' ', '_')}-{seed}" / "record.json"
+        if not path.exists():
+            trained_record(world, name, options, seed, extra, folder).save(path)
+
+
 def trained_record(
     world: World, name: str, options: Sequence[str], seed: int, extra: Sequence[str], folder: Path
 ) -> Record:

@@ -24,7 +24,7 @@ class World(NamedTuple):
     shared: bool
 
 
-# The explainers that are trained, and their options; those that are there to compare with, with one seed.
+# The explainers that are trained, and their options.
 TRAINED = {
     "semexplain": ("method=semexplain",),
     "paper": (),
@@ -34,7 +34,7 @@ TRAINED = {
     "paper on shuffled concepts": ("control=shuffled",),
     "semexplain on a redrawn head": ("method=semexplain", "control=redrawn"),
 }
-ONCE = {"shuffled", "redrawn", "centred"}
+ONCE = {"shuffled", "redrawn", "centred"}  # those that are there to compare with are trained with one seed
 
 # Causes of Attractive that this performer sees; some go together (smiling and high cheekbones), some interact.
 CAUSES = (
