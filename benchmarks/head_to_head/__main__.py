@@ -21,28 +21,32 @@ from .worlds import DRAWN, ONCE, REAL, RIVALS, TRAINED, World
 
 def main() -> int:
     """Measure every world, as many at a time as there are cores, and write results.md and figures; 0 if all is well."""
+    named = {world.name: world for world in (*DRAWN, *REAL.values())}
     parser = argparse.ArgumentParser(prog="benchmarks.head_to_head", description="Who explains best?")
     parser.add_argument("--out", type=Path, default=Path("outputs/head_to_head"))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--world", help="measure this one only, in this process")
+    parser.add_argument("--world", choices=list(named), help="measure this one only, in this process")
     parser.add_argument("--faces", nargs="*", default=[], help="where the real faces are, for example data.root=...")
     parser.add_argument("--animals", nargs="*", default=[], help="where the real animals are")
     given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
     extra = {REAL["faces"].name: given.faces, REAL["animals"].name: given.animals}
-    worlds = [*DRAWN, *(world for world in REAL.values() if available(world, extra[world.name]))]
+    missing = []
+    for world in REAL.values():
+        root = composed("train", [*world.overrides, *extra[world.name]]).data.root
+        if not Path(root).is_dir():
+            if extra[world.name] or given.world == world.name:
+                parser.error(f"the images of {world.name} should be in {root}, but there is no such folder (data.root)")
+            missing.append(world)
+    given.out.mkdir(parents=True, exist_ok=True)
     if given.world:
-        (world,) = [world for world in worlds if world.name == given.world]
-        measure_world(world, given.seeds, extra.get(world.name, []), given.out / world.name.replace(" ", "_"))
+        measure_world(
+            named[given.world], given.seeds, extra.get(given.world, []), given.out / given.world.replace(" ", "_")
+        )
         return 0
+    worlds = [world for world in named.values() if world not in missing]
     failed = run_apart(worlds, sys.argv[1:])
-    report(load_all(given.out), given.out, [world for world in REAL.values() if world not in worlds])
+    report(load_all(given.out), given.out, missing)
     return failed
-
-
-def available(world: World, extra: Sequence[str]) -> bool:
-    """Whether the data of a world are there."""
-    return Path(composed("train", [*world.overrides, *extra]).data.root).is_dir()
 
 
 def run_apart(worlds: Sequence[World], words: Sequence[str]) -> int:
