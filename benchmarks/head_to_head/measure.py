@@ -16,6 +16,8 @@ from semexplain.metrics.randomisation_similarity import RandomisationSimilarity
 from semexplain.metrics.truth_agreement import TruthAgreement
 from semexplain.modules.distillation import Distillation
 from semexplain.runs import METRICS, build, evaluate_run, measurable_config
+from semexplain.starts.gradient_times_activation import GradientTimesActivationStart
+from semexplain.starts.prior import PriorStart
 from semexplain.stopwatch import Stopwatch
 from semexplain.trained import load
 from semexplain.truth import Truth, agreement, known_truth
@@ -134,8 +136,7 @@ def trained_record(
     numbers, explanation = evaluated(run, folder / f"{_slug(name)}-{seed}-evaluation", images=world.images)
     truth, module = truth_of(world, run, folder), load(run, device="cpu").module
     numbers |= spent | {"milliseconds_per_image": milliseconds(module)}
-    n = len(module.columns)
-    numbers["passes"] = 1.0 if module.start is None else float(2 * n + 3 if world.shared else 3)
+    numbers["passes"] = float(passes(module))
     if "control=redrawn" in options:
         numbers["randomisation_similarity"] = similarity(
             Explanation.load(folder / f"{OURS}-0-evaluation/explanations.parquet"), explanation
@@ -143,6 +144,17 @@ def trained_record(
     if truth is not None:
         numbers |= against(truth, explanation, world.shared)
     return Record(world.name, name, seed, numbers)
+
+
+def passes(module: Distillation) -> int:
+    """Through the head, for the weights of an image; a backward pass counts as two."""
+    match module.start:
+        case PriorStart():
+            return 3 + 2 * len(module.columns)
+        case GradientTimesActivationStart(steps=steps):
+            return 1 + 2 * steps
+        case _:
+            return 1
 
 
 def similarity(explanation: Explanation, redrawn: Explanation) -> float:
