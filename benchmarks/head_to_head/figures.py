@@ -28,16 +28,17 @@ def agreement_over_cost(records: Sequence[Record], world: str) -> Figure:
         tint = FOR if method == OURS else AGAINST if method.startswith("paper") else NEITHER
         at = max(cost.value, 0.5)
         axes.errorbar(at, value.value, yerr=value.half, fmt="o", color=tint, capsize=2)
-        near = (place for place in labels if abs(place[1] - value.value) < room and 0.8 < place[0] / at < 1.25)
+        near = (place for place in labels if abs(place[1] - value.value) < room and 0.6 < place[0] / at < 1.7)
         labels.setdefault(next(near, (at, value.value)), []).append((value.value, method))
     for place, methods in labels.items():  # points in one place share a label, a line each, the highest first
         text = "\n".join(method for _, method in sorted(methods, reverse=True))
-        axes.annotate(text, place, (6, 0), textcoords="offset points", fontsize=7, va="center")
+        slanted = {"rotation": 30, "rotation_mode": "anchor"}  # neighbours of one height stay apart
+        axes.annotate(text, place, (8, 4), textcoords="offset points", fontsize=7, va="center", **slanted)
     axes.set_xscale("log")
     axes.set_xlabel("passes through the head for an image (0.5: none)", fontsize=8)
     axes.set_ylabel(number.replace("_", " "), fontsize=8)
     axes.set_title(world, fontsize=9)
-    axes.margins(0.12)
+    axes.margins(0.12, 0.2)
     return figure
 
 
