@@ -7,15 +7,16 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from semexplain import runs
-from semexplain.comparison import COLUMNS, beside_controls, plain_table
 from semexplain.config import ConfigError
 from semexplain.data.images import ImageError
-from semexplain.files import read_json
-from semexplain.notices import hush
-from semexplain.processes import is_first
-from semexplain.trained_controls import trained_controls
-from semexplain.verdict import FAITHFUL, verdict
+from semexplain.metrics.verdict import FAITHFUL, verdict
+from semexplain.runs.comparison import COLUMNS, beside_controls, plain_table
+from semexplain.runs.controls import trained_controls
+from semexplain.runs.folder import METRICS, discard, require_one_folder
+from semexplain.runs.run import evaluate_run
+from semexplain.system.files import read_json
+from semexplain.system.processes import is_first
+from semexplain.system.quiet import hush
 
 
 def evaluate(config: DictConfig, folder: Path) -> dict[str, float]:
@@ -35,7 +36,7 @@ def evaluate(config: DictConfig, folder: Path) -> dict[str, float]:
     rival, images = config.get("rival"), config.images
     alike = rival is None and images is None  # controls are of the explainer, and measured on all test images
     controls = trained_controls(run, overrides, list(config.controls or ())) if alike else {}
-    metrics = runs.evaluate_run(
+    metrics = evaluate_run(
         run,
         folder,
         overrides,
@@ -60,9 +61,9 @@ def report(run: Path, folder: Path, metrics: dict[str, float], config: DictConfi
     print(f"\n{plain_table(beside_controls(metrics))}\n")
     print(verdict(metrics) or "No verdict on faithfulness: concept reliance was not measured, or is not a number.")
     if "rival" in config or config.images is not None:
-        print(f"measured on {config.images or 'all'} test images; the run's own numbers: {run / runs.METRICS}")
-    elif (run / runs.METRICS).exists():
-        own, again = read_json(run / runs.METRICS), read_json(folder / runs.METRICS)
+        print(f"measured on {config.images or 'all'} test images; the run's own numbers: {run / METRICS}")
+    elif (run / METRICS).exists():
+        own, again = read_json(run / METRICS), read_json(folder / METRICS)
         own.pop(FAITHFUL, None)  # judged by more now
         differing = [name for name in own if own[name] != again.get(name)]
         print(
@@ -79,10 +80,10 @@ def main(config: DictConfig) -> None:
     job = HydraConfig.get()
     folder = Path(job.runtime.output_dir)
     try:
-        runs.require_one_folder(config, job.overrides.hydra)
+        require_one_folder(config, job.overrides.hydra)
         evaluate(config, folder)
     except ConfigError as error:
-        runs.discard(folder)
+        discard(folder)
         sys.exit(f"{error}")
     except ImageError as error:
         sys.exit(error.text())

@@ -8,21 +8,24 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from semexplain import runs, sweeps
-from semexplain.comparison import comparison
-from semexplain.config import ConfigError, check
+from semexplain.config import ConfigError
 from semexplain.data.images import ImageError
-from semexplain.notices import hush
-from semexplain.processes import is_first
-from semexplain.verdict import verdict
+from semexplain.metrics.verdict import verdict
+from semexplain.runs import sweeps
+from semexplain.runs.comparison import comparison
+from semexplain.runs.folder import CONFIG, FolderInUseError, alone_in, discard, open_run, require_one_folder
+from semexplain.runs.options import check
+from semexplain.runs.run import train_explainer, train_performer
+from semexplain.system.processes import is_first
+from semexplain.system.quiet import hush
 
 
 def train(config: DictConfig, folder: Path) -> dict[str, float]:
     """Check the configuration, run it in ``folder``, and return the metrics of the test split."""
     hush()
     check(config)
-    config = runs.open_run(config, folder)
-    task = {"explainer": runs.train_explainer, "performer": runs.train_performer}[config.task]
+    config = open_run(config, folder)
+    task = {"explainer": train_explainer, "performer": train_performer}[config.task]
     try:
         metrics = task(config, folder)
     except (SystemExit, KeyboardInterrupt) as interruption:  # Lightning turns both signals into an exit
@@ -43,14 +46,14 @@ def main(config: DictConfig) -> float | None:
     if job.mode == RunMode.MULTIRUN:
         return sweeps.run_job(job, config, Path(__file__).absolute()).get(config.objective)
     try:
-        runs.require_one_folder(config, job.overrides.hydra)
-        with runs.alone_in(folder):
+        require_one_folder(config, job.overrides.hydra)
+        with alone_in(folder):
             metrics = train(config, folder)
-    except runs.FolderInUseError as error:
+    except FolderInUseError as error:
         sys.exit(f"{error}")
     except ConfigError as error:
-        if config.resume is None or not (folder / runs.CONFIG).exists():
-            runs.discard(folder)
+        if config.resume is None or not (folder / CONFIG).exists():
+            discard(folder)
         sys.exit(f"{error}")
     except ImageError as error:
         sys.exit(error.text())

@@ -10,11 +10,11 @@ import torch
 from measure import Goal, interleaved, ratios, report, single_thread
 from setting import BATCH, images, module, performer
 
-from semexplain.data.images import ArrayDataset, whole_batch
+from semexplain.concepts.priors import feature_ratio
+from semexplain.data.arrays import ArrayDataset, whole_batch
 from semexplain.data.loading import EpochSampler, ResumableLoader
-from semexplain.priors import feature_ratio
-from semexplain.records import record_of
-from semexplain.row_store import RowStore
+from semexplain.runs.answers import record_of
+from semexplain.system.row_store import RowStore
 
 ROWS = 2048
 

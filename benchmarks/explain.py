@@ -13,9 +13,9 @@ import torch
 from captum.attr import IntegratedGradients, KernelShap, ShapleyValueSampling
 from measure import Goal, interleaved, ratios, report, single_thread
 
+from semexplain.concepts.priors import filter_jacobian
 from semexplain.explainers.resnet import ResNetExplainer
 from semexplain.performers.interpretable_cnn import InterpretableCNN
-from semexplain.priors import filter_jacobian
 
 BATCH = 64
 

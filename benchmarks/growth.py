@@ -12,12 +12,12 @@ from measure import Curve, interleaved, peak_bytes, report, resident_bytes, sing
 from setting import BATCH
 from torch import Tensor, nn
 
-from semexplain.data.images import ArrayDataset, whole_batch
+from semexplain.concepts.priors import feature_ratio
+from semexplain.data.arrays import ArrayDataset, whole_batch
 from semexplain.data.loading import EpochSampler, ResumableLoader
 from semexplain.explainers.resnet import ResNetExplainer
 from semexplain.explanation import Performance
-from semexplain.priors import feature_ratio
-from semexplain.row_store import RowStore
+from semexplain.system.row_store import RowStore
 
 CONCEPTS = (5, 39, 128, 512)
 BATCHES = (2, 8, 16, 64)

@@ -13,15 +13,15 @@ from measure import Goal, report, single_thread
 from setting import train_step
 from torch import Tensor, nn
 
-from semexplain.callbacks.prior_weight import PriorWeight
-from semexplain.concepts import all_concepts
-from semexplain.data.images import ArrayDataset, whole_batch
+from semexplain.concepts.priors import feature_ratio
+from semexplain.concepts.selection import all_concepts
+from semexplain.data.arrays import ArrayDataset, whole_batch
 from semexplain.data.loading import EpochSampler, ResumableLoader
 from semexplain.explainers.base import Explainer
-from semexplain.losses import prior_l2
-from semexplain.modules.distillation import Distillation
 from semexplain.performers.vgg16_attributes import VGG16Attributes
-from semexplain.priors import feature_ratio
+from semexplain.training.callbacks.prior_weight import PriorWeight
+from semexplain.training.distillation import Distillation
+from semexplain.training.losses import prior_l2
 
 STEPS = 1000
 

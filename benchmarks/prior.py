@@ -4,9 +4,9 @@ import torch
 from measure import Goal, interleaved, peak_bytes, ratios, report, single_thread
 from setting import images, performer
 
+from semexplain.concepts.priors import feature_ratio
 from semexplain.explanation import Performance
 from semexplain.performers.vgg16_attributes import VGG16Attributes
-from semexplain.priors import feature_ratio
 
 WHOLE = 2  # concepts whose gradient is taken through the whole network; the rest is scaled
 

@@ -11,14 +11,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from semexplain.concepts import all_concepts
-from semexplain.data.images import ImageDataModule, Split
+from semexplain.concepts.priors import feature_ratio
+from semexplain.concepts.selection import all_concepts
+from semexplain.data.attributes import ATTRIBUTES
+from semexplain.data.images import Split
+from semexplain.data.module import ImageDataModule
 from semexplain.explainers.base import Explainer
 from semexplain.explainers.resnet import ResNetExplainer
-from semexplain.losses import distillation, prior_l2
-from semexplain.modules.distillation import Distillation
-from semexplain.performers.vgg16_attributes import ATTRIBUTES, VGG16Attributes
-from semexplain.priors import feature_ratio
+from semexplain.performers.vgg16_attributes import VGG16Attributes
+from semexplain.training.distillation import Distillation
+from semexplain.training.losses import distillation, prior_l2
 
 BATCH = 16
 

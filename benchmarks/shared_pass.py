@@ -8,9 +8,9 @@ import torch
 from measure import Curve, interleaved, report, single_thread
 from setting import BATCH, module, noise, performer, train_step
 
-from semexplain.cache import PerformanceCache
-from semexplain.modules.distillation import Distillation
-from semexplain.priors import feature_ratio
+from semexplain.concepts.priors import feature_ratio
+from semexplain.runs.cache import PerformanceCache
+from semexplain.training.distillation import Distillation
 
 COUNTS = (1, 2, 4)
 

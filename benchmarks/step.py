@@ -12,12 +12,12 @@ from measure import Curve, Goal, interleaved, ratios, report, single_thread
 from setting import BATCH, images, module, noise, performer, train_step
 from torch import Tensor
 
-from semexplain.cache import PerformanceCache
-from semexplain.callbacks.prior_weight import PriorWeight
+from semexplain.concepts.priors import feature_ratio, filter_jacobian
 from semexplain.explainers.resnet import ResNetExplainer
-from semexplain.modules.distillation import Distillation
 from semexplain.performers.interpretable_cnn import InterpretableCNN
-from semexplain.priors import feature_ratio, filter_jacobian
+from semexplain.runs.cache import PerformanceCache
+from semexplain.training.callbacks.prior_weight import PriorWeight
+from semexplain.training.distillation import Distillation
 
 ROUNDS = 5
 

@@ -8,17 +8,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import cast, get_args
 
-from semexplain.callbacks.write_explanations import FILE as EXPLANATIONS
-from semexplain.comparison import finished_runs, listing, unfinished_runs
 from semexplain.config import ConfigError
-from semexplain.explain import explain_files
-from semexplain.filter_report import report_filters
-from semexplain.notices import hush
 from semexplain.report.comparison import comparison_report
+from semexplain.report.filters import report_filters
+from semexplain.report.own_images import explain_files
 from semexplain.report.run import MOST, REPORT, run_report
-from semexplain.tables.write import SEEDS, write_tables
-from semexplain.together import start_together
-from semexplain.trained import Precision
+from semexplain.report.tables.write import SEEDS, write_tables
+from semexplain.report.write_explanations import FILE as EXPLANATIONS
+from semexplain.runs.comparison import finished_runs, listing, unfinished_runs
+from semexplain.runs.together import start_together
+from semexplain.runs.trained import Precision
+from semexplain.system.quiet import hush
 
 MOVABLE = ("data.root", "performer.checkpoint", "trainer.accelerator")  # what may have moved since a run
 TRAIN = Path(__file__).parents[1] / "train.py"

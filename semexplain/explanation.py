@@ -219,11 +219,6 @@ class Explanation:
             return self.parts, self.part_contributions
         return self.concepts, self.contributions
 
-    def _repr_html_(self) -> str:
-        from semexplain.report.page import cards_page  # only here, since pages are made of explanations
-
-        return cards_page(self[:10])
-
     # -- other forms -------------------------------------------------------------------------------------------------
 
     def to_frame(self) -> pd.DataFrame:

@@ -6,7 +6,8 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 from support import ROOT, configured
 
-from semexplain.config import ConfigError, check, check_group, instantiate, select_concepts
+from semexplain.config import ConfigError, check_group, instantiate
+from semexplain.runs.options import check, select_concepts
 
 CONF = ROOT / "conf"
 LISTS = ("metrics", "callbacks", "logger", "figures")
@@ -210,7 +211,9 @@ def test_a_softplus_explainer_cannot_start_at_the_linear_map():
 @pytest.mark.parametrize("target", ["os.system", "torch.load", "builtins.eval", "torch.hub.load", "subprocess.run"])
 def test_nothing_outside_the_trusted_packages_is_built(target: str, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(ConfigError, match="not in a trusted package"):
-        instantiate({"_target_": "semexplain.callbacks.prior_weight.PriorWeight", "beta": {"_target_": target}})
+        instantiate(
+            {"_target_": "semexplain.training.callbacks.prior_weight.PriorWeight", "beta": {"_target_": target}}
+        )
     with pytest.raises(ConfigError, match="not in a trusted package"):
         check(configured(f"optimizer._target_={target}"))
 

@@ -1,4 +1,4 @@
-"""Modules import only what lies below them (see CONTRIBUTING.md)."""
+"""Rooms of the house lie on floors, and modules import only what lies below them (see CONTRIBUTING.md)."""
 
 import ast
 from pathlib import Path
@@ -6,53 +6,65 @@ from pathlib import Path
 import pytest
 from support import ROOT
 
-LAYERS = [
-    {"attributes", "calibration", "devices", "explanation", "files", "geometry", "notices", "processes", "row_store"}
-    | {"schedulers", "shapley", "stopwatch", "verdict"},
-    {"priors", "losses", "filter_loss", "concepts", "metrics", "parts", "contact_sheet", "figures", "loggers", "paper"}
-    | {"performers.base", "performers.preprocessing", "performers.weights", "config"},
-    {"performers", "explainers", "data", "grad_cam", "report", "report.page", "report.definitions", "games"}
-    | {"controls"},
-    {"rivals", "faithfulness", "truth"},
-    {"starts"},
-    {"modules"},
-    {"callbacks", "records", "naming"},
-    {"cache"},
-    {"performer_store"},
+FLOORS = [
+    {"system", "config", "explainers"},
+    {"explanation", "metrics", "data"},
+    {"concepts"},
+    {"performers", "attributions"},
+    {"training"},
     {"runs"},
-    {"comparison", "filter_report", "together", "trained", "trained_controls"},
-    {"report.run", "report.comparison", "sweeps", "tables"},
-    {"explain"},
+    {"report"},
     {"__main__", "__init__"},
 ]
+MOST_ROOMS = 16
 
 
-def layer(module: str) -> int:
-    """The layer of the longest listed name that a dotted module name starts with."""
-    names = {name: level for level, names in enumerate(LAYERS) for name in names}
-    fitting = [name for name in names if module == name or module.startswith(f"{name}.")]
-    return names[max(fitting, key=len)]
+def modules() -> dict[str, Path]:
+    """Dotted names below the package, such as ``runs.folder``."""
+    package = ROOT / "semexplain"
+    return {
+        ".".join(path.relative_to(package).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in sorted(package.rglob("*.py"))
+    }
 
 
-def modules() -> list[Path]:
-    return sorted((ROOT / "semexplain").rglob("*.py"))
+MODULES = modules()
 
 
-def imports(path: Path) -> list[str]:
-    """Names that a module imports when it is imported; what a function imports later may lie above."""
-    nodes = [
-        node
-        for node in ast.parse(path.read_text()).body
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("semexplain")
-    ]
-    whole = [f"{node.module}.{alias.name}" for node in nodes for alias in node.names if node.module == "semexplain"]
-    return [name.removeprefix("semexplain.") for name in [n.module for n in nodes if n.module != "semexplain"] + whole]
+def imports(path: Path) -> set[str]:
+    """Modules of the package that a module imports, wherever in its text."""
+    imported = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("semexplain"):
+            module = node.module.removeprefix("semexplain").lstrip(".")
+            names = [f"{module}.{alias.name}".lstrip(".") for alias in node.names]
+            imported |= {name if name in MODULES else module for name in names}
+    return imported
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: path.stem)
-def test_imports_point_down(path: Path):
-    name = ".".join(path.relative_to(ROOT / "semexplain").with_suffix("").parts)
-    own = layer(name)
-    for imported in imports(path):
-        same_group = imported.split(".")[0] == name.split(".")[0]
-        assert layer(imported) < own or (same_group and layer(imported) <= own), f"{name} imports {imported}"
+def room(module: str) -> str:
+    return module.split(".")[0]
+
+
+def floor(module: str) -> int:
+    return next(level for level, rooms in enumerate(FLOORS) if room(module) in rooms)
+
+
+def test_there_are_few_rooms():
+    rooms = {room(module) for module in MODULES} - {"__init__"}
+    assert rooms == set().union(*FLOORS) - {"__init__"}
+    assert len(rooms | {"train", "evaluate", "benchmarks"}) <= MOST_ROOMS
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_down(module: str):
+    for imported in imports(MODULES[module]):
+        assert room(imported) == room(module) or floor(imported) < floor(module), f"{module} imports {imported}"
+
+
+def test_no_modules_import_one_another_in_a_circle():
+    below = {module: imports(path) for module, path in MODULES.items()}
+    while free := [module for module, imported in below.items() if not imported & below.keys() - {module}]:
+        for module in free:
+            del below[module]
+    assert not below, f"a circle among {', '.join(below)}"

@@ -14,9 +14,11 @@ import torch
 from omegaconf import OmegaConf
 from support import ROOT, configured, smoke
 
-from semexplain import runs
 from semexplain.config import ConfigError
-from semexplain.processes import on_its_own, started_together
+from semexplain.runs.build import build
+from semexplain.runs.folder import recorded_config, require_one_folder
+from semexplain.runs.run import evaluate_run
+from semexplain.system.processes import on_its_own, started_together
 from train import train
 
 pytestmark = [
@@ -70,7 +72,7 @@ def test_a_sweep_leaves_one_folder_and_a_job_one_of_everything(sweep: Path, two:
 
 def test_two_processes_measure_what_one_does(two: Path, tmp_path: Path):
     """The second job's test numbers, measured by two processes on 12 and 11 images, again by one on 23."""
-    one = runs.evaluate_run(two, tmp_path, {"trainer.devices": 1})
+    one = evaluate_run(two, tmp_path, {"trainer.devices": 1})
     # The networks' float32 sums depend on the batch, so the rows differ in the last digits; what is made of them less.
     assert {"test/deletion_area", "test/faithfulness_correlation", "test/completeness_gap"} < one.keys()
     own = json.loads((two / "metrics.json").read_text())
@@ -87,8 +89,8 @@ def test_two_processes_validate_what_a_checkpoint_holds(two: Path, tmp_path: Pat
     """Batch statistics are of a process's own images; the validation is of those that are saved."""
     with (two / "metrics.csv").open() as file:
         (logged,) = [float(value) for row in csv.DictReader(file) if (value := row["val/relative_deviation"])]
-    config = runs.recorded_config(two, {"trainer.devices": 1})
-    datamodule, module, trainer = runs.build(config, tmp_path)
+    config = recorded_config(two, {"trainer.devices": 1})
+    datamodule, module, trainer = build(config, tmp_path)
     module.restore(two / "checkpoints/last.ckpt")
     (measured,) = trainer.validate(module, datamodule, verbose=False)
     assert measured["val/relative_deviation"] == pytest.approx(logged, rel=1e-4)
@@ -133,19 +135,19 @@ def torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_processes_of_torchrun_need_one_folder(monkeypatch: pytest.MonkeyPatch):
-    runs.require_one_folder(configured(), [])
+    require_one_folder(configured(), [])
     torchrun(monkeypatch)
     assert started_together() == 2
     with pytest.raises(ConfigError, match=r"2 processes were started together .*: `hydra.run.dir=outputs/<name>`"):
-        runs.require_one_folder(configured(), ["hydra.job.name=x"])
-    runs.require_one_folder(configured(), ["hydra.run.dir=outputs/mine"])
-    runs.require_one_folder(configured("resume=outputs/mine"), [])
+        require_one_folder(configured(), ["hydra.job.name=x"])
+    require_one_folder(configured(), ["hydra.run.dir=outputs/mine"])
+    require_one_folder(configured("resume=outputs/mine"), [])
 
 
 def test_processes_of_torchrun_must_all_take_part(faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     torchrun(monkeypatch)
     with pytest.raises(ConfigError, match=r"2 processes were started .* trainer.devices=1 on 1 node\(s\) are 1"):
-        runs.build(configured(*smoke(faces, tmp_path)), tmp_path)
+        build(configured(*smoke(faces, tmp_path)), tmp_path)
 
 
 def test_a_process_of_torchrun_can_train_on_its_own(monkeypatch: pytest.MonkeyPatch):

@@ -7,9 +7,10 @@ import torch
 from support import configured, smoke
 
 from semexplain.explanation import Explanation
-from semexplain.files import read_json
-from semexplain.runs import BEST, build
-from semexplain.trained import load
+from semexplain.runs.build import build
+from semexplain.runs.folder import BEST
+from semexplain.runs.trained import load
+from semexplain.system.files import read_json
 from train import train
 
 pytestmark = [

@@ -8,8 +8,8 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from semexplain.files import write_text
-from semexplain.notices import hush
+from semexplain.system.files import write_text
+from semexplain.system.quiet import hush
 
 from .figures import agreement_over_cost, deviation_and_control
 from .measure import ROOT, composed, keep_trained, rival_record

@@ -4,8 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from semexplain.files import write_text
-from semexplain.notices import hush
+from semexplain.system.files import write_text
+from semexplain.system.quiet import hush
 
 from .measure import keep_trained
 from .records import load_all

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from semexplain.figures.style import AGAINST, FOR, NEITHER, new_figure, readable
+from semexplain.report.figures.style import AGAINST, FOR, NEITHER, new_figure, readable
 
 from .records import OURS, Record, mean, order
 from .verdict import CONTROLS

@@ -11,16 +11,18 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+from semexplain.attributions.start_gradient import GradientTimesActivationStart
+from semexplain.attributions.start_prior import PriorStart
+from semexplain.attributions.truth import Truth, agreement, known_truth
 from semexplain.explanation import Explanation
 from semexplain.metrics.randomisation_similarity import RandomisationSimilarity
 from semexplain.metrics.truth_agreement import TruthAgreement
-from semexplain.modules.distillation import Distillation
-from semexplain.runs import METRICS, build, evaluate_run, measurable_config
-from semexplain.starts.gradient_times_activation import GradientTimesActivationStart
-from semexplain.starts.prior import PriorStart
-from semexplain.stopwatch import Stopwatch
-from semexplain.trained import load
-from semexplain.truth import Truth, agreement, known_truth
+from semexplain.runs.build import build
+from semexplain.runs.folder import METRICS, measurable_config
+from semexplain.runs.run import evaluate_run
+from semexplain.runs.trained import load
+from semexplain.system.stopwatch import Stopwatch
+from semexplain.training.distillation import Distillation
 from train import train
 
 from .records import OURS, Record

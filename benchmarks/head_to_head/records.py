@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 
 from scipy import stats
 
-from semexplain.files import write_json
+from semexplain.system.files import write_json
 
 OURS = "semexplain"
 

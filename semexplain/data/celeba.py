@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from semexplain.attributes import ATTRIBUTES
-from semexplain.data.images import SPLITS, ImageDataModule, Split
-from semexplain.data.reports import fields_of_lines, first_few, require_present, require_unique
+from semexplain.data.attributes import ATTRIBUTES
+from semexplain.data.images import SPLITS, Split
+from semexplain.data.module import ImageDataModule
+from semexplain.data.text_files import fields_of_lines, first_few, require_present, require_unique
 
 IMAGES = "img_align_celeba"
 HELP = (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from semexplain.files import write_text
+from semexplain.system.files import write_text
 
 
 def content_digests(paths: Sequence[Path], index: Path) -> dict[Path, str]:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
+from semexplain.system.processes import process
+
 Batch = TypeVar("Batch")
 
 
@@ -26,35 +28,6 @@ def generator(seed: int, *key: int) -> torch.Generator:
     """
     state = np.random.SeedSequence(seed, spawn_key=key).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0]))
-
-
-def process() -> tuple[int, int]:
-    """Rank of this process and number of processes, ``(0, 1)`` outside a distributed run.
-
-    Example:
-        >>> process()
-        (0, 1)
-    """
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return 0, 1
-
-
-def of_all_processes(rows: Tensor) -> Tensor:
-    """The rows ``(N, ...)`` of every process, one after the other; their numbers may differ.
-
-    In a distributed run all processes must call this together.
-
-    Example:
-        >>> of_all_processes(torch.tensor([1.0, 2.0]))
-        tensor([1., 2.])
-    """
-    _, processes = process()
-    if processes == 1:
-        return rows
-    parts: list[Any] = [None] * processes
-    torch.distributed.all_gather_object(parts, rows.cpu())
-    return torch.cat(parts).to(rows.device)
 
 
 class EpochSampler(Sampler[int]):

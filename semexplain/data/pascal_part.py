@@ -5,109 +5,47 @@ import json
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from annotated_types import Interval
 from filelock import FileLock
 from PIL import Image
-from scipy.io import loadmat
 from tqdm import tqdm
 
-from semexplain.data.images import ImageDataModule, Split, read_image
-from semexplain.data.reports import fields_of_lines, first_few, require_present, require_unique
-from semexplain.files import write_text
+from semexplain.data.images import Split
+from semexplain.data.module import ImageDataModule
+from semexplain.data.pascal_annotations import (
+    _BACK_TO_FRONT,
+    CATEGORIES,
+    HELP,
+    PARTS,
+    Category,
+    _area,
+    _image_size,
+    read_annotation,
+)
+from semexplain.data.pascal_views import (
+    ICNN_NEGATIVES,
+    ICNN_OBJECTS,
+    _gather,
+    _Object,
+    _share,
+    _shuffled,
+    _View,
+    slot_repeats,
+    spread,
+)
+from semexplain.data.text_files import fields_of_lines, first_few, require_present, require_unique
+from semexplain.system.files import write_text
 
 IMAGES = "JPEGImages"
-HELP = (
-    "Pascal-Part is free for research: put `Annotations_Part/` of https://roozbehm.info/pascal-parts/pascal-parts.html "
-    "under `data.root`, with `JPEGImages/` and `ImageSets/` of VOC 2010 (http://host.robots.ox.ac.uk/pascal/VOC). "
-    "To try the code without any download, use `data=synthetic_animals`."
-)
 SMALLEST_AREA = 50 * 50  # pixels of an object's box
 
-Category = Literal["bird", "cat", "cow", "dog", "horse", "sheep"]
-CATEGORIES: tuple[Category, ...] = get_args(Category)
 
-_HOOFED_LEGS = tuple(f"{side}{half}leg" for side in ("lf", "rf", "lb", "rb") for half in ("u", "l"))
-_PAWED_LEGS = tuple(f"{side}{part}" for side in ("lf", "rf", "lb", "rb") for part in ("leg", "pa"))
-_HOOVES = ("lfho", "rfho", "lbho", "rbho")
-Leaves = dict[str, tuple[str, ...]]  # of each coarse part
-_EARS: Leaves = {"ear": ("lear", "rear")}
-_HORNS: Leaves = {"horn": ("lhorn", "rhorn")}
-_WINGS: Leaves = {"wing": ("lwing", "rwing")}
-
-
-def _body(mouth: tuple[str, ...], ears: Leaves, legs: tuple[str, ...]) -> Leaves:
-    """What all six animals have, in the order of Table 3, then the others."""
-    trunk = {"torso": ("torso", "neck"), "leg": legs, "head": ("head",), "tail": ("tail",)}
-    return {"eye": ("leye", "reye"), "mouth_and_nose": mouth, **ears, **trunk}
-
-
-# Coarse parts as in Table 3 of the paper, then the others: the leaf parts of Pascal-Part that each gathers.
-PARTS: dict[Category, Leaves] = {
-    "bird": _body(("beak",), {}, ("lleg", "lfoot", "rleg", "rfoot")) | _WINGS,
-    "cat": _body(("nose",), _EARS, _PAWED_LEGS),
-    "cow": _body(("muzzle",), _EARS, _HOOFED_LEGS) | _HORNS,
-    "dog": _body(("nose", "muzzle"), _EARS, _PAWED_LEGS),
-    "horse": _body(("muzzle",), _EARS, (*_HOOFED_LEGS, *_HOOVES)),
-    "sheep": _body(("muzzle",), _EARS, _HOOFED_LEGS) | _HORNS,
-}
-
-
-# Objects of the `icnn` split in the full data, slots of the positives among its 4000 images, and its negatives.
-ICNN_OBJECTS: dict[Category, int] = {"bird": 388, "cat": 559, "cow": 194, "dog": 681, "horse": 293, "sheep": 263}
-ICNN_SLOTS = 3000
-ICNN_NEGATIVES = 1000
-
-# What is painted over what in a map of parts: the special part hides the general one.
-_BACK_TO_FRONT = ("torso", "wing", "leg", "tail", "head", "horn", "ear", "mouth_and_nose", "eye")
 _INDEX_VERSION = 1  # goes up when the summary of the annotations changes its layout
-_CHOICES = 0  # seed of all choices: not that of a run, so that every run has the same test images
 
-T = TypeVar("T")
-Box = tuple[int, int, int, int]
-Size = tuple[int, int]
 logger = logging.getLogger(__name__)
-
-
-class PartObject(NamedTuple):
-    """One annotated object of a photo."""
-
-    name: str
-    """Its VOC class."""
-    box: Box
-    """Left, top, right and bottom (exclusive) of its mask; all 0 if that is empty."""
-    size: Size
-    """Height and width of the masks."""
-    parts: dict[str, np.ndarray]
-    """bool ``(H, W)`` for every leaf part that is seen."""
-
-
-class _Object(NamedTuple):
-    """An object without its masks."""
-
-    photo: str
-    number: int  # from 1, among those of the photo
-    name: str
-    box: Box
-    parts: int | None = None  # how many part masks it has; None: it is not in the part annotations
-    size: Size | None = None  # height and width of the masks
-
-
-class _View(NamedTuple):
-    """An image of a split."""
-
-    id: str
-    photo: str
-    path: Path
-    label: bool
-    box: Box
-    parts: bool = False  # whether it is the animal and has part masks
-    size: Size | None = None  # height and width of the masks
-    mirrored: bool = False
-    repeats: int = 1
-    group: int = 0
 
 
 class PascalPartDataModule(ImageDataModule):
@@ -456,149 +394,3 @@ class PascalPartDataModule(ImageDataModule):
                     f"The masks of {self._annotation(path.stem)} are {size[0]} high and {size[1]} wide, but {path} is "
                     f"{found[0]} high and {found[1]} wide. Take both from VOC 2010 unchanged. {HELP}"
                 )
-
-
-def read_annotation(path: Path) -> list[PartObject]:
-    """Objects and parts of one photo, from ``anno.objects{class, mask, parts{part_name, mask}}``.
-
-    The file is read as data; nothing in it is executed.
-
-    Args:
-        path: A MATLAB file, version 5.
-
-    Returns:
-        The objects of all classes, in the order of the file.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is not a MATLAB file, lacks a field, its masks differ in size, or an animal of
-            :data:`CATEGORIES` has a part that is not in :data:`PARTS`.
-    """
-    try:
-        content = loadmat(path, squeeze_me=True, struct_as_record=False)
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # a damaged file can lead the reader into any of them
-        raise ValueError(
-            f"Expected a MATLAB file (version 5) in {path}, but it cannot be read: {error}. Copy or download it "
-            f"again. {HELP}"
-        ) from error
-    if "anno" not in content:
-        raise ValueError(f"{path} must have the field `anno`, which is missing. {HELP}")
-    found = []
-    for item in np.atleast_1d(_field(path, content["anno"], "anno", "objects")):
-        name = str(_field(path, item, "anno.objects", "class"))
-        mask = _mask(path, item, "anno.objects")
-        parts = {}
-        for part in np.atleast_1d(_field(path, item, "anno.objects", "parts")):
-            leaf = str(_field(path, part, "anno.objects.parts", "part_name"))
-            parts[leaf] = _mask(path, part, "anno.objects.parts", mask.shape)
-        if name in PARTS:
-            leaves = [leaf for group in PARTS[name].values() for leaf in group]
-            unknown = sorted(set(parts) - set(leaves))
-            if unknown:
-                raise ValueError(
-                    f"{path}: the parts of a {name} are {', '.join(leaves)}; unknown: {', '.join(unknown)}. {HELP}"
-                )
-        found.append(PartObject(name, _box(mask), (mask.shape[0], mask.shape[1]), parts))
-    return found
-
-
-def spread(count: int) -> list[int]:
-    """The nine tenths that train in the ``icnn`` split: ``round(linspace(1, P, round(0.9 P))) - 1``.
-
-    Halves are rounded away from zero, as in MATLAB, here in whole numbers throughout.
-
-    Args:
-        count: Number of objects, ``P``.
-
-    Returns:
-        Positions, counted from 0.
-
-    Example:
-        >>> spread(11)
-        [0, 1, 2, 3, 4, 6, 7, 8, 9, 10]
-    """
-    chosen = (9 * count + 5) // 10
-    steps = max(chosen - 1, 1)
-    return [(2 * step * (count - 1) + steps) // (2 * steps) for step in range(chosen)]
-
-
-def slot_repeats(count: int) -> list[int]:
-    """How often each view occurs in the ``icnn`` split: object and mirror image in turn, again and again, 3000 in all.
-
-    Args:
-        count: Number of objects.
-
-    Returns:
-        Two numbers for every object.
-
-    Example:
-        >>> slot_repeats(700)[:3], slot_repeats(700)[200:203], sum(slot_repeats(700))
-        ([3, 3, 3], [2, 2, 2], 3000)
-    """
-    return [ICNN_SLOTS // (2 * count) + (view < ICNN_SLOTS % (2 * count)) for view in range(2 * count)]
-
-
-def _field(path: Path, struct: Any, where: str, name: str) -> Any:
-    if not hasattr(struct, name):
-        raise ValueError(f"{path} must have the field `{where}.{name}`, which is missing. {HELP}")
-    return getattr(struct, name)
-
-
-def _mask(path: Path, struct: Any, where: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
-    mask = np.asarray(_field(path, struct, where, "mask"))
-    if mask.ndim != 2 or mask.dtype.kind not in "biuf" or (shape is not None and mask.shape != shape):
-        expected = "a matrix" if shape is None else f"a matrix as large as the object's, {shape}"
-        raise ValueError(f"{path}: `{where}.mask` must be {expected}, got {mask.dtype} of shape {mask.shape}. {HELP}")
-    return mask != 0
-
-
-def _box(mask: np.ndarray) -> Box:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
-        return 0, 0, 0, 0
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-
-
-def _area(box: Box) -> int:
-    left, top, right, bottom = box
-    return (right - left) * (bottom - top)
-
-
-def _image_size(path: Path) -> Size:
-    """Height and width, from the header."""
-    try:
-        with Image.open(path) as file:
-            return file.height, file.width
-    except OSError:
-        read_image(path, 1)  # says what is wrong
-        raise
-
-
-def _shuffled(items: Sequence[T]) -> list[T]:
-    return [items[position] for position in np.random.RandomState(_CHOICES).permutation(len(items))]
-
-
-def _share(photos: Iterable[str], share: float) -> set[str]:
-    """A share of the photos, at least one of them and never all."""
-    distinct = sorted(set(photos))
-    return set(_shuffled(distinct)[: min(max(round(share * len(distinct)), 1), len(distinct) - 1)])
-
-
-def _gather(views: Sequence[_View]) -> Split:
-    """A split of these images, shuffled, with about the same share of positives everywhere."""
-    classes = [[view for view in _shuffled(views) if view.label == label] for label in (True, False)]
-    placed = [((rank + 0.5) / len(members), view) for members in classes for rank, view in enumerate(members)]
-    views = [view for _, view in sorted(placed, key=lambda pair: pair[0])]
-    whole = {view.path: _image_size(view.path) for view in views if view.box == (0, 0, 0, 0)}
-    boxes = [(0, 0, *whole[view.path][::-1]) if view.path in whole else view.box for view in views]
-    return Split(
-        tuple(view.id for view in views),
-        tuple(view.path for view in views),
-        np.array([[view.label] for view in views], dtype=np.bool_).reshape(-1, 1),
-        np.array(boxes, dtype=np.int64).reshape(-1, 4),
-        np.array([view.mirrored for view in views], dtype=np.bool_),
-        np.array([view.repeats for view in views], dtype=np.int64),
-        np.array([view.group for view in views], dtype=np.int64),
-    )

@@ -5,7 +5,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from semexplain.config import ConfigError, instantiate
-from semexplain.data.images import ImageDataModule
+from semexplain.data.module import ImageDataModule
 
 
 def ready_data(config: DictConfig, **changes: Any) -> ImageDataModule:

@@ -12,8 +12,8 @@ class ConceptCurves(PreciseMetric):
     r"""Areas under the deletion and the insertion curve of the score (RISE, arXiv:1806.07421, on concepts).
 
     The concepts of an image are taken away, or put back, in T steps and in the order of their contributions, see
-    :func:`semexplain.faithfulness.concept_curves`. With :math:`v_t` the score after t steps, both ends included, and
-    the trapezoid rule for the mean of a curve
+    :func:`semexplain.attributions.faithfulness.concept_curves`. With :math:`v_t` the score after t steps, both ends
+    included, and the trapezoid rule for the mean of a curve
 
     .. math:: \bar v = \frac1T \sum_{t=1}^T \frac{v_{t-1} + v_t}{2}, \qquad
               \mathrm{area} = \frac{\sum_I s_I\, (\bar v_I - v_I(\mathrm{none}))}

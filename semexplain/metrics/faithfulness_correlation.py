@@ -13,7 +13,7 @@ class FaithfulnessCorrelation(PreciseMetric):
     r"""Correlation, and squared difference, of summed contributions and drops of the score over random subsets.
 
     For every image, with :math:`S_1, \dots, S_K` subsets of its concepts
-    (:func:`semexplain.faithfulness.subset_effects`),
+    (:func:`semexplain.attributions.faithfulness.subset_effects`),
 
     .. math:: \rho = \mathrm{corr}_k \Bigl(\sum_{i \in S_k} \phi_i,\; v(\mathrm{all}) - v(\overline{S_k})\Bigr), \qquad
               \mathrm{infidelity} = \frac1K \sum_k \Bigl(\sum_{i \in S_k} \phi_i

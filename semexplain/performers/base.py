@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from semexplain.concepts.geometry import MapGeometry
 from semexplain.explanation import Performance
-from semexplain.geometry import MapGeometry
 
 
 class Performer(nn.Module, ABC):

@@ -1,108 +1,36 @@
 """The animal performers of Experiment 1: CNNs whose top filters are trained to stand for object parts (Sec. 4.1)."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, cast
+from typing import Annotated, Any, Literal, cast
 
 import torch
 from annotated_types import Ge, Interval, MultipleOf
 from torch import Tensor, nn
 
-from semexplain.filter_loss import filter_loss, filter_masks, sharpness_target
-from semexplain.geometry import MapGeometry
+from semexplain.concepts.geometry import MapGeometry
+from semexplain.performers.architectures import (
+    ARCHITECTURES,
+    FULL_HIDDEN,
+    FULL_WIDTH,
+    Conv,
+    Norm,
+    _narrowed,
+    check_size,
+    side_after,
+    trunk_layers,
+)
 from semexplain.performers.base import TrainablePerformer, logistic_loss
+from semexplain.performers.filter_loss import filter_loss, filter_masks, sharpness_target
 from semexplain.performers.preprocessing import Preprocessing
 from semexplain.performers.weights import load_performer, load_trunk, randomise
 
-
-class Conv(NamedTuple):
-    """A convolution and its ReLU; channels are those of the full network."""
-
-    channels: int
-    kernel: int = 3
-    stride: int = 1
-    padding: int = 1
-    groups: int = 1
-
-
-class Norm(NamedTuple):
-    """Local response normalisation over five channels with exponent 0.75; ``alpha`` as PyTorch divides it."""
-
-    k: float
-    alpha: float
-
-
-class Pool(NamedTuple):
-    """A max-pool; ``ceil`` lets its last window reach over the right and lower border."""
-
-    kernel: int
-    stride: int
-    ceil: bool = False
-
-
-class Architecture(NamedTuple):
-    """Layers up to relu5, the network's own last pool, and how many cells a side it leaves for fc7."""
-
-    trunk: tuple[Conv | Norm | Pool, ...]
-    pool6: Pool
-    fc7_kernel: int
-    name: str
-
-
-HALF = Pool(2, 2)
-CAFFE_NORM, OXFORD_NORM = Norm(1, 1e-4), Norm(2, 5e-4)
-ARCHITECTURES = {
-    "alexnet": Architecture(
-        (
-            *(Conv(96, 11, stride=4, padding=0), CAFFE_NORM, Pool(3, 2)),
-            *(Conv(256, 5, padding=2, groups=2), CAFFE_NORM, Pool(3, 2)),
-            *(Conv(384), Conv(384, groups=2), Conv(256, groups=2)),
-        ),
-        Pool(3, 2),
-        6,
-        "Caffe's AlexNet",
-    ),
-    "vgg_m": Architecture(
-        (
-            *(Conv(96, 7, stride=2, padding=0), OXFORD_NORM, Pool(3, 2)),
-            *(Conv(256, 5, stride=2, padding=1), OXFORD_NORM, Pool(3, 2, ceil=True)),
-            *(Conv(512), Conv(512), Conv(512)),
-        ),
-        Pool(3, 2),
-        6,
-        "VGG-M",
-    ),
-    "vgg_s": Architecture(
-        (
-            *(Conv(96, 7, stride=2, padding=0), OXFORD_NORM, Pool(3, 3, ceil=True)),
-            *(Conv(256, 5, padding=0), Pool(2, 2, ceil=True)),  # the released weights have no second normalisation
-            *(Conv(512), Conv(512), Conv(512)),
-        ),
-        Pool(3, 3, ceil=True),
-        6,
-        "VGG-S",
-    ),
-    "vgg16": Architecture(
-        (
-            *(Conv(64), Conv(64), HALF),
-            *(Conv(128), Conv(128), HALF),
-            *(Conv(256), Conv(256), Conv(256), HALF),
-            *(Conv(512), Conv(512), Conv(512), HALF),
-            *(Conv(512), Conv(512), Conv(512)),
-        ),
-        HALF,
-        7,
-        "VGG-16",
-    ),
-}
-FULL_WIDTH, FULL_HIDDEN = 64, 4096
 # Of the way to its target that sharpness goes in a step: that of the authors' SGD for VGG-16, momentum included. They
 # learn it by a gradient, which an optimizer that scales gradients would undo.
 SHARPNESS_RATE = 0.016
 
 
 class FilterMask(nn.Module):
-    """Template of every map of a layer, with a learned sharpness per filter (see :mod:`semexplain.filter_loss`).
+    """Template of every map of a layer, with a learned sharpness per filter (see :mod:`.filter_loss`).
 
     Args:
         channels: ``n``.
@@ -363,60 +291,3 @@ class InterpretableCNN(TrainablePerformer):
         else:
             feature_map = self.conv6(relu5)
         return feature_map if self.x_stage == "masked_pre_relu" else feature_map.relu(), masked
-
-
-def trunk_layers(plan: Sequence[Conv | Norm | Pool], width: int) -> nn.Sequential:
-    """Layers of a plan, numbered as a network's ``features``, their channels those of the plan times width / 64."""
-    layers: list[nn.Module] = []
-    channels = 3
-    for layer in plan:
-        if isinstance(layer, Conv):
-            given, channels = channels, _narrowed(layer.channels, width)
-            window = layer.kernel, layer.stride, layer.padding
-            layers += [nn.Conv2d(given, channels, *window, groups=layer.groups), nn.ReLU()]
-        elif isinstance(layer, Norm):
-            layers.append(nn.LocalResponseNorm(5, alpha=layer.alpha, beta=0.75, k=layer.k))
-        else:
-            layers.append(nn.MaxPool2d(layer.kernel, layer.stride, ceil_mode=layer.ceil))
-    return nn.Sequential(*layers)
-
-
-def side_after(plan: Sequence[Conv | Norm | Pool], side: int) -> int:
-    """Cells a side that a plan leaves of an image's pixels; less than 1 where they are too few.
-
-    Example:
-        >>> side_after(ARCHITECTURES["vgg_s"].trunk, 224)
-        17
-    """
-    for layer in plan:
-        if isinstance(layer, Conv):
-            side = (side + 2 * layer.padding - layer.kernel) // layer.stride + 1
-        elif isinstance(layer, Pool):
-            beyond = layer.stride - 1 if layer.ceil else 0
-            side = (side - layer.kernel + beyond) // layer.stride + 1
-    return side
-
-
-def check_size(architecture: str, image_size: int, fc7_kernel: int) -> None:
-    """Refuse an image size that leaves another number of cells than fc7 needs.
-
-    Raises:
-        ValueError: Naming the nearest size that fits this kernel, and the kernel that fits this size.
-    """
-    plan = ARCHITECTURES[architecture]
-    layers = (*plan.trunk, plan.pool6)
-    left = side_after(layers, image_size)
-    if left == fc7_kernel:
-        return
-    sizes = [size for size in range(32, 40 * (fc7_kernel + 8)) if side_after(layers, size) == fc7_kernel]
-    nearest = min(sizes, key=lambda size: abs(size - image_size))
-    own = " (a smaller fc7 than the architecture's own)" if left < plan.fc7_kernel else ""
-    other = f", or `performer.fc7_kernel={left}`{own}" if left >= 1 else ""
-    raise ValueError(
-        f"{plan.name} leaves {max(left, 0)} x {max(left, 0)} cells of an image of {image_size} pixels, but fc7 needs "
-        f"{fc7_kernel} x {fc7_kernel}. Use `performer.image_size={nearest}`{other}."
-    )
-
-
-def _narrowed(channels: int, width: int) -> int:
-    return channels * width // FULL_WIDTH

@@ -8,8 +8,8 @@ from annotated_types import Ge, Interval, MultipleOf
 from torch import Tensor, nn
 from torchvision.models.vgg import make_layers
 
-from semexplain.attributes import ATTRIBUTES, FaceAttribute
-from semexplain.geometry import MapGeometry
+from semexplain.concepts.geometry import MapGeometry
+from semexplain.data.attributes import ATTRIBUTES, FaceAttribute
 from semexplain.performers.base import SharedOutputs, TrainablePerformer
 from semexplain.performers.preprocessing import Preprocessing
 from semexplain.performers.weights import load_performer, load_trunk, randomise

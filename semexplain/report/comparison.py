@@ -7,17 +7,17 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from semexplain.callbacks.write_explanations import FILE as EXPLANATIONS
-from semexplain.comparison import LEGEND, comparison_table
 from semexplain.explanation import Explanation
-from semexplain.figures.capacity import capacity
-from semexplain.figures.distribution import distribution
-from semexplain.figures.frontier import Point, frontier
-from semexplain.figures.style import display_name
-from semexplain.files import read_json, write_text
+from semexplain.report.figures.capacity import capacity
+from semexplain.report.figures.distribution import distribution
+from semexplain.report.figures.frontier import Point, frontier
+from semexplain.report.figures.style import display_name
 from semexplain.report.page import Picture, picture, render
 from semexplain.report.run import REPORT
-from semexplain.runs import CONFIG, METRICS
+from semexplain.report.write_explanations import FILE as EXPLANATIONS
+from semexplain.runs.comparison import LEGEND, comparison_table
+from semexplain.runs.folder import CONFIG, METRICS
+from semexplain.system.files import read_json, write_text
 
 
 def comparison_report(runs: Sequence[Path], path: Path) -> Path:

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from semexplain.explanation import Explanation
-from semexplain.figures.distribution import contribution_shares
-from semexplain.figures.style import BASE, UNEXPLAINED, display_name, new_figure, terms
-from semexplain.figures.style import draw_image as draw
+from semexplain.report.figures.distribution import contribution_shares
+from semexplain.report.figures.style import BASE, UNEXPLAINED, display_name, new_figure, terms
+from semexplain.report.figures.style import draw_image as draw
 
 THUMBNAIL = 160
 TOP = 8

@@ -7,24 +7,24 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from semexplain.callbacks.write_explanations import FILE as EXPLANATIONS
-from semexplain.comparison import beside_controls
 from semexplain.config import ConfigError
 from semexplain.data.ready import ready_data
 from semexplain.explanation import Explanation
-from semexplain.figures.bars import bars
-from semexplain.figures.distribution import distribution
-from semexplain.figures.parts_pie import parts_pie
-from semexplain.figures.style import display_name
-from semexplain.figures.summary import summary
-from semexplain.figures.waterfall import waterfall
-from semexplain.files import write_text
-from semexplain.paper import paper_numbers, paper_source
+from semexplain.metrics.verdict import Verdict, verdict
 from semexplain.report.definitions import define, in_order
+from semexplain.report.figures.bars import bars
+from semexplain.report.figures.distribution import distribution
+from semexplain.report.figures.parts_pie import parts_pie
+from semexplain.report.figures.style import display_name
+from semexplain.report.figures.summary import summary
+from semexplain.report.figures.waterfall import waterfall
 from semexplain.report.page import Picture, cards, chosen_rows, names_shown, picture, render
-from semexplain.runs import METRICS, check_data, judged_metrics, recorded_config
-from semexplain.trained import load
-from semexplain.verdict import Verdict, verdict
+from semexplain.report.paper import paper_numbers, paper_source
+from semexplain.report.write_explanations import FILE as EXPLANATIONS
+from semexplain.runs.comparison import beside_controls
+from semexplain.runs.folder import METRICS, check_data, judged_metrics, recorded_config
+from semexplain.runs.trained import load
+from semexplain.system.files import write_text
 
 MOST = 200  # images in a page
 REPORT = "report.html"

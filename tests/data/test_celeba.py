@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semexplain.attributes import ATTRIBUTES
+from semexplain.data.attributes import ATTRIBUTES
 from semexplain.data.celeba import CelebADataModule, read_attributes, read_partition
 
 # the first 9,000 images of CelebA with a partition file of their own, if you have them

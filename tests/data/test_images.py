@@ -8,9 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
+from semexplain.data.arrays import ArrayDataset
 from semexplain.data.celeba import CelebADataModule
-from semexplain.data.images import SPLITS, ArrayDataset, ImageDataModule, ImageDataset, Split, mirrored, read_image
+from semexplain.data.images import SPLITS, ImageDataset, Split, mirrored, read_image
 from semexplain.data.loading import EpochSampler, ResumableLoader, UnpaddedSampler
+from semexplain.data.module import ImageDataModule
 
 SIZES = {"train": 13, "val": 5, "test": 4}
 

@@ -18,15 +18,9 @@ from scipy.io import savemat
 
 from semexplain.data import pascal_part
 from semexplain.data.images import Split
-from semexplain.data.pascal_part import (
-    CATEGORIES,
-    ICNN_OBJECTS,
-    PARTS,
-    PascalPartDataModule,
-    read_annotation,
-    slot_repeats,
-    spread,
-)
+from semexplain.data.pascal_annotations import CATEGORIES, PARTS, read_annotation
+from semexplain.data.pascal_part import PascalPartDataModule
+from semexplain.data.pascal_views import ICNN_OBJECTS, slot_repeats, spread
 
 # photos of five animals with boxes of their parts, and four of the genuine annotations, if you have them
 SUBSET = Path(os.environ.get("SEMEXPLAIN_PASCAL_SUBSET", Path(__file__).parents[2] / "data" / "pascal_part_subset"))

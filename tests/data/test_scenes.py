@@ -7,10 +7,13 @@ import pytest
 import torch
 from support import FACES
 
-from semexplain.attributes import ATTRIBUTES
-from semexplain.data.pascal_part import CATEGORIES
-from semexplain.data.synthetic_animals import SyntheticAnimalsDataModule, render
-from semexplain.data.synthetic_faces import GLOBAL_ATTRIBUTES, SyntheticFacesDataModule, draw_face
+from semexplain.data.attributes import ATTRIBUTES
+from semexplain.data.drawn.animals import render
+from semexplain.data.drawn.face_causes import GLOBAL_ATTRIBUTES
+from semexplain.data.drawn.faces import draw_face
+from semexplain.data.pascal_annotations import CATEGORIES
+from semexplain.data.synthetic_animals import SyntheticAnimalsDataModule
+from semexplain.data.synthetic_faces import SyntheticFacesDataModule
 
 
 @pytest.fixture

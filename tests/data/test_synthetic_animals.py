@@ -12,15 +12,9 @@ from PIL import Image
 from scipy.io import loadmat
 
 from semexplain.data import synthetic_animals
-from semexplain.data.pascal_part import CATEGORIES, PARTS, Category
-from semexplain.data.synthetic_animals import (
-    LEAVES,
-    Drawing,
-    SyntheticAnimalsDataModule,
-    render,
-    render_negative,
-    write_animals,
-)
+from semexplain.data.drawn.animals import LEAVES, Drawing, render, render_negative
+from semexplain.data.pascal_annotations import CATEGORIES, PARTS, Category
+from semexplain.data.synthetic_animals import SyntheticAnimalsDataModule, write_animals
 
 FEW = {"train": 3, "valid": 2, "negatives": 2, "size": 128, "seed": 5, "progress": False}
 Mask = NDArray[np.bool_]

@@ -11,21 +11,19 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from semexplain.attributes import ATTRIBUTES
 from semexplain.data import synthetic_faces
-from semexplain.data.synthetic_faces import (
+from semexplain.data.attributes import ATTRIBUTES
+from semexplain.data.drawn.face_causes import (
     BEARDS,
     DRAWN_AS,
     GLOBAL_ATTRIBUTES,
-    HAIR_COLOURS,
     LOCAL_CAUSES,
-    SyntheticFacesDataModule,
-    draw_face,
     global_logits,
     ground_truth,
     sample_attributes,
-    write_faces,
 )
+from semexplain.data.drawn.faces import HAIR_COLOURS, draw_face
+from semexplain.data.synthetic_faces import SyntheticFacesDataModule, write_faces
 
 FEW = {"train": 3, "valid": 2, "test": 1, "size": 24, "seed": 5, "progress": False}
 

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from semexplain.metrics.accuracy import accuracy
 from semexplain.metrics.contribution_entropy import contribution_entropy
-from semexplain.metrics.linear_map import LinearMap, least_squares, moments, pool
+from semexplain.metrics.linear_map import LinearMap
+from semexplain.metrics.moments import least_squares, moments, pool
 from semexplain.metrics.relative_deviation import relative_deviation
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from semexplain.faithfulness import concept_curves, end_scores, noisy_maps, random_subsets, subset_effects
+from semexplain.attributions.faithfulness import concept_curves, end_scores, noisy_maps, random_subsets, subset_effects
 from semexplain.metrics.completeness_gap import CompletenessGap
 from semexplain.metrics.concept_curves import ConceptCurves
 from semexplain.metrics.contribution_entropy import contribution_entropy

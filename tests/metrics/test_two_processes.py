@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import distributed, multiprocessing
 
-from semexplain.data.loading import of_all_processes
+from semexplain.system.processes import of_all_processes
 from tests.metrics.streams import METRICS, compute, dataset, feed
 
 SHARES = {"52 and 51": (52, 51), "3 and 100": (3, 100), "none and all": (0, 103)}

@@ -9,11 +9,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from semexplain.concepts.priors import filter_jacobian, gradient_times_activation
 from semexplain.explanation import Performance
-from semexplain.filter_loss import filter_loss, filter_masks, sharpness_target
+from semexplain.performers.architectures import ARCHITECTURES, Norm, trunk_layers
 from semexplain.performers.base import state_digest
-from semexplain.performers.interpretable_cnn import ARCHITECTURES, InterpretableCNN, Norm, trunk_layers
-from semexplain.priors import filter_jacobian, gradient_times_activation
+from semexplain.performers.filter_loss import filter_loss, filter_masks, sharpness_target
+from semexplain.performers.interpretable_cnn import InterpretableCNN
 
 pytestmark = pytest.mark.filterwarnings("ignore:The performer's convolutions start from random weights")
 

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from scipy.io import savemat
 from torch import nn
 
-from semexplain.performers.interpretable_cnn import ARCHITECTURES, trunk_layers
+from semexplain.performers.architectures import ARCHITECTURES, trunk_layers
 from semexplain.performers.preprocessing import RECIPES
 from semexplain.performers.weights import load_trunk, randomise, read_matconvnet
 

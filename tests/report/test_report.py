@@ -10,9 +10,9 @@ import torch
 from omegaconf import OmegaConf
 
 from semexplain.explanation import Explanation
-from semexplain.paper import paper_numbers
 from semexplain.report.definitions import define, in_order
 from semexplain.report.page import chosen_rows
+from semexplain.report.paper import paper_numbers
 from semexplain.report.run import images_report
 
 

@@ -1,0 +1,245 @@
+"""Object parts and the filters that stand for them: proposals from masks, files of names, contributions (Sec. 3.3)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor
+
+from semexplain.system.files import write_text
+
+OTHER = -1  # this filter stands for no part
+NONE = "none"  # ... and this is what a file says then
+UNSAID = -2  # a person's file leaves this filter to the proposal
+
+
+class Parts(NamedTuple):
+    """Which filter of one performer stands for which object part."""
+
+    names: tuple[str, ...]
+    """Names of the ``P`` parts."""
+    assignment: tuple[int, ...]
+    """Position in ``names`` of each of the ``n`` filters, or ``OTHER``; ``UNSAID`` only in a person's file."""
+    source: str
+    """``peak``, ``iou`` or ``manual``."""
+    scores: np.ndarray | None
+    """``(n, P)``: how well each filter fits each part, by the proposal."""
+    performer: Mapping[str, str | int]
+    """What the names belong to: category, SHA-256, layer and number of filters ``n``."""
+    manual: tuple[int, ...] = ()
+    """Filters whose proposed name a person has changed."""
+
+    @property
+    def names_with_other(self) -> tuple[str, ...]:
+        """Names of the columns of contributions and effects: the parts that have a filter, then ``other`` if needed.
+
+        A part without filters has nothing to measure: contribution and effect would agree at 0.
+        """
+        return tuple("other" if part < 0 else self.names[part] for part in self._columns)
+
+    def contributions(self, contributions: Tensor, filters: Sequence[int] | None = None) -> Tensor:
+        """What all filters of each part contribute together, one column for each of ``names_with_other``.
+
+        Args:
+            contributions: ``(B, n)``, or one column for each of ``filters``.
+            filters: The filters that contribute; all by default.
+        """
+        groups = self._groups if filters is None else [self._groups[i] for i in filters]
+        return part_contributions(contributions, groups, len(self._columns))
+
+    def ablation_effects(
+        self, head: Callable[[Tensor], tuple[Tensor, Tensor]], feature: Tensor, score: Tensor
+    ) -> Tensor:
+        """Drop of the score without each part's filters, one column for each of ``names_with_other``."""
+        return ablation_effects(head, feature, score, self._groups, len(self._columns))
+
+    @property
+    def _columns(self) -> list[int]:
+        return sorted({max(part, OTHER) for part in self.assignment}, key=lambda part: (part < 0, part))
+
+    @property
+    def _groups(self) -> list[int]:
+        columns = self._columns
+        return [columns.index(max(part, OTHER)) for part in self.assignment]
+
+
+# -- contributions and effects of parts --------------------------------------------------------------------------------
+
+
+def part_contributions(contributions: Tensor, assignment: Sequence[int], n_parts: int) -> Tensor:
+    r"""Add up the contributions of the filters of each part.
+
+    .. math:: \mathrm{Contri}_p = \sum_{i \in \Omega_p} \alpha_i y_i
+
+    Args:
+        contributions: ``(B, n)``.
+        assignment: Part of each of the ``n`` filters, negative for none.
+        n_parts: ``P``.
+
+    Returns:
+        ``(B, P)``.
+
+    Example:
+        >>> part_contributions(torch.tensor([[1.0, 2.0, 4.0, 8.0]]), [0, 1, 0, -1], 2)
+        tensor([[5., 2.]])
+    """
+    return contributions @ _members(assignment, n_parts, contributions.device).T.to(contributions.dtype)
+
+
+@torch.no_grad()
+def ablation_effects(
+    head: Callable[[Tensor], tuple[Tensor, Tensor]],
+    feature: Tensor,
+    score: Tensor,
+    assignment: Sequence[int],
+    n_parts: int,
+    *,
+    chunk_bytes: int = 256 * 2**20,
+) -> Tensor:
+    r"""How much the score drops when all filters of a part are set to 0.
+
+    .. math:: \Delta_p = \hat y(x) - \hat y(x \text{ with } x_i = 0 \text{ for } i \in \Omega_p)
+
+    The head computes everything above ``x`` anew, its ReLU and pool included. Parts are taken as many at a time as fit
+    into ``chunk_bytes``, at least one; half precision is switched off, since it would drown the differences.
+
+    Args:
+        head: From ``x`` to score ``(B,)`` and concepts, in evaluation mode.
+        feature: ``(B, n, H, W)``.
+        score: ``(B,)``. The head's score of ``feature``.
+        assignment: Part of each of the ``n`` filters, negative for none.
+        n_parts: ``P``.
+        chunk_bytes: Memory for copies of ``feature``.
+
+    Returns:
+        Signed effects ``(B, P)``.
+
+    Example:
+        >>> x = torch.tensor([1.0, 2.0, 4.0])[None, :, None, None]
+        >>> head = lambda x: (x.sum((1, 2, 3)), x.sum((2, 3)))
+        >>> ablation_effects(head, x, torch.tensor([7.0]), [0, 1, 0], 2)
+        tensor([[5., 2.]])
+    """
+    step = max(1, chunk_bytes // max(1, feature.numel() * feature.element_size()))
+    without = []
+    with torch.autocast(feature.device.type, enabled=False):
+        for members in _members(assignment, n_parts, feature.device).split(step):
+            removed = feature.masked_fill(members[:, None, :, None, None], 0)  # (parts, B, n, H, W)
+            without.append(head(removed.flatten(0, 1))[0].unflatten(0, removed.shape[:2]))
+    return (score - torch.cat(without)).T
+
+
+def _members(assignment: Sequence[int], n_parts: int, device: torch.device) -> Tensor:
+    """Bool ``(P, n)``: whether a filter belongs to a part."""
+    return torch.tensor(assignment, device=device) == torch.arange(n_parts, device=device)[:, None]
+
+
+# -- proposals from part masks -----------------------------------------------------------------------------------------
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+
+def merge(automatic: Parts, manual: Parts) -> Parts:
+    """A proposal with a person's names in place of its own, filter by filter.
+
+    Args:
+        automatic: Names for all filters.
+        manual: Names for some filters or all.
+
+    Raises:
+        ValueError: If the two belong to different performers, or a person names a part that the proposal does not know.
+
+    Example:
+        >>> performer = {"n": 3}
+        >>> automatic = Parts(("eye", "leg"), (0, 1, -1), "peak", None, performer)
+        >>> merge(automatic, Parts(("leg",), (UNSAID, -1, 0), "manual", None, performer))[1:3]
+        ((0, -1, 1), 'peak')
+    """
+    if dict(automatic.performer) != dict(manual.performer):
+        raise ValueError(f"The names belong to different performers: {automatic.performer} and {manual.performer}.")
+    said = tuple(i for i, part in enumerate(manual.assignment) if part != UNSAID)
+    assignment = list(automatic.assignment)
+    for i in said:
+        name = None if manual.assignment[i] < 0 else manual.names[manual.assignment[i]]
+        if name is not None and name not in automatic.names:
+            raise ValueError(f"Filter {i} is named {name!r}, but the parts are {', '.join(automatic.names)}, or none.")
+        assignment[i] = OTHER if name is None else automatic.names.index(name)
+    changed = {i for i in said if assignment[i] != automatic.assignment[i]}
+    return automatic._replace(assignment=tuple(assignment), manual=tuple(sorted({*automatic.manual, *changed})))
+
+
+def write_parts(path: Path, parts: Parts) -> None:
+    """Write names to a YAML file that a person can edit: under ``assignment`` a line ``<filter>: <part or none>`` each.
+
+    Raises:
+        ValueError: If assignment or scores do not have one entry for each filter.
+    """
+    n, scores = int(parts.performer["n"]), parts.scores
+    if len(parts.assignment) != n or (scores is not None and scores.shape != (n, len(parts.names))):
+        raise ValueError(
+            f"Expected a part for each of {n} filters and no scores or ({n}, {len(parts.names)}), got "
+            f"{len(parts.assignment)} parts and scores {None if scores is None else tuple(scores.shape)}."
+        )
+    said = {i: part for i, part in enumerate(parts.assignment) if part != UNSAID}
+    assignment = {i: NONE if part < 0 else parts.names[part] for i, part in said.items()}
+    head = {
+        "performer": dict(parts.performer),
+        "source": parts.source,
+        "manual": list(parts.manual),
+        "parts": list(parts.names),
+    }
+    text = yaml.safe_dump(head, sort_keys=False, default_flow_style=None, width=120)
+    text += yaml.safe_dump({"assignment": assignment}, sort_keys=False)
+    if scores is not None:
+        rows = [[round(float(score), 3) for score in row] for row in scores]
+        text += yaml.safe_dump({"scores": rows}, default_flow_style=None, width=120)
+    write_text(path, text)
+
+
+def read_parts(path: Path, *, performer: Mapping[str, str | int]) -> Parts:
+    """Read names that were written by :func:`write_parts` or by a person, who may leave filters out.
+
+    A person's file needs ``performer`` and ``parts``, best copied from the proposal, and ``assignment``.
+
+    Args:
+        path: The file.
+        performer: Whose filters are to be named.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it belongs to another performer, layer or number of filters, or names what does not exist.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not YAML: {error}") from error
+    content = content if isinstance(content, dict) else {}
+    for key, kind in {"performer": dict, "parts": list, "assignment": dict}.items():
+        if not isinstance(content.get(key), kind):
+            raise ValueError(
+                f"{path} must have `performer` and `parts`, copied from the names that were proposed, and `assignment` "
+                f"with lines `<filter>: <part or none>`; {key} is {content.get(key)!r}."
+            )
+    for key, expected in performer.items():
+        if content["performer"].get(key) != expected:
+            raise ValueError(
+                f"{path} names the filters of another performer: its {key} is {content['performer'].get(key)!r}, not "
+                f"{expected!r}. Names hold for one performer only; name the filters of this one."
+            )
+    names, n = tuple(content["parts"]), int(performer["n"])
+    assignment = [UNSAID] * n
+    for i, name in content["assignment"].items():
+        if not isinstance(i, int) or not 0 <= i < n:
+            raise ValueError(f"{path} names the filter {i!r}, but the filters are 0 to {n - 1}.")
+        if name not in (*names, NONE, None):
+            raise ValueError(f"{path} gives filter {i} the part {name!r}; the parts are {', '.join(names)}, or {NONE}.")
+        assignment[i] = names.index(name) if name in names else OTHER
+    scores = None if content.get("scores") is None else np.array(content["scores"], dtype=np.float64)
+    if scores is not None and scores.shape != (n, len(names)):
+        raise ValueError(f"{path} has scores of shape {scores.shape} instead of {(n, len(names))}; delete `scores`.")
+    manual = tuple(content.get("manual") or ())
+    return Parts(names, tuple(assignment), content.get("source", "manual"), scores, dict(performer), manual)

@@ -1,0 +1,1 @@
+"""Pictures that this package draws itself, whose truth is known."""

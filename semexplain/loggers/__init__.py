@@ -1,1 +1,0 @@
-"""Loggers that know what semexplain's runs are."""

@@ -1,0 +1,119 @@
+"""Contact sheets: what each filter fires at, so that a person can name filters in minutes."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+import numpy as np
+import torch
+from annotated_types import Ge
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from semexplain.concepts.geometry import MapGeometry
+
+ROWS = 32  # filters on a page
+SIDE = 144  # of a picture, in pixels of the sheet
+GAP = 4
+CAPTION = 120  # width of a filter's number and name
+REGION, WINDOW = (255, 0, 255), (255, 220, 0)
+
+
+class Images(Protocol):
+    """Images by position, uint8 ``(3, S, S)``: an array, or anything that reads them when asked."""
+
+    def __getitem__(self, index: int, /) -> Any:
+        """The image at a position."""
+
+
+def contact_sheet(
+    images: Images,
+    maps: Tensor | np.ndarray,
+    filters: Sequence[int],
+    geometry: MapGeometry,
+    top: Annotated[int, Ge(1)] = 8,
+    names: Sequence[str] | None = None,
+) -> Image.Image:
+    """A row for each filter: its number and name, and the images with its strongest peaks, strongest first.
+
+    The receptive field of the peak's cell is drawn in yellow, clipped to the image. Magenta encloses where the map,
+    brought to the image's resolution, exceeds half of its peak. Images in which a filter is silent are left out.
+
+    Args:
+        images: ``N`` images, uint8 RGB ``(3, S, S)``; only those that are drawn are asked for.
+        maps: ``(N, n, m, m)``, not negative.
+        filters: Which of the ``n`` filters to draw.
+        geometry: Where the cells look.
+        top: Images for each filter.
+        names: Part of each of the ``n`` filters; left out by default.
+
+    Example:
+        >>> images, maps = np.zeros((5, 3, 32, 32), np.uint8), np.ones((5, 6, 2, 2))
+        >>> contact_sheet(images, maps, [0, 5], MapGeometry(16, 7.5, 31), top=3).size
+        (568, 300)
+    """
+    plain = maps.numpy(force=True) if isinstance(maps, Tensor) else maps
+    sheet = Image.new("RGB", (CAPTION + top * (SIDE + GAP) + GAP, len(filters) * (SIDE + GAP) + GAP), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=16)
+    for row, i in enumerate(filters):
+        upper = GAP + row * (SIDE + GAP)
+        label = f"{i}" if names is None else f"{i}\n{names[i].replace('_', chr(10))}"
+        draw.multiline_text((GAP, upper), label, fill="black", font=font)
+        stack = np.array(plain[:, i], dtype=np.float32)
+        strengths = stack.max((1, 2))
+        for column, image in enumerate(np.argsort(-strengths, kind="stable")[:top]):
+            if strengths[image] > 0:
+                picture = _picture(np.asarray(images[int(image)]), stack[image], geometry)
+                sheet.paste(picture, (CAPTION + column * (SIDE + GAP), upper))
+    return sheet
+
+
+def write_contact_sheets(
+    folder: Path,
+    images: Images,
+    maps: Tensor | np.ndarray,
+    geometry: MapGeometry,
+    *,
+    top: Annotated[int, Ge(1)] = 8,
+    names: Sequence[str] | None = None,
+) -> list[Path]:
+    """Draw all filters, 32 on a page, as ``page-001.png``, ``page-002.png`` and so on; returns the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    n, paths = maps.shape[1], []
+    for number, start in enumerate(range(0, n, ROWS), 1):
+        path = folder / f"page-{number:03}.png"
+        sheet = contact_sheet(images, maps, range(start, min(start + ROWS, n)), geometry, top, names)
+        save_sheet(sheet, path)
+        paths.append(path)
+    return paths
+
+
+def save_sheet(sheet: Image.Image, path: Path) -> None:
+    """Write a sheet as PNG, whole or not at all."""
+    partial = path.with_suffix(".partial")
+    sheet.save(partial, format="png")
+    os.replace(partial, path)
+
+
+def _picture(image: np.ndarray, heat: np.ndarray, geometry: MapGeometry) -> Image.Image:
+    """An image with the receptive field of the peak and the outline of the region above half of it."""
+    size = image.shape[-1]
+    picture = Image.fromarray(image.transpose(1, 2, 0)).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    shown = geometry.upsample(torch.from_numpy(heat), size)
+    pixels = np.array(picture)
+    region = Image.fromarray((shown > heat.max() / 2).numpy()).resize((SIDE, SIDE), Image.Resampling.NEAREST)
+    pixels[_outline(np.array(region))] = REGION
+    picture = Image.fromarray(pixels)
+    row, column = np.unravel_index(heat.argmax(), heat.shape)
+    left, top, right, bottom = (edge * SIDE / size for edge in geometry.window(int(row), int(column), size))
+    ImageDraw.Draw(picture).rectangle((left, top, right - 1, bottom - 1), outline=WINDOW, width=2)
+    return picture
+
+
+def _outline(region: np.ndarray) -> np.ndarray:
+    """The two outermost pixels of a region, bool ``(H, W)``; the picture's edge is no outline."""
+    inside = np.pad(region, 2, mode="edge")
+    height, width = region.shape
+    shifted = [inside[2 + y : 2 + y + height, 2 + x : 2 + x + width] for y, x in ((-2, 0), (2, 0), (0, -2), (0, 2))]
+    return region & ~np.logical_and.reduce(shifted)

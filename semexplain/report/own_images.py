@@ -1,0 +1,84 @@
+"""Explain one's own images with the explainer of a run: a table and a page (``semexplain explain``)."""
+
+import glob
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from semexplain.config import ConfigError
+from semexplain.report.page import chosen_rows
+from semexplain.report.run import MOST, REPORT, images_report
+from semexplain.report.write_explanations import FILE as EXPLANATIONS
+from semexplain.runs.trained import Precision, load
+
+log = logging.getLogger(__name__)
+
+
+def explain_files(
+    run: Path,
+    images: str,
+    folder: Path,
+    *,
+    batch_size: int = 32,
+    most: int = MOST,
+    device: str = "auto",
+    precision: Precision = "float32",
+    overrides: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write ``explanations.parquet`` and ``report.html`` about image files.
+
+    A file that cannot be read is reported and left out, the rest is done.
+
+    Args:
+        run: Folder of an explainer's run.
+        images: A file, a folder (all images in it and below), or a pattern such as ``'photos/*.jpg'``.
+        folder: Where to write.
+        batch_size: Images at a time.
+        most: Images in the page's gallery.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        precision: ``float32`` or ``bfloat16``, see :class:`~semexplain.runs.trained.TrainedExplainer`.
+        overrides: Where things are now, by dotted key.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        ConfigError: If there are no such images, none can be read, or the run cannot be rebuilt.
+    """
+    paths = image_files(images)
+    trained = load(run, device=device, overrides=overrides or {}, precision=precision)
+    try:
+        everything = trained.explain(paths, batch_size=batch_size)
+    except ValueError as error:
+        raise ConfigError(f"images: {error}") from error
+    skipped = sorted({str(path) for path in paths} - set(everything.ids))
+    everything.save(folder / EXPLANATIONS)
+    kept = everything[chosen_rows(everything, most)]
+    shown = trained.explain(list(kept.ids), batch_size=batch_size, pictures=True, progress=False)
+    about = f"{len(everything)} images, explained by {run}"
+    return images_report(folder / REPORT, everything, shown, about, skipped)
+
+
+def image_files(images: str) -> list[Path]:
+    """The image files that a file, folder or pattern stands for, sorted.
+
+    Raises:
+        ConfigError: If there are none.
+    """
+    path = Path(images).expanduser()
+    if path.is_dir():
+        endings = {ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+        found = [file for file in path.rglob("*") if file.suffix.lower() in endings and file.is_file()]
+    elif path.is_file():
+        found = [path]
+    else:
+        found = [Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file()]
+    if not found:
+        raise ConfigError(
+            f"images: there is no image file in {images!r}; give a file, a folder, or a quoted pattern such as "
+            "'photos/*.jpg'."
+        )
+    return sorted(found)

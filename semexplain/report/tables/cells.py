@@ -1,0 +1,204 @@
+"""Cells of the paper's tables: finished runs that differ in nothing but the seed."""
+
+import statistics
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow.parquet as pq
+from omegaconf import OmegaConf
+
+from semexplain.data.attributes import ATTRIBUTES as ATTRIBUTE_NAMES
+from semexplain.metrics.accuracy import wilson_count
+from semexplain.report.paper import ATTRIBUTES, explainer_row, paper_targets
+from semexplain.report.write_explanations import FILE as EXPLANATIONS
+from semexplain.runs.comparison import concept_choice, options_of
+from semexplain.runs.folder import CONFIG, METRICS, PERFORMER
+from semexplain.system.files import read_json
+
+# What places a run in the tables, where its files are, and what shows or keeps its numbers without changing them.
+# The data and the performer are compared by their digests instead.
+PLACED = ("beta", "callbacks.prior_weight.beta", "concepts", "data.category", "performer.target", "seed")
+WHERE = ("data.cache", "data.cache_gb", "data.index", "data.num_workers", "data.root", "paths", "performer.checkpoint")
+SHOWN = ("callbacks.log_explanations", "callbacks.progress", "callbacks.write_explanations", "figures", "logger")
+OTHER = ("metrics", "module", "objective", "resume", "task")
+Setting = tuple[tuple[str, str], ...]
+
+
+class Spread(NamedTuple):
+    """Mean over seeds, sample standard deviation (none of a single run), and how many there are."""
+
+    mean: float
+    std: float | None
+    size: int
+
+
+class Run(NamedTuple):
+    """A finished run and where it belongs: network, target, β, concepts, seed, all other options, its numbers."""
+
+    folder: Path
+    network: str
+    target: str
+    beta: float
+    concepts: str
+    seed: int
+    options: dict[str, str]
+    metrics: dict[str, float | None]
+
+
+class Group(NamedTuple):
+    """Runs that differ in nothing but the seed, one of each; ``setting``: the options in which other runs differ."""
+
+    network: str
+    target: str
+    beta: float
+    concepts: str
+    setting: Setting
+    runs: tuple[Run, ...]
+
+    @property
+    def prior(self) -> str:
+        """The paper's name for its β, baseline or ours, or the β."""
+        return explainer_row(self.network, self.beta) or f"β = {self.beta:g}"
+
+    @property
+    def explainer(self) -> str:
+        """What the tables call it: the name of its β, with the choice of concepts unless it is all."""
+        return self.prior if self.concepts == "all" else f"{self.prior}, {self.concepts}"
+
+    @property
+    def images(self) -> int | None:
+        """Different test images, if the first run has its table of them."""
+        table = self.runs[0].folder / EXPLANATIONS
+        return pq.read_metadata(table).num_rows if table.exists() else None
+
+    @property
+    def objects(self) -> int | None:
+        """Different objects in the test images: the trials behind the interval of the performer's accuracy."""
+        bounds = [self.runs[0].metrics.get(f"test/performer_accuracy{end}") for end in ("", "_low", "_high")]
+        known = [bound for bound in bounds if bound is not None]
+        return wilson_count(*known) if len(known) == 3 else None
+
+    @property
+    def concept_count(self) -> int | None:
+        """How many concepts explain, if that is known: of all filters, from the table of test images."""
+        kind, _, count = self.concepts.partition(" ")
+        table = self.runs[0].folder / EXPLANATIONS
+        if kind == "random":
+            return int(count)
+        if table.exists():
+            return sum(name.startswith("alpha/") for name in pq.read_schema(table).names)
+        return len(ATTRIBUTE_NAMES) - 1 if self.network == ATTRIBUTES else None
+
+    def values(self, metric: str) -> list[float]:
+        """A number of each run that has it."""
+        found = (run.metrics.get(metric) for run in self.runs)
+        return [value for value in found if value is not None]
+
+
+def spread(values: Sequence[float]) -> Spread | None:
+    """Mean and sample standard deviation; none of nothing.
+
+    Example:
+        >>> spread([1.0, 3.0])
+        Spread(mean=2.0, std=1.4142135623730951, size=2)
+        >>> spread([1.0])
+        Spread(mean=1.0, std=None, size=1)
+    """
+    if not values:
+        return None
+    return Spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
+
+
+def grouped(folders: Iterable[Path]) -> tuple[list[Group], list[str]]:
+    """Runs in groups that differ in nothing but the seed, and in words which runs are in none of them.
+
+    Args:
+        folders: Folders of finished explainer runs. Of runs that differ in nothing at all the last counts.
+
+    Returns:
+        The groups, in the order of the runs, and a line for each run that was left out.
+    """
+    every = [_run(folder) for folder in folders]
+    left = [
+        f"{run.folder}: the paper has no numbers for {run.network}, {run.target}."
+        for run in every
+        if run.target not in paper_targets(run.network)
+    ]
+    runs = _told_apart([run for run in every if run.target in paper_targets(run.network)])
+    varying = _varying(runs)
+    found: dict[tuple[str, str, float, str, Setting], dict[int, Run]] = {}
+    for run in runs:
+        keys = varying[run.network == ATTRIBUTES]
+        setting = tuple((key, run.options.get(key, "–")) for key in keys)
+        own = found.setdefault((run.network, run.target, run.beta, run.concepts, setting), {})
+        if run.seed in own:
+            left.append(f"{own[run.seed].folder}: the same run again as {run.folder}, which counts.")
+        own[run.seed] = run
+    return [Group(*key, tuple(own[seed] for seed in sorted(own))) for key, own in found.items()], left
+
+
+def _run(folder: Path) -> Run:
+    config = OmegaConf.load(folder / CONFIG)
+    options = options_of(config, (*PLACED, *WHERE, *SHOWN, *OTHER))
+    if "data.seed" in options and options["data.seed"] == config.seed:
+        options["data.seed"] = "the run's"
+    recorded = read_json(folder / PERFORMER) if (folder / PERFORMER).exists() else {}
+    options |= {f"digest of {name}": recorded.get(f"{key}sha256") for name, key in _DIGESTS.items()}
+    return Run(
+        folder,
+        _network(config.performer),
+        str(config.performer.target).lower(),
+        float(config.beta),
+        _concepts(config),
+        int(config.seed),
+        {key: str(value) for key, value in options.items()},
+        read_json(folder / METRICS),
+    )
+
+
+_DIGESTS = {"performer": "", "data": "data_"}
+
+
+def _network(performer: Any) -> str:
+    """Architecture of an interpretable CNN, ``attributes``, or the class of a network that the paper does not have."""
+    kind = str(performer.get("_target_", "")).rpartition(".")[2]
+    return str(performer.get("architecture", ATTRIBUTES if kind == "VGG16Attributes" else kind))
+
+
+def _concepts(config: Any) -> str:
+    chosen = config.concepts
+    if chosen.get("include"):
+        return f"named {' '.join(chosen.include)}"
+    own_seed = chosen.get("seed") not in (None, config.seed)
+    return concept_choice(chosen) + (f" of seed {chosen.seed}" if own_seed else "")
+
+
+def _told_apart(runs: Sequence[Run]) -> list[Run]:
+    """Runs with a digest by its number among those of otherwise equal options: ``1``, or ``2`` of another performer.
+
+    Every target has a performer of its own, so digests as such would say that no two categories belong together.
+    """
+    seen: dict[tuple[Any, ...], list[str]] = {}
+    told = []
+    for run in runs:
+        plain = {key: value for key, value in run.options.items() if not key.startswith("digest of ")}
+        numbers = {}
+        for name in _DIGESTS:
+            key = f"digest of {name}"
+            known = seen.setdefault((key, run.network, run.target, *sorted(plain.items())), [])
+            if run.options[key] not in known:
+                known.append(run.options[key])
+            numbers[key] = f"no. {known.index(run.options[key]) + 1}"
+        told.append(run._replace(options=plain | numbers))
+    return told
+
+
+def _varying(runs: Sequence[Run]) -> dict[bool, list[str]]:
+    """Options in which runs of one network differ, for Experiments 1 and 2: a network's own size is none."""
+    found: dict[bool, dict[str, None]] = {False: {}, True: {}}
+    for network in dict.fromkeys(run.network for run in runs):
+        own = [run.options for run in runs if run.network == network]
+        keys = {key: None for options in own for key in options}
+        found[network == ATTRIBUTES] |= {key: None for key in keys if len({options.get(key) for options in own}) > 1}
+    return {experiment: list(keys) for experiment, keys in found.items()}

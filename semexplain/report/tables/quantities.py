@@ -1,0 +1,132 @@
+"""Which number of a run stands in which of the paper's tables, and cells of them."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from semexplain.metrics.part_error import TABLE_3
+from semexplain.report.paper import paper_cell, paper_targets
+from semexplain.report.tables.cells import Group, Setting, Spread, spread
+
+AVERAGE = "average"
+
+
+class Quantity(NamedTuple):
+    """A row of a table: its name, the metric (``{}`` is the part), the paper's table, how it is written, whose it is.
+
+    ``whose`` is ``explainer`` if every explainer has its own; ``performer`` and ``linear map`` are the same for all
+    explainers of a performer, as is ``gradient × activation``.
+    """
+
+    title: str
+    metric: str
+    table: str
+    digits: int = 3
+    scale: float = 1.0
+    whose: str = "explainer"
+    printed: bool = True
+
+    def paper(self, network: str, explainer: str, target: str) -> float | None:
+        """What the paper has for a cell."""
+        row = explainer if self.whose == "explainer" else self.whose
+        return paper_cell(self.table, network, row, target) if self.printed else None
+
+    def text(self, value: float | None) -> str:
+        """A value with as many digits as the paper prints; an en dash for none.
+
+        Example:
+            >>> ENTROPY[0].text(5.16349), ENTROPY[0].text(None)
+            ('5.163', '–')
+        """
+        return "–" if value is None else f"{value:.{self.digits}f}".replace("-", "−")
+
+
+ENTROPY = (
+    Quantity("contribution entropy", "test/contribution_entropy", "entropy"),
+    Quantity(
+        "contribution entropy",
+        "test/linear_map_contribution_entropy",
+        "entropy",
+        whose="linear map",
+        printed=False,
+    ),
+)
+ACCURACY = (
+    Quantity("accuracy", "test/performer_accuracy", "accuracy", 1, 100, "performer"),
+    Quantity("accuracy, τ best on test", "test/explainer_accuracy_tau_eval", "accuracy", 1, 100),
+    Quantity("accuracy, τ best on train", "test/explainer_accuracy_tau_train", "accuracy", 1, 100, printed=False),
+    Quantity("accuracy, τ = 0", "test/explainer_accuracy_tau_0", "accuracy", 1, 100, printed=False),
+    Quantity("accuracy, τ = 0", "test/linear_map_accuracy_tau_0", "accuracy", 1, 100, "linear map", False),
+)
+DEVIATION = (
+    Quantity("relative deviation", "test/relative_deviation", "relative_deviation"),
+    Quantity(
+        "relative deviation",
+        "test/linear_map_relative_deviation",
+        "relative_deviation",
+        whose="linear map",
+        printed=False,
+    ),
+)
+PART_ERROR = (
+    Quantity("part error", "test/part_error{}", "part_error"),
+    Quantity(
+        "part error",
+        "test/gradient_activation_part_error{}",
+        "part_error",
+        whose="gradient × activation",
+        printed=False,
+    ),
+)
+PARTS = TABLE_3
+
+
+def measured(groups: Sequence[Group], quantity: Quantity, target: str) -> Spread | None:
+    """A cell of the runs that are there, in the paper's unit.
+
+    Args:
+        groups: Groups of one network, setting and explainer; for what all explainers share, of one network and setting.
+        quantity: What is asked for.
+        target: A category or face attribute; a part of the only target; or ``average`` over those that are there.
+
+    Returns:
+        Mean and spread over seeds, of an average over the seeds that all its targets have; none if no run has it.
+    """
+    if quantity.table == "part_error":
+        metric = quantity.metric.format("_mean" if target == AVERAGE else f"/{target}")
+        return _cell(groups, quantity, metric)
+    if target != AVERAGE:
+        return _cell([group for group in groups if group.target == target], quantity, quantity.metric)
+    own = [[group for group in groups if group.target == name] for name in dict.fromkeys(g.target for g in groups)]
+    cells = [cell for cell in (_cell(some, quantity, quantity.metric) for some in own) if cell is not None]
+    if not cells:
+        return None
+    mean = sum(cell.mean for cell in cells) / len(cells)
+    by_seed = [
+        {run.seed: value for run in some[0].runs if (value := run.metrics.get(quantity.metric)) is not None}
+        for some in own
+    ]
+    seeds = sorted(set.intersection(*(set(values) for values in by_seed if values)))
+    over_seeds = [quantity.scale * sum(v[seed] for v in by_seed if v) / len(cells) for seed in seeds]
+    spreads = quantity.whose == "explainer" and all(set(values) == set(seeds) for values in by_seed if values)
+    return Spread(mean, spread(over_seeds).std if spreads and seeds else None, len(cells))  # type: ignore[union-attr]
+
+
+def _cell(groups: Sequence[Group], quantity: Quantity, metric: str) -> Spread | None:
+    values = [quantity.scale * value for group in groups for value in group.values(metric)]
+    # What the explainers of a performer share does not vary with the seed: it is one number, however often measured.
+    return spread(values if quantity.whose == "explainer" else values[:1])
+
+
+def columns(quantity: Quantity, network: str) -> tuple[str, ...]:
+    """The columns of a quantity's table for a network, without the average."""
+    return PARTS if quantity.table == "part_error" else paper_targets(network)
+
+
+def chosen(groups: Sequence[Group], network: str, setting: Setting, explainer: str | None = None) -> list[Group]:
+    """Groups of a network and setting: of an explainer, or of all that use all concepts."""
+    return [
+        group
+        for group in groups
+        if (group.network, group.setting) == (network, setting)
+        and (group.concepts == "all" if explainer is None else group.explainer == explainer)
+    ]

@@ -1,0 +1,241 @@
+"""The findings of the paper that its own numbers support, asked of any numbers: the paper's or those of runs."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from scipy.stats import spearmanr
+
+from semexplain.report.figures.style import display_name
+from semexplain.report.paper import ATTRIBUTES, NETWORKS, paper_targets
+from semexplain.report.tables.layout import ANIMALS
+from semexplain.report.tables.quantities import PARTS
+
+# (table, network, row, target) -> a number in the paper's unit, or none; tables and rows are those of paper_cell.
+Numbers = Callable[[str, str, str, str], float | None]
+CELLS = sum(len(paper_targets(network)) for network in ANIMALS)
+TARGETS = len(paper_targets(ATTRIBUTES))
+UNSTATED = ""  # the network of the paper's Table 3
+MOST = 1e-9  # what rounding may add
+
+
+class Verdict(NamedTuple):
+    """Whether a statement holds (none: not enough runs to say), the numbers behind it, and whether they are all."""
+
+    holds: bool | None
+    numbers: str = "–"
+    complete: bool = True
+
+    @property
+    def word(self) -> str:
+        """The verdict as it is printed."""
+        held = "held" if self.complete else "held so far"
+        return {True: held, False: "not held", None: "not enough runs"}[self.holds]
+
+
+class Statement(NamedTuple):
+    """A finding: number, experiment (``animals``, ``faces``), text, what it takes to hold, how it is evaluated."""
+
+    name: str
+    experiment: str
+    text: str
+    passes: str
+    evaluate: Callable[[Numbers], Verdict]
+
+
+def entropy_animals(numbers: Numbers) -> Verdict:
+    """Q1 in Experiment 1: the prior raises the entropy in every network's average and in 20 of 24 cells."""
+    found = _columns(numbers, "entropy", "baseline", "ours")
+    cells = [pair for pairs in found.values() for pair in pairs]
+    if not cells:
+        return Verdict(None)
+    higher = sum(ours > baseline for baseline, ours in cells)
+    averages = {network: _averages(pairs) for network, pairs in found.items()}
+    holds = all(ours > baseline for baseline, ours in averages.values()) and higher * CELLS >= 20 * len(cells)
+    said = f"{_arrows(averages, 3)}; higher in {higher} of {len(cells)} cells"
+    return Verdict(holds, said, len(cells) == CELLS)
+
+
+def entropy_faces(numbers: Numbers) -> Verdict:
+    """Q1 in Experiment 2: the prior raises the entropy of every target."""
+    found = _faces(numbers, "entropy", "baseline", "ours")
+    if not found:
+        return Verdict(None)
+    higher = sum(ours > baseline for baseline, ours in found.values())
+    said = f"{_arrows(found, 3)}; higher in {higher} of {len(found)} targets"
+    return Verdict(higher == len(found), said, len(found) == TARGETS)
+
+
+def accuracy_animals(numbers: Numbers) -> Verdict:
+    """Q2 in Experiment 1: the prior costs no network's average more than 1.5 points."""
+    found = _columns(numbers, "accuracy", "baseline", "ours")
+    cells = [pair for pairs in found.values() for pair in pairs]
+    kept = sum(ours >= baseline for baseline, ours in cells)
+    verdict = _costs({network: _averages(pairs) for network, pairs in found.items()}, 1.5)
+    if not cells:
+        return verdict
+    said = f"{verdict.numbers}; not lower in {kept} of {len(cells)} cells"
+    return verdict._replace(numbers=said, complete=len(cells) == CELLS)
+
+
+def accuracy_faces(numbers: Numbers) -> Verdict:
+    """Q2 in Experiment 2: the prior costs no target more than half a point."""
+    found = _faces(numbers, "accuracy", "baseline", "ours")
+    return _costs(found, 0.5)._replace(complete=len(found) == TARGETS)
+
+
+def deviation_animals(numbers: Numbers) -> Verdict:
+    """Q3: the prior changes no network's average deviation by more than .01, and all stay below .07."""
+    found = _columns(numbers, "relative_deviation", "baseline", "ours")
+    cells = [pair for pairs in found.values() for pair in pairs]
+    if not cells:
+        return Verdict(None)
+    averages = {network: _averages(pairs) for network, pairs in found.items()}
+    holds = all(abs(o - b) <= 0.01 + MOST and max(b, o) < 0.07 for b, o in averages.values())
+    lower = sum(ours <= baseline for baseline, ours in cells)
+    said = f"{_changes(averages, 3)}; not higher in {lower} of {len(cells)} cells"
+    return Verdict(holds, said, len(cells) == CELLS)
+
+
+def gap_animals(numbers: Numbers) -> Verdict:
+    """Q4 in Experiment 1: each network's explainers stay within 3 points of their performers."""
+    found = _columns(numbers, "accuracy", "ours", "performer")
+    averages = {network: _averages(pairs) for network, pairs in found.items()}
+    if not averages:
+        return Verdict(None)
+    holds = all(p - o <= 3 + MOST for o, p in averages.values())
+    return Verdict(holds, _changes(averages, 1), sum(map(len, found.values())) == CELLS)
+
+
+def gap_faces(numbers: Numbers) -> Verdict:
+    """Q4 in Experiment 2: each explainer stays within 8 points of its performer, closest for ``male``."""
+    found = _faces(numbers, "accuracy", "ours", "performer")
+    gaps = {target: performer - ours for target, (ours, performer) in found.items()}
+    if not gaps:
+        return Verdict(None)
+    near = all(gap <= 8 + MOST for gap in gaps.values())
+    complete = "male" in gaps and len(gaps) > 1
+    closest = complete and gaps["male"] == min(gaps.values())
+    holds = (near and closest) if complete or not near else None
+    return Verdict(holds, _changes(found, 1), len(gaps) == TARGETS)
+
+
+def part_error(numbers: Numbers) -> Verdict:
+    """Q5: with the prior the contribution of every part is closer to the effect of removing the part."""
+    found: dict[str, tuple[float, float]] = {}
+    for network in (*ANIMALS, UNSTATED):
+        for part in PARTS:
+            pair = _pair(numbers, "part_error", network, "baseline", "ours", part)
+            if pair is not None:
+                found[f"{NETWORKS.get(network, '')} {display_name(part)}".strip()] = pair
+    if not found:
+        return Verdict(None)
+    lower = sum(ours < baseline for baseline, ours in found.values())
+    return Verdict(lower == len(found), f"{_arrows(found, 3)}; lower for {lower} of {len(found)} parts")
+
+
+def capacity(deviations: dict[str, dict[int, float]]) -> Verdict:
+    """Q6: with more concepts the score is met more closely.
+
+    Args:
+        deviations: For each target the relative deviation, a mean over seeds, by number of concepts.
+
+    Returns:
+        Whether Spearman's rank correlation of number and deviation is negative for every target, and the deviation
+        with most concepts below that with fewest; none unless a target has three numbers of concepts.
+
+    Example:
+        >>> capacity({"male": {5: 0.3, 20: 0.2, 39: 0.25}}).numbers
+        'male: ρ = −0.50, 0.300 (5) → 0.250 (39)'
+    """
+    enough = {target: own for target, own in deviations.items() if len(own) >= 3}
+    if not enough:
+        return Verdict(None)
+    holds, said = [], []
+    for target, own in enough.items():
+        counts = sorted(own)
+        values = [own[count] for count in counts]
+        constant = len(set(values)) == 1  # no rank correlation, and no gain from more concepts
+        rho = 0.0 if constant else float(spearmanr(counts, values).statistic)
+        holds.append(rho < 0 and values[-1] < values[0])
+        ends = f"{values[0]:.3f} ({counts[0]}) → {values[-1]:.3f} ({counts[-1]})"
+        said.append(f"{display_name(target)}: ρ = {_signed(rho, 2)}, {ends}")
+    return Verdict(all(holds), "; ".join(said))
+
+
+STATEMENTS = (
+    Statement(
+        "Q1",
+        "animals",
+        "The prior raises the entropy of contributions",
+        f"every network's average, 20 of {CELLS} cells",
+        entropy_animals,
+    ),
+    Statement("Q1", "faces", "The prior raises the entropy of contributions", "every target", entropy_faces),
+    Statement("Q2", "animals", "The prior costs no accuracy", "every average within −1.5 points", accuracy_animals),
+    Statement("Q2", "faces", "The prior costs no accuracy", "every target within −0.5 points", accuracy_faces),
+    Statement(
+        "Q3",
+        "animals",
+        "The prior hardly changes the deviation",
+        "every average by at most .01, all below .07",
+        deviation_animals,
+    ),
+    Statement("Q4", "animals", "Explainers come close to performers", "every average within 3 points", gap_animals),
+    Statement("Q4", "faces", "Explainers come close to performers", "within 8 points, closest for male", gap_faces),
+    Statement("Q5", "animals", "The prior lowers the error of parts (dog)", "every part", part_error),
+)
+TREND = ("Q6", "More concepts, more capacity (Fig. 8)", "rank correlation below 0, most below fewest concepts")
+
+
+def _pair(
+    numbers: Numbers, table: str, network: str, first: str, second: str, target: str
+) -> tuple[float, float] | None:
+    one, other = numbers(table, network, first, target), numbers(table, network, second, target)
+    return None if one is None or other is None else (one, other)
+
+
+def _columns(numbers: Numbers, table: str, first: str, second: str) -> dict[str, list[tuple[float, float]]]:
+    """Pairs of two rows in the cells that have both, by name of the network."""
+    found = {
+        NETWORKS[network]: [
+            pair
+            for target in paper_targets(network)
+            if (pair := _pair(numbers, table, network, first, second, target)) is not None
+        ]
+        for network in ANIMALS
+    }
+    return {name: pairs for name, pairs in found.items() if pairs}
+
+
+def _faces(numbers: Numbers, table: str, first: str, second: str) -> dict[str, tuple[float, float]]:
+    pairs = {t: _pair(numbers, table, ATTRIBUTES, first, second, t) for t in paper_targets(ATTRIBUTES)}
+    return {target: pair for target, pair in pairs.items() if pair is not None}
+
+
+def _averages(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    one, other = zip(*pairs, strict=True)
+    return math.fsum(one) / len(pairs), math.fsum(other) / len(pairs)
+
+
+def _costs(found: dict[str, tuple[float, float]], most: float) -> Verdict:
+    if not found:
+        return Verdict(None)
+    return Verdict(all(ours - baseline >= -most - MOST for baseline, ours in found.values()), _changes(found, 1))
+
+
+def _arrows(found: dict[str, tuple[float, float]], digits: int) -> str:
+    return ", ".join(f"{display(name)} {a:.{digits}f} → {b:.{digits}f}" for name, (a, b) in found.items())
+
+
+def _changes(found: dict[str, tuple[float, float]], digits: int) -> str:
+    return ", ".join(f"{display(name)} {_signed(b - a, digits)}" for name, (a, b) in found.items())
+
+
+def display(name: str) -> str:
+    """A network's name as it is, a target's as a label."""
+    return name if name.startswith(tuple(NETWORKS.values())) else display_name(name)
+
+
+def _signed(value: float, digits: int) -> str:
+    return f"{value:+.{digits}f}".replace("-", "−")

@@ -1,1 +1,0 @@
-"""Other ways to share a score out among concepts, to compare the explainer with."""

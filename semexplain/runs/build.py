@@ -1,0 +1,119 @@
+"""From a configuration to data, module and trainer."""
+
+import logging
+from pathlib import Path
+from typing import Any, cast
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from semexplain.concepts.parts import Parts, read_parts, write_parts
+from semexplain.config import ConfigError, instantiate
+from semexplain.data.module import ImageDataModule
+from semexplain.data.ready import ready_data
+from semexplain.performers.base import Performer
+from semexplain.runs.cache import cache_for
+from semexplain.runs.folder import CHECKPOINTS, PARTS, PERFORMER
+from semexplain.runs.naming import named_performer
+from semexplain.runs.performer_store import trained_performer
+from semexplain.system.devices import accelerator
+from semexplain.system.files import write_json
+from semexplain.system.processes import is_first, started_together
+from semexplain.training.callbacks.stop_together import StopTogether
+from semexplain.training.distillation import Distillation
+from semexplain.training.weights_and_biases import WeightsAndBiases
+
+log = logging.getLogger(__name__)
+
+
+def build(
+    config: DictConfig, folder: Path, *, named: Path | None = None
+) -> tuple[ImageDataModule, Distillation, pl.Trainer]:
+    """Data, module and trainer of an explainer run, with the performer trained first if nobody has.
+
+    Args:
+        config: The run's configuration.
+        folder: Where the run writes.
+        named: File with the names that the run gave to the filters, to use again; they are proposed by default.
+    """
+    _require_all_processes(config.trainer)
+    datamodule = _labelled_data(config)
+    checkpoint = trained_performer(config, datamodule)
+    callbacks = [*instantiate(config.callbacks).values(), StopTogether()]
+    for callback in callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+            callback.dirpath = str(folder / CHECKPOINTS)  # Lightning would ask the first logger
+    trainer = instantiate(
+        config.trainer,
+        **_where(config.trainer),
+        callbacks=callbacks,
+        logger=[logger(save_dir=str(folder)) for logger in instantiate(config.logger).values()],
+        default_root_dir=str(folder),
+    )
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    performer = instantiate(config.performer, checkpoint=str(checkpoint))
+    parts = _parts(config, datamodule, performer, trainer.strategy.root_device, named)
+    if parts is not None and is_first():
+        write_parts(folder / PARTS, parts)
+    module = instantiate(config.module)(performer=performer, parts=parts)
+    cache = cache_for(config, datamodule, trainer.strategy.root_device, performer)
+    if cache is not None:
+        cache.attach_performances(performer, module.prior)
+        if module.performer is not performer:  # a control explains another one
+            cache.attach_answers(module.performer, module.prior)
+        if module.reads == "hidden":
+            cache.attach_hidden(module.performer)
+    for own in trainer.loggers:
+        if isinstance(own, WeightsAndBiases):
+            plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+            told = {key: value for key, value in plain.items() if key not in ("module", "callbacks", "logger")}
+            own.describe({**told, "n_concepts": len(module.concept_names)})
+    if is_first():
+        same = module.performer is performer  # unless a control explains another one
+        digest = module.identity["performer_sha256"] if same else performer.digest()
+        given = {"path": str(checkpoint.absolute()), "sha256": digest}
+        write_json(folder / PERFORMER, {**given, "data_sha256": datamodule.fingerprint()})
+    return datamodule, module, trainer
+
+
+def _labelled_data(config: DictConfig) -> ImageDataModule:
+    datamodule = ready_data(config.data)
+    if config.performer.target not in datamodule.names:
+        raise ConfigError(
+            f"data: {config.data._target_} has no labels of {config.performer.target!r}, which the performer tells. "
+            "Choose data and performer of the same experiment."
+        )
+    return datamodule
+
+
+def _require_all_processes(trainer: DictConfig) -> None:
+    """Refuse a trainer that would use other processes than were started: each would train on its own, in one folder."""
+    processes = started_together()
+    devices, nodes = trainer.get("devices"), trainer.get("num_nodes") or 1
+    if processes > 1 and isinstance(devices, int) and devices > 0 and devices * nodes != processes:
+        raise ConfigError(
+            f"trainer.devices: {processes} processes were started together (by torchrun or srun), but trainer.devices="
+            f"{devices} on {nodes} node(s) are {devices * nodes}. Say what was started, for example `trainer=ddp "
+            f"trainer.devices={processes}`, and on several nodes `+trainer.num_nodes=...`."
+        )
+
+
+def _where(trainer: DictConfig) -> dict[str, Any]:
+    """Where to compute, with what is not possible there left out."""
+    where = accelerator(trainer.accelerator)
+    if where == "cpu" and trainer.get("sync_batchnorm"):
+        log.info("On the CPU every process normalises by its own images: there is no synchronised batch normalisation.")
+        return {"accelerator": where, "sync_batchnorm": False}
+    return {"accelerator": where}
+
+
+def _parts(
+    config: DictConfig, datamodule: ImageDataModule, performer: Performer, device: torch.device, named: Path | None
+) -> Parts | None:
+    if config.get("parts") is None:
+        return None
+    if named is not None:
+        return read_parts(named, performer=named_performer(performer))
+    return instantiate(config.parts)(performer, datamodule, device, Path(config.paths.cache))

@@ -1,0 +1,279 @@
+"""What a frozen performer says of every image, computed once and shared by all runs."""
+
+import hashlib
+import logging
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from semexplain.data.arrays import MIRRORED, RowArray
+from semexplain.data.contents import content_digests
+from semexplain.data.images import SPLITS
+from semexplain.data.module import ImageDataModule, ViewDataset
+from semexplain.performers.base import Performer, TrainablePerformer, state_digest
+from semexplain.runs.answers import Prior, Record, record_of
+from semexplain.system.row_store import Rows, RowStore
+
+log = logging.getLogger(__name__)
+READING = 1  # raise it when images are read in another way
+CHECKED = 8
+DEVICE_SHARE = 0.6  # of the free memory of an accelerator that the arrays may take, the rest is for training
+Compute = Callable[[Tensor], dict[str, Tensor]]
+
+
+class PerformanceCache:
+    """Feature maps, scores, concepts and priors of a data set, as raw arrays on disk.
+
+    Valid when nothing random happens to an image before the explainer sees it, except mirroring: then both views are
+    kept. What the performer computes is addressed by a digest of its weights and options, and within it each image by
+    a digest of its file's content, size and crop: whatever changes is computed anew, and data sets that share images
+    share their rows. On opening, a few images are computed again and compared.
+
+    Args:
+        folder: Where the arrays are kept.
+        datamodule: A data module after ``setup``.
+        device: Where the performer computes.
+    """
+
+    def __init__(self, folder: Path, datamodule: ImageDataModule, device: torch.device) -> None:
+        self.folder = folder
+        self.datamodule = datamodule
+        self.device = device
+        self.dtype = np.dtype(datamodule.cache_dtype)
+        self.views = [(split, at, False) for split in SPLITS for at in range(len(datamodule.splits[split].ids))]
+        if datamodule.flip_train:
+            self.views += [("train", at, True) for at in range(len(datamodule.splits["train"].ids))]
+        self._keys: list[str] = []
+
+    def fits(self, performer: Performer, limit_gb: float) -> bool:
+        """Whether the feature maps of all images take at most ``limit_gb`` GB, and half of what is free on the disk."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        needed = len(self.views) * performer.channels * performer.map_size**2 * self.dtype.itemsize
+        kept = sum(path.stat().st_size for path in self.folder.glob("*/*.npy"))
+        return needed <= min(limit_gb * 1e9, (shutil.disk_usage(self.folder).free + kept) / 2)
+
+    @torch.no_grad()
+    def attach_trunk_maps(self, performer: TrainablePerformer) -> None:
+        """Let the data module yield the trunk's output, ``trunk_map`` ``(B, C', H', W')``, instead of images.
+
+        It is kept in float32, since the scores that are explained later are computed from it.
+        """
+        training = performer.training
+        performer = performer.to(self.device).eval()
+        store = self._trunk_store(performer)
+        self._fill(store, lambda image: {"trunk_map": performer.trunk_map(image)}, self._images)
+        self._attach({"trunk_map": lambda keys: store.rows("trunk_map", keys)})
+        performer.train(training)  # a performer that is about to be trained must not stay without dropout
+
+    @torch.no_grad()
+    def attach_performances(self, performer: Performer, prior: Prior) -> None:
+        """Let the data module yield ``feature_map``, ``score``, ``concepts`` and ``prior`` instead of images.
+
+        All are computed in one pass over the images, or over the trunk's output where it was kept when the performer
+        was trained. The prior is that of a training step, for all concepts; a run that uses some takes their columns.
+        """
+        performer = performer.to(self.device).freeze()
+        record = record_of(performer, prior)
+        half = torch.from_numpy(np.empty(0, self.dtype)).dtype
+        source: Callable[[np.ndarray], Iterable[Tensor]] = self._images
+        encode: Callable[[Tensor], Tensor] = performer.encode
+        if isinstance(performer, TrainablePerformer):
+            trunk = self._trunk_store(performer)
+            if not trunk.missing(self.keys):
+                source, encode = (
+                    _stored(trunk.rows("trunk_map", self.keys), self.datamodule.batch_size),
+                    performer.refine,
+                )
+
+        def compute(given: Tensor) -> dict[str, Tensor]:
+            feature_map = encode(given)
+            return {"feature_map": feature_map.to(half), **record.compute(feature_map)}
+
+        key = _key(performer.digest(), performer.encode_variant, record.variant, str(self.dtype))
+        store = RowStore(self.folder / f"performances-{key}")
+        self._fill(store, compute, source)
+
+        self._attach({"feature_map": lambda keys: store.rows("feature_map", keys), **_recalled(record, store)})
+
+    @torch.no_grad()
+    def attach_answers(self, performer: Performer, prior: Prior) -> None:
+        """Let the data module yield ``score``, ``concepts`` and ``prior`` of another head on the same feature maps.
+
+        They are computed from the feature maps that :meth:`attach_performances` has kept.
+        """
+        performer = performer.to(self.device).freeze()
+        record = record_of(performer, prior)
+        key = _key(performer.digest(), performer.encode_variant, record.variant, str(self.dtype))
+        store = RowStore(self.folder / f"answers-{key}")
+        self._fill(store, lambda feature_map: record.compute(feature_map.float()), self._maps)
+        self._attach(_recalled(record, store))
+
+    @torch.no_grad()
+    def attach_hidden(self, performer: Performer) -> None:
+        """Let the data module also yield ``hidden`` ``(B, d)``, the performer's last hidden layer.
+
+        It is computed from the feature maps that :meth:`attach_performances` has kept.
+        """
+        performer = performer.to(self.device).freeze()
+        half = torch.from_numpy(np.empty(0, self.dtype)).dtype
+
+        def compute(feature_map: Tensor) -> dict[str, Tensor]:
+            return {"hidden": performer.hidden(performer.feature(feature_map.float())).to(half)}
+
+        store = RowStore(self.folder / f"hidden-{_key(performer.digest(), performer.encode_variant, str(self.dtype))}")
+        self._fill(store, compute, self._maps)
+        self._attach({"hidden": lambda keys: store.rows("hidden", keys)})
+
+    @property
+    def keys(self) -> list[str]:
+        """Of every view: what its pixels depend on."""
+        if not self._keys:
+            self._keys = list(view_keys(self.datamodule, self.views, self.folder / "contents.json"))
+        return self._keys
+
+    def _maps(self, positions: np.ndarray) -> Iterator[Tensor]:
+        """Feature maps of some views that have been kept, a batch at a time."""
+        for chosen in np.array_split(positions, -(-len(positions) // self.datamodule.batch_size)):
+            yield torch.cat([self._map(*self.views[position]) for position in chosen])
+
+    def _map(self, split: str, at: int, flipped: bool) -> Tensor:
+        name = f"feature_map{MIRRORED}" if flipped else "feature_map"
+        return torch.as_tensor(self.datamodule.arrays(split)[name][np.array([at])])
+
+    def _trunk_store(self, performer: TrainablePerformer) -> RowStore:
+        layers = performer.trunk_modules()
+        return RowStore(self.folder / f"trunk-{_key(state_digest(*layers), performer.trunk_variant)}")
+
+    def _images(self, positions: np.ndarray) -> Iterator[Tensor]:
+        """Images of some views, read by worker processes while the performer computes."""
+        dataset = ViewDataset(self.datamodule, [self.views[position] for position in positions])
+        workers = self.datamodule.num_workers if len(positions) > self.datamodule.batch_size else 0
+        return iter(DataLoader(dataset, self.datamodule.batch_size, num_workers=workers))
+
+    def _fill(self, store: RowStore, compute: Compute, source: Callable[[np.ndarray], Iterable[Tensor]]) -> None:
+        def batches(positions: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
+            for given in source(positions):
+                yield {name: value.cpu().numpy() for name, value in compute(given.to(self.device)).items()}
+
+        absent = {self.keys[position] for position in store.missing(self.keys)}
+        found = [position for position, key in enumerate(self.keys) if key not in absent]
+        if found:
+            self._spot_check(store, found, batches)
+        if absent:
+            store.fill(self.keys, batches, store.folder.name.split("-")[0], self.datamodule.batch_size)
+
+    def _spot_check(
+        self, store: RowStore, found: list[int], batches: Callable[[np.ndarray], Iterable[Mapping[str, np.ndarray]]]
+    ) -> None:
+        """Compute eight images again: a damaged array must not pass for the performer's word."""
+        chosen = np.random.default_rng().choice(found, min(CHECKED, len(found)), replace=False)
+        again = list(batches(chosen))
+        for name in again[0]:
+            value = np.concatenate([batch[name] for batch in again]).astype(np.float32)
+            stored = store.rows(name, [self.keys[position] for position in chosen])[:].astype(np.float32)
+            if not np.allclose(stored, value, rtol=2e-3, atol=1e-3 * max(np.abs(value).max(), 1e-12)):
+                raise ValueError(
+                    f"The stored {name} in {store.folder} differ from what the performer says now. Delete that folder; "
+                    "it will be computed again."
+                )
+
+    def _attach(self, arrays: Mapping[str, Callable[[list[str]], RowArray]]) -> None:
+        """Hand arrays of each split, and for mirrored training images their twins, to the data module."""
+        attached: dict[str, dict[str, RowArray | Tensor]] = {}
+        for split in SPLITS:
+            attached[split] = {}
+            for suffix, flipped in (("", False), (MIRRORED, True)):
+                keys = [key for key, view in zip(self.keys, self.views, strict=True) if view[::2] == (split, flipped)]
+                if keys:
+                    attached[split] |= {f"{name}{suffix}": rows(keys) for name, rows in arrays.items()}
+        if self.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(self.device)
+            attached = resident(attached, self.device, int(DEVICE_SHARE * free))
+        self.datamodule.attach(attached)
+
+
+def resident(
+    arrays: Mapping[str, Mapping[str, RowArray | Tensor]], device: torch.device, limit: int
+) -> dict[str, dict[str, RowArray | Tensor]]:
+    """The arrays of all splits as tensors on a device, if they take at most ``limit`` bytes; otherwise as they are.
+
+    Args:
+        arrays: By split and name.
+        device: Where to.
+        limit: Bytes.
+    """
+    every = [array for named in arrays.values() for array in named.values()]
+    row_bytes = [torch.as_tensor(array[np.arange(min(1, len(array)))]).nbytes for array in every]
+    if sum(len(array) * size for array, size in zip(every, row_bytes, strict=True)) > limit:
+        log.info("The arrays do not fit into the memory of %s: they are read from disk.", device)
+        return {split: dict(named) for split, named in arrays.items()}
+    return {split: {name: _moved(array, device) for name, array in named.items()} for split, named in arrays.items()}
+
+
+def _moved(array: RowArray | Tensor, device: torch.device) -> Tensor:
+    parts = []
+    for rows in np.array_split(np.arange(len(array)), max(1, len(array) // 1024)):
+        parts.append(torch.as_tensor(array[rows]).to(device))
+    return torch.cat(parts)
+
+
+def view_keys(datamodule: ImageDataModule, views: Iterable[tuple[str, int, bool]], index: Path) -> Iterator[str]:
+    """A digest of what decides the pixels of each view: the file's content, the crop, mirroring and the size.
+
+    Args:
+        datamodule: Where the views are from.
+        views: Split, position in it, and whether mirrored once more.
+        index: File that remembers the content of files that have not changed.
+    """
+    paths = sorted({path for split in datamodule.splits.values() for path in split.paths})
+    digests = content_digests(paths, index)
+    for name, at, flipped in views:
+        split = datamodule.splits[name]
+        box = None if split.boxes is None else split.boxes[at].tolist()
+        mirrored = flipped != (split.mirrored is not None and bool(split.mirrored[at]))
+        yield _key(digests[split.paths[at]], str(box), str(mirrored), str(datamodule.image_size), str(READING))
+
+
+def _recalled(record: Record, store: RowStore) -> dict[str, Callable[[list[str]], RowArray]]:
+    def recalled(name: str) -> Callable[[list[str]], RowArray]:
+        return lambda keys: record.recall({part: store.rows(part, keys) for part in record.names})[name]
+
+    return {name: recalled(name) for name in ("score", "concepts", "prior")}
+
+
+def _stored(rows: Rows, size: int) -> Callable[[np.ndarray], Iterator[Tensor]]:
+    def batches(positions: np.ndarray) -> Iterator[Tensor]:
+        for start in range(0, len(positions), size):
+            yield torch.from_numpy(rows[positions[start : start + size]])
+
+    return batches
+
+
+def _key(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
+
+
+def cache_for(
+    config: DictConfig, datamodule: ImageDataModule, device: torch.device, performer: Performer
+) -> PerformanceCache | None:
+    """The cache that ``data.cache`` asks for: ``auto`` (if it fits), ``off`` or a folder."""
+    if datamodule.cache == "off":
+        return None
+    if datamodule.varies:
+        log.info("Images are augmented at random: what the performer says of them is computed in every step, not kept.")
+        return None
+    folder = Path(config.paths.cache if datamodule.cache == "auto" else datamodule.cache)
+    cache = PerformanceCache(folder, datamodule, device)
+    if datamodule.cache == "auto" and not cache.fits(performer, datamodule.cache_gb):
+        log.info(
+            "Feature maps take more than data.cache_gb=%s GB or half of the free disk: every step computes them.",
+            datamodule.cache_gb,
+        )
+        return None
+    return cache

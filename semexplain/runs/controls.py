@@ -1,0 +1,127 @@
+"""What the explainer of a run reaches on controls: trained once for all runs that differ in prior and seed alone."""
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from semexplain.config import ConfigError
+from semexplain.data.ready import ready_data
+from semexplain.metrics.verdict import CONTROL
+from semexplain.runs.folder import LAST, MACHINE, METRICS, PERFORMER, check_data, measurable_config
+from semexplain.runs.performer_store import SECONDS
+from semexplain.runs.run import train_explainer
+from semexplain.system.files import held, read_json, write_json
+from semexplain.system.processes import is_first, on_its_own
+
+log = logging.getLogger(__name__)
+CONTROLS = {
+    "constant": {"_target_": "semexplain.training.controls.Constant"},
+    "shuffled": {"_target_": "semexplain.training.controls.Shuffled", "seed": 0},
+    "redrawn": {"_target_": "semexplain.training.controls.Redrawn", "seed": 0},
+}
+MEASURES = ("relative_deviation", "explainer_accuracy_tau_train")
+METRICS_NEEDED = {
+    "relative_deviation": {"_target_": "semexplain.metrics.relative_deviation.RelativeDeviation"},
+    "explainer_accuracy": {"_target_": "semexplain.metrics.accuracy.ExplainerAccuracy"},
+}
+CALLBACKS = ("best_checkpoint", "last_checkpoint", "early_stopping", "progress")
+# What leaves a trained control as it is: it has no prior, and its seed is 0.
+WITHOUT_INFLUENCE = ("prior", "prior_loss", "metrics", "control")
+DESCRIPTION = "control.json"
+
+
+def trained_controls(run: Path, overrides: Mapping[str, Any], names: Sequence[str]) -> dict[str, float]:
+    """Deviation and accuracy that a run's explainer reaches when it is trained on controls, without prior.
+
+    What was trained before, for this run or another one of the same performer, data and explainer, is read from
+    ``paths.cache``; an interrupted training goes on.
+
+    Args:
+        run: The run's folder.
+        overrides: Values to use in place of the run's own, by dotted key: where data or performer are now.
+        names: Which controls: ``constant``, ``shuffled`` or ``redrawn``.
+
+    Returns:
+        ``test/control/<name>/<measure>``.
+
+    Raises:
+        ConfigError: If there is no such control, or the run cannot be measured.
+    """
+    unknown = [name for name in names if name not in CONTROLS]
+    if unknown:
+        raise ConfigError(f"controls: expected some of {', '.join(CONTROLS)}, got {', '.join(unknown)}.")
+    if not names:
+        return {}
+    config = measurable_config(run, overrides)
+    datamodule = ready_data(config.data)
+    check_data(config, datamodule, run)
+    performer = read_json(run / PERFORMER)["sha256"]
+    numbers: dict[str, float] = {}
+    for name in names:
+        told = control_config(config, name)
+        description = control_description(told, performer, datamodule.fingerprint())
+        found = _trained(told, name, description)
+        numbers |= {f"{CONTROL}/{name}/{measure}": found[f"test/{measure}"] for measure in MEASURES}
+    return numbers
+
+
+def control_config(config: DictConfig, name: str) -> DictConfig:
+    """The configuration of a run, changed to train its explainer on a control: without prior, loggers and figures."""
+    plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    plain |= {"beta": 0, "seed": 0, "parts": None, "logger": {}, "control": CONTROLS[name]}
+    plain["callbacks"] = {name: callback for name, callback in plain["callbacks"].items() if name in CALLBACKS}
+    plain["module"] |= {"control": CONTROLS[name], "metrics": METRICS_NEEDED, "measure_prior": False}
+    plain["trainer"] |= {"devices": 1, "strategy": "auto", "num_nodes": 1}
+    return OmegaConf.create(plain)
+
+
+def control_description(config: DictConfig, performer: str, data: str) -> dict[str, Any]:
+    """Everything that determines an explainer trained on a control.
+
+    Args:
+        config: Of the control.
+        performer: Digest of the performer's weights.
+        data: Fingerprint of the data.
+    """
+    plain = cast(dict[str, Any], OmegaConf.to_container(config))
+    without_files = {key: value for key, value in plain["performer"].items() if key not in ("checkpoint", "weights")}
+    starts = plain["module"].get("start") is not None  # and then the prior may shape what it starts from
+    kept = ("prior",) if starts else ()
+    module = {key: value for key, value in plain["module"].items() if key not in WITHOUT_INFLUENCE or key in kept}
+    here = [*(key.removeprefix("trainer.") for key in MACHINE), "enable_progress_bar"]
+    return {
+        "performer": {**without_files, "sha256": performer},
+        "data": {"fingerprint": data, **{key: plain["data"].get(key) for key in ("batch_size", "flip", "cache_dtype")}},
+        "module": module,
+        "trainer": {key: value for key, value in plain["trainer"].items() if key not in here},
+        "stops": plain["callbacks"].get("early_stopping"),
+        "control": plain["control"],
+        "measures": MEASURES,
+    }
+
+
+def _trained(config: DictConfig, name: str, description: dict[str, Any]) -> dict[str, float]:
+    """Numbers of an explainer on a control, trained now if nobody has; only the first process trains."""
+    key = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
+    folder = Path(config.paths.cache) / "controls" / key
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    while not is_first() and not folder.exists():
+        time.sleep(SECONDS)
+    with held(folder.with_suffix(".lock"), f"Another evaluation is training the control {folder}; waiting for it."):
+        if not folder.exists():
+            log.info("Control %r: training the explainer once, for all runs that differ in prior and seed.", name)
+            partial = folder.with_suffix(".partial")
+            partial.mkdir(exist_ok=True)
+            with on_its_own():
+                train_explainer(config, partial)
+            write_json(partial / DESCRIPTION, description)
+            (partial / LAST).unlink(missing_ok=True)
+            os.replace(partial, folder)
+    return read_json(folder / METRICS)

@@ -1,0 +1,136 @@
+"""Names for a performer's filters: which object part each one stands for, proposed from part masks (Sec. 3.3)."""
+
+import hashlib
+import logging
+from pathlib import Path
+from typing import Literal, Protocol, cast
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import Tensor
+
+from semexplain.concepts.part_proposals import propose_by_iou, propose_by_peak
+from semexplain.concepts.parts import Parts, merge, read_parts, write_parts
+from semexplain.config import ConfigError
+from semexplain.data.images import Split
+from semexplain.data.module import ImageDataModule
+from semexplain.performers.base import Performer
+
+log = logging.getLogger(__name__)
+PROPOSAL = 2  # counted up when a proposal changes, so that kept ones are not used any more
+PROPOSALS = {"peak": propose_by_peak, "iou": propose_by_iou}
+
+
+class PartData(Protocol):
+    """What a data module must have for filters to be named from it."""
+
+    parts: tuple[str, ...]
+    naming: Split
+    image_size: int
+
+    def part_map(self, split: Split, index: int) -> np.ndarray:
+        """Part of every pixel of an image, ``(S, S)``, -1 for none."""
+
+
+class PartNaming:
+    """How a performer's filters get the names of object parts.
+
+    A proposal compares where each filter fires with the masks of the parts, on images that no result is reported on. A
+    person's file goes before it, filter by filter.
+
+    Args:
+        method: ``peak``: the part that the filter's peaks hit more often than chance; ``iou``: the part that its
+            strongest cells overlap.
+        file: A person's names, see :func:`semexplain.concepts.parts.read_parts`.
+    """
+
+    def __init__(self, method: Literal["peak", "iou"] = "peak", file: str | None = None) -> None:
+        self.method = method
+        self.file = file
+
+    def __call__(self, performer: Performer, datamodule: ImageDataModule, device: torch.device, cache: Path) -> Parts:
+        """Names of all filters of a performer.
+
+        Args:
+            performer: A frozen performer whose concepts are filters.
+            datamodule: After ``setup``; it must have part masks.
+            device: Where the performer computes.
+            cache: Folder that keeps proposals, which parallel jobs share.
+
+        Raises:
+            ConfigError: If the data have no part masks, or the person's file belongs to another performer.
+        """
+        described = named_performer(performer)
+        data = with_part_masks(datamodule)
+        part_maps = naming_part_maps(data)
+        key = hashlib.sha256(f"{PROPOSAL} {self.method} {described} {data.parts} {data.naming.ids}".encode())
+        key.update(datamodule.fingerprint().encode() + part_maps.tobytes())
+        path = cache / f"parts-{key.hexdigest()[:16]}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            if not path.exists():
+                log.info("Naming the filters from the part masks of %d images (%s).", len(data.naming.ids), self.method)
+                maps = filter_maps(performer, feature_maps(performer, naming_images(data), device), device)
+                assignment, scores = PROPOSALS[self.method](maps, part_maps, data.parts, performer.geometry)
+                write_parts(path, Parts(data.parts, tuple(assignment), self.method, scores, described))
+        parts = read_parts(path, performer=described)
+        if self.file is None:
+            return parts
+        try:
+            return merge(parts, read_parts(Path(self.file), performer=described))
+        except (ValueError, FileNotFoundError) as error:
+            raise ConfigError(f"parts.file: {error}") from error
+
+
+def named_performer(performer: Performer) -> dict[str, str | int]:
+    """What a file of part names belongs to."""
+    return {
+        "category": performer.target_name,
+        "sha256": performer.digest(),
+        "layer": "conv6",
+        "n": len(performer.concept_names),
+    }
+
+
+def with_part_masks(datamodule: ImageDataModule) -> PartData:
+    """The data module, if it has part masks.
+
+    Raises:
+        ConfigError: If it has none.
+    """
+    naming = getattr(datamodule, "naming", None)
+    if naming is not None and not naming.ids:
+        raise ConfigError(
+            f"parts: no image of {', '.join(datamodule.names)} with part masks is left to name filters by. Use more "
+            "data, a larger `data.naming_share`, or do without: `~parts` and no part_error in `metrics`."
+        )
+    if naming is None:
+        raise ConfigError(
+            f"parts: filters are named from part masks, which these data ({type(datamodule).__name__}) do not have. "
+            "Use data=pascal_part or data=synthetic_animals, or do without: `~parts` and no part_error in `metrics`."
+        )
+    return cast(PartData, datamodule)
+
+
+def naming_part_maps(data: PartData) -> np.ndarray:
+    """Part of every pixel ``(N, S, S)`` of the images for naming, -1 for none."""
+    return np.stack([data.part_map(data.naming, index) for index in range(len(data.naming.ids))])
+
+
+def naming_images(data: PartData) -> Tensor:
+    """The images for naming, uint8 ``(N, 3, S, S)``."""
+    return torch.stack([data.naming.read(index, data.image_size) for index in range(len(data.naming.ids))])
+
+
+@torch.no_grad()
+def feature_maps(performer: Performer, images: Tensor, device: torch.device) -> Tensor:
+    """Feature maps ``(N, C, m, m)`` of images, computed on a device and kept in memory."""
+    performer = performer.to(device).freeze()
+    return torch.cat([performer.encode(chunk.to(device)).float().cpu() for chunk in images.split(32)])
+
+
+@torch.no_grad()
+def filter_maps(performer: Performer, feature_maps: Tensor, device: torch.device) -> Tensor:
+    """Filter maps after their ReLU ``(N, n, m, m)``, from :func:`feature_maps`."""
+    return torch.cat([performer.feature(chunk.to(device)).relu().cpu() for chunk in feature_maps.split(32)])

@@ -1,0 +1,147 @@
+"""Train, measure and evaluate: what a run does."""
+
+import logging
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from omegaconf import DictConfig, OmegaConf
+
+from semexplain.attributions.timed import TimedRival
+from semexplain.config import ConfigError, check_group, instantiate
+from semexplain.data.module import ImageDataModule
+from semexplain.metrics.verdict import MARGIN, verdict
+from semexplain.runs.build import _labelled_data, build
+from semexplain.runs.folder import BEST, LAST, METRICS, PARTS, PERFORMER, check_data, measurable_config
+from semexplain.runs.performer_store import performer_metrics, trained_performer
+from semexplain.system.files import write_json
+from semexplain.system.processes import is_first
+from semexplain.training.distillation import Distillation
+from semexplain.training.weights_and_biases import WeightsAndBiases
+
+log = logging.getLogger(__name__)
+
+
+JUDGED_BY = {"concept_reliance": {"_target_": "semexplain.metrics.concept_reliance.ConceptReliance"}}
+
+
+def train_explainer(config: DictConfig, folder: Path) -> dict[str, float]:
+    """Train an explainer, measure its best epoch on the test split, and write the run folder."""
+    last = folder / LAST
+    named = folder / PARTS if last.exists() and (folder / PARTS).exists() else None
+    datamodule, module, trainer = build(config, folder, named=named)
+    warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")  # the performer is frozen on purpose
+    trainer.fit(module, datamodule=datamodule, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+    return measure(trainer, module, datamodule, folder / BEST, folder)
+
+
+def train_performer(config: DictConfig, folder: Path) -> dict[str, float]:
+    """Train the performer that explainer runs of the same configuration find in the store."""
+    datamodule = _labelled_data(config)
+    path = trained_performer(config, datamodule)
+    metrics = performer_metrics(path)
+    if is_first():
+        write_json(folder / PERFORMER, {"path": str(path.absolute())})
+        write_json(folder / METRICS, metrics)
+    log.info("Performer: %s", path)
+    return metrics
+
+
+def measure(
+    trainer: pl.Trainer,
+    module: Distillation,
+    datamodule: ImageDataModule,
+    checkpoint: Path,
+    folder: Path,
+    *,
+    controls: Mapping[str, float] | None = None,
+    margin: float = MARGIN,
+) -> dict[str, float]:
+    """Test a checkpoint; write ``metrics.json`` and, through the callback, ``explanations.parquet`` into a folder.
+
+    Args:
+        trainer: Of the run.
+        module: Of the run.
+        datamodule: Of the run.
+        checkpoint: What is tested.
+        folder: Where the files are written.
+        controls: Numbers of explainers that were trained on controls, by their names in ``metrics.json``.
+        margin: What faithfulness asks for, see :func:`semexplain.metrics.verdict.verdict`.
+
+    Returns:
+        The numbers of ``metrics.json``, with the verdict, which the loggers get as well.
+    """
+    module.restore(checkpoint)
+    tested = trainer.test(module, datamodule=datamodule, verbose=False)
+    measured = {name: float(value) for name, value in sorted(tested[0].items())} | dict(controls or {})
+    judged = verdict(measured, margin)
+    metrics = dict(sorted({**measured, **(judged.metrics if judged else {})}.items()))
+    further = {name: value for name, value in metrics.items() if name not in tested[0]}
+    for own in trainer.loggers:
+        own.log_metrics({**further, "epoch": trainer.current_epoch}, trainer.global_step)
+        own.save()
+        if judged is not None and isinstance(own, WeightsAndBiases):
+            own.judge(judged)
+    if trainer.is_global_zero:
+        write_json(folder / METRICS, metrics)
+    return metrics
+
+
+def evaluate_run(
+    run: Path,
+    folder: Path,
+    overrides: Mapping[str, Any],
+    *,
+    controls: Mapping[str, float] | None = None,
+    margin: float = MARGIN,
+    rival: DictConfig | None = None,
+    images: int | None = None,
+    metrics: Mapping[str, Any] | None = None,
+) -> dict[str, float]:
+    """Rebuild a run from its folder alone and measure it again.
+
+    Args:
+        run: The run's folder.
+        folder: Where the new numbers are written.
+        overrides: Values to use in place of the run's own, by dotted key: where data or performer are now.
+        controls: Numbers of explainers that were trained on controls, to judge it by.
+        margin: What faithfulness asks for.
+        rival: What to measure in the explainer's place, a configuration of the group ``rival``; ``rival_fit_seconds``
+            and ``rival_milliseconds_per_image`` are measured with it.
+        images: Measure on this many images, spread evenly over the test split; all by default.
+        metrics: Configurations of metrics to take beside the run's own, by name.
+
+    Raises:
+        ConfigError: If the folder is no finished run, the data are others, or the rival cannot explain the performer.
+    """
+    config = measurable_config(run, overrides)
+    if images is not None and (not isinstance(images, int) or images < 1):
+        raise ConfigError(f"images: expected a number of test images of at least 1, got {images!r}.")
+    if rival is not None:
+        config.rival = rival
+        check_group(config, "rival")
+    for name, metric in {**JUDGED_BY, **(metrics or {})}.items():  # also of a run before there was such a metric
+        OmegaConf.update(config, f"module.metrics.{name}", metric, force_add=True)
+    named = run / PARTS if (run / PARTS).exists() and "parts.file" not in overrides else None
+    datamodule, module, trainer = build(config, folder, named=named)
+    check_data(config, datamodule, run)
+    datamodule.test_images = images
+    if rival is not None:
+        module.rival = _rival(config, module, trainer)
+    return measure(trainer, module, datamodule, run / BEST, folder, controls=controls, margin=margin)
+
+
+def _rival(config: DictConfig, module: Distillation, trainer: pl.Trainer) -> TimedRival:
+    if trainer.world_size > 1:
+        raise ConfigError(
+            f"rival: a rival is fitted and measured by one process, the run's trainer has {trainer.world_size}. Use "
+            "`trainer.devices=1 trainer.strategy=auto`."
+        )
+    rival = instantiate(config.rival)
+    try:
+        rival.check(module.performer)
+    except ValueError as error:
+        raise ConfigError(f"rival: {error}") from error
+    return TimedRival(rival, trainer.strategy.root_device)

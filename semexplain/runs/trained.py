@@ -1,0 +1,180 @@
+"""A trained explainer from its run folder, for anyone's images: the way in for notebooks and the command line."""
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from semexplain.concepts.parts import read_parts
+from semexplain.config import ConfigError, instantiate
+from semexplain.data.images import read_image
+from semexplain.data.loading import read_ahead
+from semexplain.explanation import Explanation
+from semexplain.runs.folder import BEST, PARTS, recorded_config
+from semexplain.runs.naming import named_performer
+from semexplain.system.devices import accelerator
+from semexplain.training.distillation import Distillation
+
+log = logging.getLogger(__name__)
+Precision = Literal["float32", "bfloat16"]
+Picture = Path | str | Image.Image | np.ndarray | Tensor
+
+
+class TrainedExplainer:
+    """A performer and the explainer that a run trained for it, ready to explain images.
+
+    Args:
+        module: Performer and explainer.
+        image_size: Side ``S`` of the square images that the performer takes.
+        precision: ``bfloat16`` computes the performer's convolutions and the explainer in it: faster, and scores move
+            by about a percent of their size. Score, concepts and contributions stay float32.
+
+    Attributes:
+        target: What the score stands for.
+        concepts: Names of the ``n`` concepts.
+    """
+
+    def __init__(self, module: Distillation, image_size: int, *, precision: Precision = "float32") -> None:
+        self.module = module.eval()
+        self.image_size = image_size
+        self.precision = precision
+        self.target = module.performer.target_name
+        self.concepts = module.concept_names
+
+    def explain(
+        self,
+        images: Iterable[Picture] | Picture,
+        *,
+        batch_size: int = 32,
+        pictures: bool = False,
+        progress: bool = True,
+    ) -> Explanation:
+        """Explain images, a batch at a time, so that memory does not grow with their number but for the result.
+
+        A thread reads the next batch while this one is explained. Each image is resized to the performer's square, as
+        in training. A picture that cannot be read is reported in the log and left out; ``ids`` of the result say which
+        were explained.
+
+        Args:
+            images: Files, PIL images, uint8 arrays ``(H, W, 3)`` or ``(H, W)``, uint8 tensors ``(3, H, W)``; one of
+                these or any iterable of them, such as a generator or a batch ``(B, 3, H, W)``.
+            batch_size: Images at a time.
+            pictures: Keep the resized images and their Grad-CAM in the result, for figures.
+            progress: Show a progress bar.
+
+        Returns:
+            Their explanation, in this computer's own memory.
+
+        Raises:
+            TypeError: If images are not uint8: what is fed 0..1 in place of 0..255 fails silently.
+            ValueError: If not one of them can be read.
+
+        Example:
+            >>> explainer = load("outputs/celeba_attractive/2026-11-23_12-00-00-000000")  # doctest: +SKIP
+            >>> explainer.explain(["me.jpg", "you.jpg"]).reasons()  # doctest: +SKIP
+            [['smiling +1.24', 'no bags under eyes +0.91', ...], [...]]
+        """
+        if isinstance(images, Path | str | Image.Image) or (hasattr(images, "ndim") and images.ndim <= 3):
+            images = [images]  # type: ignore[list-item]
+        total = len(images) if isinstance(images, Sized) else None
+        done: list[Explanation] = []
+        with tqdm(total=total, desc="Explaining", unit="image", disable=None if progress else True) as bar:
+            for read, names, tried in read_ahead(self._batches(images, batch_size)):
+                if names:
+                    image = torch.stack(read).to(self.module.device)
+                    half = self.precision == "bfloat16"
+                    with torch.no_grad(), torch.autocast(image.device.type, torch.bfloat16, enabled=half):
+                        feature_map = self.module.performer.encode(image)
+                        explanation = self.module.explain_maps(feature_map.float(), image if pictures else None)
+                    done.append(replace(explanation, ids=tuple(names)))
+                bar.update(tried)
+        if not done:
+            raise ValueError("None of the images could be read; the log says why.")
+        return Explanation.join(done)
+
+    def _batches(self, images: Iterable[Picture], size: int) -> Iterator[tuple[list[Tensor], list[str], int]]:
+        """Images of a batch, their names, and how many were tried."""
+        numbered = enumerate(images)
+        while chunk := list(islice(numbered, size)):
+            read: list[Tensor] = []
+            names: list[str] = []
+            for number, picture in chunk:
+                name = str(picture) if isinstance(picture, Path | str) else str(number)
+                try:
+                    read.append(as_square(picture, self.image_size))
+                    names.append(name)
+                except (OSError, ValueError) as error:
+                    log.warning("Left out: %s", error)
+            yield read, names, len(chunk)
+
+
+def load(
+    run: Path | str,
+    *,
+    device: str = "auto",
+    performer: Path | str | None = None,
+    overrides: Mapping[str, Any] = {},
+    precision: Precision = "float32",
+) -> TrainedExplainer:
+    """Rebuild the explainer of a run folder, without the data it was trained on.
+
+    Args:
+        run: The run's folder.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+        performer: Where the performer is now, if it has moved since.
+        overrides: Values to use in place of the run's own, by dotted key.
+        precision: ``float32`` or ``bfloat16``, see :class:`TrainedExplainer`.
+
+    Raises:
+        ConfigError: If the folder is not a finished explainer's run, or the performer is gone.
+        ValueError: If checkpoint and performer do not belong together.
+    """
+    run = Path(run).expanduser()
+    moved = {} if performer is None else {"performer.checkpoint": str(performer)}
+    config = recorded_config(run, {**overrides, **moved})
+    if not (run / BEST).exists():
+        raise ConfigError(f"run: {run} has no {BEST}: the run ended before its first validation. `resume` it.")
+    network = instantiate(config.performer, checkpoint=config.performer.checkpoint)
+    parts = read_parts(run / PARTS, performer=named_performer(network)) if (run / PARTS).exists() else None
+    module: Distillation = instantiate(config.module)(performer=network, parts=parts)
+    module.restore(run / BEST)
+    module = module.to(accelerator(device).replace("gpu", "cuda"))
+    return TrainedExplainer(module, config.performer.image_size, precision=precision)
+
+
+def as_square(picture: Picture, size: int) -> Tensor:
+    """A picture as the performer takes it: uint8 RGB ``(3, size, size)``, resized without keeping the aspect ratio.
+
+    Raises:
+        TypeError: If an array is not uint8.
+        ValueError: If an array is not an image.
+
+    Example:
+        >>> as_square(np.zeros((20, 30), dtype=np.uint8), 8).shape
+        torch.Size([3, 8, 8])
+    """
+    if isinstance(picture, Path | str):
+        return read_image(Path(picture), size)
+    if isinstance(picture, Tensor):
+        if picture.ndim != 3 or len(picture) not in (1, 3):
+            raise ValueError(f"Expected a tensor (3, H, W), got the shape {tuple(picture.shape)}.")
+        picture = picture.permute(1, 2, 0).cpu().numpy()
+        picture = picture[:, :, 0] if picture.shape[2] == 1 else picture
+    if isinstance(picture, np.ndarray):
+        if picture.dtype != np.uint8:
+            raise TypeError(f"Expected images as uint8 RGB 0..255, got {picture.dtype}. Convert them first.")
+        if picture.ndim not in (2, 3) or (picture.ndim == 3 and picture.shape[2] not in (3, 4)):
+            raise ValueError(f"Expected an array (H, W, 3) or (H, W), got the shape {picture.shape}.")
+        picture = Image.fromarray(picture)
+    image = picture.convert("RGB")
+    if image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()

@@ -1,0 +1,66 @@
+"""A Weights & Biases run that can be compared with the others of its sweep."""
+
+from typing import Any
+
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
+
+from semexplain.metrics.verdict import Verdict
+
+NOT_FAITHFUL = "not faithful"
+GOALS = {  # of validation metrics
+    "val/relative_deviation": "min",
+    "val/contribution_entropy": "max",
+    "val/explainer_accuracy_tau_eval": "max",
+    "val/prior_cosine": "max",
+    "val/distillation": "min",
+    "val/prior_loss": "min",
+}
+
+
+class WeightsAndBiases(WandbLogger):
+    """Lightning's logger, with the epoch as the axis of every curve and the right end of each as its best.
+
+    Jobs of a sweep share the sweep's name as their group. The test numbers are in the summary under their plain names,
+    beside all options in the configuration, so that one parallel-coordinates panel compares a sweep.
+
+    Args:
+        **kwargs: What :class:`pytorch_lightning.loggers.WandbLogger` takes.
+    """
+
+    def __init__(self, *, save_dir: str, project: str = "semexplain", offline: bool = True, **kwargs: Any) -> None:
+        super().__init__(save_dir=save_dir, project=project, offline=offline, **kwargs)
+        self._defined = False
+
+    @rank_zero_only
+    def describe(self, options: dict[str, Any]) -> None:
+        """Note a run's options, flat, and how its metrics are to be read."""
+        self.experiment.config.update(flat(options), allow_val_change=True)
+        self.experiment.define_metric("epoch", summary="none")
+        self.experiment.define_metric("*", step_metric="epoch")
+        for name, goal in GOALS.items():
+            self.experiment.define_metric(name, step_metric="epoch", summary=f"{goal},last")
+
+    @rank_zero_only
+    def judge(self, verdict: Verdict) -> None:
+        """Put into the summary whether the run's explanations are faithful and why; tag and note a run that is not."""
+        self.experiment.summary.update({"faithful": verdict.faithful, "faithful_reason": verdict.reason})
+        if not verdict.faithful:
+            self.experiment.tags = (*(self.experiment.tags or ()), NOT_FAITHFUL)
+            self.experiment.notes = str(verdict)
+
+
+def flat(options: Any, path: str = "") -> dict[str, Any]:
+    """Nested options by dotted key.
+
+    Example:
+        >>> flat({"beta": 0.2, "explainer": {"depth": 18}})
+        {'beta': 0.2, 'explainer.depth': 18}
+    """
+    if not isinstance(options, dict) or not options:
+        return {path: options}
+    return {
+        name: value
+        for key, item in options.items()
+        for name, value in flat(item, f"{path}.{key}" if path else str(key)).items()
+    }

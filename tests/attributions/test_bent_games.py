@@ -1,0 +1,192 @@
+"""Where the score is no linear function, each rival is checked against its definition, restated image by image."""
+
+import pytest
+import torch
+from torch import nn
+
+from semexplain.attributions import base
+from semexplain.attributions.base import made_efficient
+from semexplain.attributions.feature_ablation import FeatureAblation
+from semexplain.attributions.gradient_times_activation import GradientTimesActivation
+from semexplain.attributions.integrated_gradients import IntegratedGradients
+from semexplain.attributions.kernel_shap import KernelShap, coalitions
+from semexplain.attributions.lime import Lime
+from semexplain.attributions.masked_network import MaskedNetwork
+from semexplain.attributions.random import RandomContributions
+from semexplain.attributions.zennit_relevance import ZennitRelevance
+from semexplain.performers.base import Performer
+from tests.attributions.toys import Filters, Outputs, ask, exact_shapley, maps, train
+
+PERFORMERS = pytest.mark.parametrize("performer", [Filters(), Outputs(linear=False)], ids=["filters", "outputs"])
+
+
+def test_a_filter_is_ablated_by_setting_its_map_to_0():
+    performer = Filters(5)
+    x = maps(performer)
+    found = FeatureAblation().contributions(ask(performer, x, columns=[4, 0, 2]))
+    for image in range(6):
+        for place, filter_number in enumerate([4, 0, 2]):
+            without = x[[image]].clone()
+            without[0, filter_number] = 0
+            drop = performer.head(x[[image]])[0] - performer.head(without)[0]
+            assert found[image, place].item() == pytest.approx(drop.item(), abs=1e-5)
+
+
+@PERFORMERS
+def test_integrated_gradients_are_the_mean_slope_on_the_way(performer: Performer):
+    """Against the mean of 2000 midpoints, each slope a difference of scores."""
+    question = ask(performer, maps(performer, 2))
+    found = IntegratedGradients(steps=64).contributions(question)
+    step, expected = 1e-2, torch.zeros(2, 4)
+    middles = (torch.arange(2000)[:, None, None] + 0.5).expand(-1, 2, 4) / 2000
+    for i in range(4):
+        nudge = step * torch.eye(4)[i] / 2
+        expected[:, i] = ((question.scores(middles + nudge) - question.scores(middles - nudge)) / step).mean(0)
+    torch.testing.assert_close(found, expected, rtol=0.01, atol=0.01)
+
+
+@PERFORMERS
+def test_efficient_rivals_add_up(performer: Performer):
+    question = ask(performer, maps(performer))
+    everything, nothing = (question.game(torch.full((6, 4), value)) for value in (1.0, 0.0))
+    masked = MaskedNetwork(epochs=1, training_images=8)
+    masked.fit([ask(performer, maps(performer, 8))])
+    for rival, tolerance in [
+        (IntegratedGradients(steps=64), 0.03),  # the slope of a ReLU jumps
+        (KernelShap(), 1e-4),
+        (KernelShap(n_samples=6), 1e-4),
+        (masked, 1e-4),
+        (RandomContributions(), 1e-4),
+    ]:
+        found = rival.contributions(question).sum(1)
+        torch.testing.assert_close(found, everything - nothing, rtol=tolerance, atol=tolerance)
+
+
+@PERFORMERS
+def test_kernel_shap_over_all_sets_is_the_shapley_value(performer: Performer):
+    question = ask(performer, maps(performer, 3))
+    torch.testing.assert_close(KernelShap().contributions(question), exact_shapley(question), rtol=1e-3, atol=1e-4)
+
+
+def test_kernel_shap_of_drawn_sets_comes_near():
+    performer = Filters(6)
+    question = ask(performer, maps(performer, 3))
+    exact, found = KernelShap(62).contributions(question), KernelShap(61).contributions(question)
+    assert not torch.equal(exact, found)
+    assert (found - exact).norm() < 0.5 * (RandomContributions().contributions(question) - exact).norm()
+    many = KernelShap(n_samples=40)
+    assert len(coalitions(6, 40, 0)[0]) == 40
+    assert (many.contributions(question) - exact).norm() < 0.3 * exact.norm()
+
+
+def test_sets_are_drawn_with_the_shapley_kernel():
+    """The size of a set of n has the probability 1 / (s (n - s)), up to a constant; all sets of a size are alike."""
+    sets, weights = coalitions(5, 20_000, seed=0)
+    assert len(sets) == 30  # all there are: 2^5 - 2
+    by_size = torch.tensor([weights[sets.sum(1) == size].sum() for size in range(1, 5)])
+    expected = torch.tensor([1 / 4, 1 / 6, 1 / 6, 1 / 4])
+    torch.testing.assert_close(by_size, expected / expected.sum())
+    sets, weights = coalitions(20, 20_000, seed=0)
+    assert weights.unique().numel() == 1
+    sizes = torch.bincount(sets.sum(1).long(), minlength=21)[1:20] / 20_000
+    expected = torch.tensor([1 / (s * (20 - s)) for s in range(1, 20)])
+    torch.testing.assert_close(sizes, expected / expected.sum(), rtol=0, atol=0.01)
+    torch.testing.assert_close(sets.mean(0), torch.full((20,), 0.5), rtol=0, atol=1e-6)  # each with its complement
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_few_concepts(n: int):
+    performer = Filters(n)
+    question = ask(performer, maps(performer))
+    torch.testing.assert_close(KernelShap().contributions(question), exact_shapley(question), rtol=1e-4, atol=1e-5)
+    masked = MaskedNetwork(epochs=1)
+    masked.fit(train(performer))
+    torch.testing.assert_close(masked.contributions(question).sum(1), question.worth)
+
+
+@PERFORMERS
+def test_a_masked_network_learns_shapley_values(performer: Performer):
+    question = ask(performer, maps(performer))
+    exact = exact_shapley(question)
+    trained, untrained = MaskedNetwork(epochs=50, lr=1e-2), MaskedNetwork(epochs=1, lr=1e-9)
+    for rival in (trained, untrained):
+        rival.fit(train(performer))
+    error = (trained.contributions(question) - exact).norm()
+    assert error < 0.5 * (untrained.contributions(question) - exact).norm()
+    assert not any(parameter.requires_grad for parameter in trained.network.parameters())
+
+
+@PERFORMERS
+def test_lime_is_a_weighted_ridge_regression(performer: Performer):
+    """Fitted by least squares on rows that the weights and the ridge are written into, one image at a time."""
+    question, rival = ask(performer, maps(performer, 2)), Lime(n_samples=60, kernel_width=0.5, ridge=0.7)
+    sets = rival.sets(4).double()
+    assert sets[0].tolist() == [1, 1, 1, 1]
+    found = rival.contributions(question)
+    for image in range(2):
+        rows, wanted = [], []
+        for chosen in sets:
+            cosine = chosen.sum() / (chosen.norm() * 2) if chosen.any() else torch.tensor(0.0)
+            root = torch.exp(-((1 - cosine) ** 2) / 0.5**2 / 2).sqrt()
+            score = question.game(chosen.float().expand(2, 4))[image]
+            rows.append(root * torch.cat([chosen, torch.ones(1)]))
+            wanted.append(root * score.double())
+        rows += list(0.7**0.5 * torch.eye(5)[:4])  # the intercept is not shrunk
+        wanted += [torch.tensor(0.0)] * 4
+        solved = torch.linalg.lstsq(torch.stack(rows).double(), torch.stack(wanted).double()[:, None]).solution[:4, 0]
+        torch.testing.assert_close(found[image], solved.float(), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_relevance_is_gradient_times_activation_where_there_are_no_convolutions(bias: bool):
+    pytest.importorskip("zennit")
+    performer = Filters(bias=bias)
+    question = ask(performer, maps(performer), columns=[2, 0])
+    found = ZennitRelevance().contributions(question)
+    torch.testing.assert_close(found, GradientTimesActivation().contributions(question), rtol=1e-3, atol=1e-4)
+
+
+def test_relevance_by_the_epsilon_rule():
+    """Layer by layer, with a bias that keeps its share."""
+    pytest.importorskip("zennit")
+    performer = Filters()
+    x = maps(performer)
+    found = ZennitRelevance(epsilon=0.1).contributions(ask(performer, x))
+
+    def down(relevance: list[float], layer: nn.Linear, given: list[float]) -> list[float]:
+        lower = [0.0] * len(given)
+        for k, (row, bias) in enumerate(zip(layer.weight.tolist(), layer.bias.tolist(), strict=True)):
+            z = sum(a * w for a, w in zip(given, row, strict=True)) + bias
+            z += 0.1 if z >= 0 else -0.1
+            for j, (a, w) in enumerate(zip(given, row, strict=True)):
+                lower[j] += a * w / z * relevance[k]
+        return lower
+
+    for image in range(6):
+        given = x[image].flatten()
+        hidden = performer.first(given).relu()
+        relevance = down(performer.second(hidden).tolist(), performer.second, hidden.tolist())
+        lowest = torch.tensor(down(relevance, performer.first, given.tolist())).view(4, -1).sum(1)
+        torch.testing.assert_close(found[image], lowest, rtol=1e-3, atol=1e-4)
+
+
+@PERFORMERS
+@pytest.mark.parametrize("rival", [GradientTimesActivation(), IntegratedGradients(), FeatureAblation(), KernelShap()])
+def test_memory_changes_nothing(performer: Performer, rival: KernelShap, monkeypatch: pytest.MonkeyPatch):
+    found = rival.contributions(ask(performer, maps(performer)))
+    monkeypatch.setattr(base, "CHUNK", 1)
+    torch.testing.assert_close(rival.contributions(ask(performer, maps(performer))), found)
+
+
+def test_a_concept_that_is_not_there_gets_nothing():
+    performer = Filters(linear=True)
+    x = maps(performer)
+    x[:, 1] = 0
+    question = ask(performer, x)
+    found = made_efficient(torch.ones(6, 4), question)
+    assert (found[:, 1] == 0).all()
+    for image in range(6):
+        missing = question.worth[image] - 3
+        assert found[image, 0].item() == pytest.approx(1 + missing.item() / 3, abs=1e-4)
+    x[:] = 0
+    assert not made_efficient(torch.ones(6, 4), ask(performer, x)).any()

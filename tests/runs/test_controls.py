@@ -1,0 +1,173 @@
+"""A run whose concepts were shuffled is flagged wherever its numbers are read; controls are trained once."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+from support import configured, smoke
+
+from evaluate import evaluate
+from semexplain.__main__ import main
+from semexplain.config import ConfigError
+from semexplain.runs import controls as trained
+from semexplain.runs.comparison import comparison_table
+from semexplain.runs.controls import MEASURES, control_config, control_description, trained_controls
+from train import train
+
+CONTROLS = ("constant", "shuffled", "redrawn")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The performer's convolutions start from random weights"),
+    pytest.mark.filterwarnings(r"ignore:All \d+ scores of the performer lie between 0 and 1"),
+]
+
+
+@pytest.fixture(scope="module")
+def shuffled(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was trained on shuffled concepts, and evaluated beside controls."""
+    folder = tmp_path_factory.mktemp("shuffled")
+    overrides = smoke(faces, folder, "trainer.max_epochs=1", "control=shuffled")
+    train(configured(*overrides), folder / "run")
+    evaluate(configured(f"run={folder / 'run'}", name="evaluate"), folder / "run/evaluations/1")
+    return folder / "run"
+
+
+def test_training_on_shuffled_concepts_is_not_faithful_without_any_evaluation(shuffled: Path):
+    metrics = json.loads((shuffled / "metrics.json").read_text())
+    assert metrics["test/faithful"] == 0.0
+    assert abs(metrics["test/concept_reliance"]) < 0.1
+    assert metrics["test/swapped_relative_deviation"] == pytest.approx(metrics["test/relative_deviation"], rel=0.1)
+    assert "test/faithful" in (shuffled / "metrics.csv").read_text()
+
+
+def test_the_evaluation_says_so_beside_controls(shuffled: Path):
+    metrics = json.loads((shuffled / "evaluations/1/metrics.json").read_text())
+    deviations = {name: metrics[f"test/control/{name}/relative_deviation"] for name in CONTROLS}
+    assert all(0 <= metrics[f"test/control/{name}/explainer_accuracy_tau_train"] <= 1 for name in CONTROLS)
+    least = min(deviations["constant"], deviations["shuffled"])
+    assert metrics["test/excess_over_control"] == pytest.approx(least - metrics["test/relative_deviation"])
+    assert metrics["test/excess_over_control_share"] == pytest.approx(1 - metrics["test/relative_deviation"] / least)
+    assert metrics["test/faithful"] == 0.0
+    logged = (shuffled / "evaluations/1/metrics.csv").read_text()
+    assert all(f"test/control/{name}/relative_deviation" in logged for name in CONTROLS)
+    own = json.loads((shuffled / "metrics.json").read_text())
+    assert {name: metrics[name] for name in own} == own
+
+
+def test_the_report_and_the_comparison_flag_it(shuffled: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["report", str(shuffled), "--most", "5"]) == 0
+    page = (shuffled / "report.html").read_text("utf-8")
+    assert '<p class="alarm" role="alert" id="verdict"><b>Not faithful.</b>' in page
+    assert page.index("Not faithful.") < page.index("How to read this page")
+    assert "control: shuffled" in page
+    metrics = json.loads((shuffled / "evaluations/1/metrics.json").read_text())
+    for name in CONTROLS:
+        assert f"<td>{metrics[f'test/control/{name}/relative_deviation']:.4f}</td>" in page
+    header, row = comparison_table([shuffled])
+    assert row[header.index("faithful")] == "NO"
+
+
+def test_a_second_evaluation_trains_nothing_and_other_seeds_and_priors_share_the_controls(
+    shuffled: Path, faces: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    own = ("trainer.max_epochs=1", "beta=2", "seed=1", "data.seed=0", "prior_loss=l2")
+    train(configured(*smoke(faces, shuffled.parent, *own)), shuffled.parent / "other")
+
+    def never(config: object, folder: Path) -> dict[str, float]:
+        raise AssertionError(f"trained a control into {folder}")
+
+    monkeypatch.setattr(trained, "train_explainer", never)
+    first = json.loads((shuffled / "evaluations/1/metrics.json").read_text())
+    capsys.readouterr()
+    assert evaluate(configured(f"run={shuffled}", name="evaluate"), shuffled.parent / "again") == first
+    printed = capsys.readouterr().out
+    assert "NOT FAITHFUL: " in printed
+    assert "| concepts of other images" in printed
+    assert "different: none" in printed
+    other = trained_controls(shuffled.parent / "other", {}, CONTROLS)
+    assert other == {name: value for name, value in first.items() if name.startswith("test/control/")}
+    assert len(other) == len(CONTROLS) * len(MEASURES)
+    with pytest.raises(AssertionError, match="trained a control"):  # another explainer has controls of its own
+        trained_controls(shuffled, {"module.explainer.head_init": "default"}, ["constant"])
+
+
+def test_an_explainer_that_starts_from_an_attribution_has_controls(shuffled: Path, faces: Path):
+    """It reads a hidden layer, of which a performer with new weights has another one."""
+    overrides = smoke(faces, shuffled.parent, "method=semexplain", "trainer.max_epochs=1")
+    train(configured(*overrides), shuffled.parent / "method")
+    found = trained_controls(shuffled.parent / "method", {}, CONTROLS)
+    assert all(math.isfinite(value) for value in found.values())
+    assert len(set(found.values())) > len(MEASURES)
+
+
+def test_no_controls_are_asked_for(shuffled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    metrics = evaluate(configured(f"run={shuffled}", "controls=[]", name="evaluate"), tmp_path)
+    assert not any("control" in name for name in metrics)
+    assert "no controls were trained" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match=r"controls: expected some of constant, shuffled, redrawn, got shufled"):
+        trained_controls(shuffled, {}, ["shufled"])
+    with pytest.raises(ConfigError, match="faithful_margin: expected a share between 0 and 1, got 10"):
+        evaluate(configured(f"run={shuffled}", "faithful_margin=10", name="evaluate"), tmp_path)
+
+
+def test_what_determines_a_control_addresses_it(faces: Path, tmp_path: Path):
+    def description(*overrides: str, control: str = "constant") -> dict:
+        config = configured(*smoke(faces, tmp_path, *overrides))
+        return control_description(control_config(config, control), "0" * 64, "data")
+
+    base = description()
+    same = [
+        "beta=3",
+        "seed=7",
+        "logger=[csv,wandb]",
+        "metrics=[relative_deviation]",
+        "+trainer.enable_progress_bar=false",
+    ]
+    other = ["explainer.head_init=default", "trainer.max_epochs=9", "optimizer.lr=0.5", "data.batch_size=16"]
+    other += ["performer.target=Male", "scheduler=cosine", "concepts=named concepts.include=[Smiling,Bald]"]
+    assert all(description(override) == base for override in same)
+    assert all(description(*override.split()) != base for override in other)
+    assert description(control="shuffled") != base
+
+
+def test_an_interrupted_control_goes_on(shuffled: Path, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def interrupted(config: object, folder: Path) -> dict[str, float]:
+        (folder / "metrics.json").write_text("{}")
+        raise KeyboardInterrupt
+
+    config = OmegaConf.load(shuffled / "config.yaml")
+    config.paths.cache = str(tmp_path / "cache")
+    description = {"some": "control"}
+    with monkeypatch.context() as patch:
+        patch.setattr(trained, "train_explainer", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            trained._trained(config, "constant", description)
+    (partial,) = (tmp_path / "cache/controls").glob("*.partial")
+    monkeypatch.setattr(trained, "train_explainer", lambda config, folder: (folder / "went on").touch())
+    trained._trained(config, "constant", description)
+    assert (partial.with_suffix("") / "went on").exists()
+    assert not partial.exists()
+
+
+def test_weights_and_biases_flags_it(shuffled: Path, tmp_path: Path):
+    pytest.importorskip("wandb")
+    copy = OmegaConf.load(shuffled / "config.yaml")
+    folder = tmp_path / "run"
+    overrides = smoke(Path(copy.data.root), shuffled.parent, "trainer.max_epochs=1", "control=shuffled")
+    train(configured(*overrides, "logger=[csv,wandb]"), folder)
+    import wandb
+
+    wandb.finish()
+    (file,) = folder.glob("wandb/offline-run-*/*.wandb")
+    command = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json"]
+    said = json.loads(subprocess.run([*command, "--summary", str(file)], capture_output=True, check=True).stdout)
+    assert said["summary"]["faithful"] is False
+    assert "hardly get worse" in said["summary"]["faithful_reason"]
+    assert said["summary"]["test/faithful"] == 0
+    lines = subprocess.run([*command, str(file)], capture_output=True, text=True, check=True).stdout.splitlines()
+    about = [record["run"] for record in map(json.loads, lines) if record["type"] == "run"][-1]
+    assert "not faithful" in about["tags"]
+    assert about["notes"].startswith("NOT FAITHFUL: with the concepts of other images")
