@@ -21,7 +21,7 @@ from semexplain.explainers.base import Explainer
 from semexplain.performers.vgg16_attributes import VGG16Attributes
 from semexplain.training.callbacks.prior_weight import PriorWeight
 from semexplain.training.distillation import Distillation
-from semexplain.training.losses import prior_l2
+from semexplain.concepts.losses import prior_l2
 
 STEPS = 1000
 

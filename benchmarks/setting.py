@@ -20,7 +20,7 @@ from semexplain.explainers.base import Explainer
 from semexplain.explainers.resnet import ResNetExplainer
 from semexplain.performers.vgg16_attributes import VGG16Attributes
 from semexplain.training.distillation import Distillation
-from semexplain.training.losses import distillation, prior_l2
+from semexplain.concepts.losses import distillation, prior_l2
 
 BATCH = 16
 

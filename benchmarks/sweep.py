@@ -34,9 +34,7 @@ def bare_seconds(config: DictConfig, count: int) -> float:
     """Processor seconds of all training steps of an explainer of ``count`` concepts on tensors held in memory."""
     datamodule = ready_data(config.data)
     performer = instantiate(config.performer, checkpoint=None).freeze()
-    explainer = instantiate(config.explainer)(
-        in_channels=performer.channels, map_size=performer.map_size, n_concepts=count
-    )
+    explainer = instantiate(config.explainer)(map_shape=performer.map_shape, n_concepts=count)
     optimizer = instantiate(config.optimizer)(explainer.parameters())
     batch = config.data.batch_size
     said = {

@@ -43,7 +43,7 @@ def instantiate(config: Any, *args: Any, **kwargs: Any) -> Any:
     Raises:
         ConfigError: If any ``_target_`` is outside the trusted packages, or a constructor refuses its arguments.
     """
-    problems = [problem for path, node in _targets(_plain(config)) for problem in _untrusted(path, node["_target_"])]
+    problems = [problem for path, node in targets(plain(config)) for problem in _untrusted(path, node["_target_"])]
     if problems:
         raise ConfigError("\n  ".join(["The configuration may not build this:", *problems]))
     try:
@@ -63,17 +63,19 @@ def check_group(config: DictConfig, group: str) -> None:
     node = OmegaConf.select(config, group)
     missing = {f"{group}.{key}" for key in OmegaConf.missing_keys(node)}
     problems = [f"{key}: needs a value, for example `{key}=...` on the command line." for key in sorted(missing)]
-    _refuse([*problems, *_problems_of_targets({group: _plain(node)}, missing)])
+    refuse([*problems, *problems_of_targets({group: plain(node)}, missing)])
 
 
-def _refuse(problems: list[str]) -> None:
+def refuse(problems: list[str]) -> None:
+    """Raise a ``ConfigError`` that lists problems, if there are any."""
     if problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise ConfigError(f"The configuration has {count}; nothing was started.\n  " + "\n  ".join(problems))
 
 
-def _problems_of_targets(plain: Mapping[str, Any], missing: set[str]) -> Iterator[str]:
-    for path, node in _targets(plain):
+def problems_of_targets(values: Mapping[str, Any], missing: set[str]) -> Iterator[str]:
+    """What does not fit the constructors that plain values name, except for keys that are missing."""
+    for path, node in targets(values):
         untrusted = list(_untrusted(path, node["_target_"]))
         yield from untrusted
         if untrusted:
@@ -83,14 +85,14 @@ def _problems_of_targets(plain: Mapping[str, Any], missing: set[str]) -> Iterato
         except Exception as error:
             yield f"{path}._target_: cannot import {node['_target_']!r} ({error})."
             continue
-        values = {key: value for key, value in node.items() if not key.startswith("_")}
-        misfits = list(_misfits(path, values, target, missing, complete=not node.get("_partial_", False)))
-        yield from misfits
-        if not misfits and not missing:
+        given = {key: value for key, value in node.items() if not key.startswith("_")}
+        problems = list(misfits(path, given, target, missing, complete=not node.get("_partial_", False)))
+        yield from problems
+        if not problems and not missing:
             yield from _misbuilds(path, node, target)
 
 
-def _misfits(
+def misfits(
     path: str, values: Mapping[str, Any], target: Callable, missing: set[str], *, complete: bool
 ) -> Iterator[str]:
     """Unknown keys, absent keys and values that do not fit the annotations of a target's parameters."""
@@ -99,7 +101,7 @@ def _misfits(
     for key in values:
         if key not in parameters and not open_ended:
             known = f"{_owner(path, target)} takes: {', '.join(parameters)}"
-            yield f"{_join(path, key)}: unknown key{_suggest(key, parameters)}. {known}."
+            yield f"{_join(path, key)}: unknown key{suggest(key, parameters)}. {known}."
     if complete:
         for name, parameter in parameters.items():
             required = (
@@ -124,7 +126,7 @@ def _misvalue(value: Any, hint: Any) -> str | None:
         options = [str(option) for option in getattr(hint, "__args__", ()) if isinstance(option, str)]
         if first["type"] == "literal_error" and len(options) > 8:
             some = f"{options[0]!r}, {options[1]!r}, ... ({len(options)} in all)"
-            return f"expected one of {some}, got {value!r}{_suggest(value, options)}."
+            return f"expected one of {some}, got {value!r}{suggest(value, options)}."
         return f"{first['msg'].replace('Input should be', 'expected')}, got {value!r}."
     return None
 
@@ -140,24 +142,26 @@ def _misbuilds(path: str, node: dict[str, Any], target: Callable) -> Iterator[st
             elif path == "scheduler":
                 target(torch.optim.SGD([parameter], lr=1.0), **values)
             elif path == "explainer":
-                target(in_channels=1, map_size=1, n_concepts=1, **values)
+                target(map_shape=(1, 1, 1), n_concepts=1, **values)
     except (ValueError, TypeError) as error:
         yield f"{path}: {error}"
 
 
-def _plain(config: Any) -> Any:
+def plain(config: Any) -> Any:
+    """A configuration as dictionaries and lists, everything resolved."""
     return OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
 
 
-def _targets(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+def targets(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every node below that names a ``_target_``, with its path."""
     if isinstance(node, Mapping):
         if "_target_" in node:
             yield path, dict(node)
         for key, value in node.items():
-            yield from _targets(value, _join(path, str(key)))
+            yield from targets(value, _join(path, str(key)))
     elif isinstance(node, list):
         for position, value in enumerate(node):
-            yield from _targets(value, f"{path}[{position}]")
+            yield from targets(value, f"{path}[{position}]")
 
 
 def _untrusted(path: str, target: str) -> Iterator[str]:
@@ -171,7 +175,7 @@ def _untrusted(path: str, target: str) -> Iterator[str]:
 
 
 def _holds_target(value: Any) -> bool:
-    return next(_targets(value), None) is not None
+    return next(targets(value), None) is not None
 
 
 def _join(path: str, key: str) -> str:
@@ -182,7 +186,8 @@ def _owner(path: str, target: Callable) -> str:
     return target.__qualname__ if path else "The root of the configuration"
 
 
-def _suggest(word: Any, options: Any) -> str:
+def suggest(word: Any, options: Any) -> str:
+    """`` (did you mean ...?)`` if one of the options is close to a word."""
     close = difflib.get_close_matches(str(word), list(options), n=1, cutoff=0.6)
     return f" (did you mean {close[0]!r}?)" if close else ""
 

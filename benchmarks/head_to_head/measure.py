@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from semexplain.attributions.start_gradient import GradientTimesActivationStart
 from semexplain.attributions.start_prior import PriorStart
-from semexplain.attributions.truth import Truth, agreement, known_truth
+from semexplain.runs.truth import Truth, agreement, known_truth
 from semexplain.explanation import Explanation
 from semexplain.metrics.randomisation_similarity import RandomisationSimilarity
 from semexplain.metrics.truth_agreement import TruthAgreement

@@ -1,111 +1,27 @@
-"""What every rival answers: how much each concept contributed to the scores of a batch of images."""
+"""Ways to share a score out among concepts: as rivals of an explainer, and as what it starts from."""
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from semexplain.concepts.removal import Game
-from semexplain.explanation import Performance
-from semexplain.performers.base import Performer
+from semexplain.attributions.question import Question
+from semexplain.concepts.base import ConceptKind
+from semexplain.system.processes import of_all_processes
 
-CHUNK = 2**26  # numbers in the feature maps that a game is played on at once: 256 MB
-
-
-@dataclass(frozen=True)
-class Question:
-    """A batch of images to be explained, as every rival gets it.
-
-    Attributes:
-        performer: The frozen network.
-        performance: What it said of the batch, without graph: score ``(B,)``, concepts ``(B, n)``, feature ``x``, map.
-            Where a cache said it, ``x`` is not there: ask for ``feature``. Where a run centres its concepts, these are
-            centred: ask for ``strengths``.
-        columns: Which of the performer's concepts the ``n`` are.
-        reference: ``(n,)``. Their mean over the training images.
-        make_game: Makes the game when it is first asked for.
-        make_prior: Makes the prior weights when they are first asked for.
-    """
-
-    performer: Performer
-    performance: Performance
-    columns: list[int]
-    reference: Tensor
-    make_game: Callable[[], Game]
-    make_prior: Callable[[], Tensor]
-
-    @cached_property
-    def game(self) -> Game:
-        """From how much of each concept is present ``(..., B, n)`` to scores ``(..., B)``."""
-        return self.make_game()
-
-    @cached_property
-    def prior(self) -> Tensor:
-        """Prior weights of the run ``(B, n)``."""
-        return self.make_prior()
-
-    @cached_property
-    def feature(self) -> Tensor:
-        """``x`` ``(B, ...)``, a leaf without graph."""
-        with torch.inference_mode(False), torch.no_grad():
-            return self.performer.feature(self.performance.feature_map.float().clone())
-
-    @cached_property
-    def strengths(self) -> Tensor:
-        """The concepts ``(B, n)`` as the head says them, never centred."""
-        with torch.inference_mode(False), torch.no_grad():
-            return self.performer.head(self.feature)[1][:, self.columns]
-
-    @property
-    def states_at_once(self) -> int:
-        """How many states of all concepts a game is played on at once, so that they fit into memory."""
-        return max(1, CHUNK // max(1, self.performance.feature_map.numel()))
-
-    def states(self, present: Tensor) -> Tensor:
-        """The same states ``(k, n)`` for every image, ``(k, B, n)``."""
-        concepts = self.performance.concepts
-        return present.to(concepts)[:, None].expand(-1, len(concepts), -1)
-
-    def scores(self, states: Tensor) -> Tensor:
-        """Scores ``(k, B)`` of states ``(k, B, n)``, without graph, as many at a time as fit into memory."""
-        with torch.inference_mode(False), torch.no_grad():
-            return torch.cat([self.game(some) for some in states.split(self.states_at_once)])
-
-    def slopes(self, states: Tensor) -> Tensor:
-        """Gradient of the score with respect to the states ``(k, B, n)``, of the same shape."""
-        slopes = []
-        with torch.inference_mode(False), torch.enable_grad():
-            for some in states.split(self.states_at_once):
-                leaf = some.clone().requires_grad_()
-                slopes += torch.autograd.grad(self.game(leaf).sum(), leaf)
-        return torch.cat(slopes)
-
-    @cached_property
-    def ends(self) -> tuple[Tensor, Tensor]:
-        """Scores with all concepts, v(1), and with none, v(0), both ``(B,)``."""
-        n = self.performance.concepts.shape[1]
-        everything, nothing = self.scores(self.states(torch.tensor([[1.0], [0.0]]).expand(2, n)))
-        return everything, nothing
-
-    @property
-    def worth(self) -> Tensor:
-        """What all concepts are worth together, v(1) - v(0), ``(B,)``."""
-        everything, nothing = self.ends
-        return everything - nothing
+STARTING_IMAGES = 512  # of which a start takes its bias, unless it is fitted on all
 
 
-class Rival(ABC):
+class Attribution(ABC):
     """A way to give every concept of an image a contribution, so that with a base value they add up to the score.
 
     Attributes:
         base_value: One number for all images: what the contributions leave of the score on average.
         training_images: How many images of the training split, spread evenly over it, it is fitted on; None: all.
-        timings: Seconds and milliseconds by name, of a rival that is timed.
+        timings: Seconds and milliseconds by name, where they are taken.
     """
 
     base_value: Tensor = torch.zeros(())
@@ -121,29 +37,74 @@ class Rival(ABC):
         return self.contributions(question).sum(1)
 
     def fit(self, questions: Iterable[Question]) -> None:
-        """Learn from training images what the rival needs: here the base value.
+        """Learn from training images what is needed: here the base value.
 
         Args:
             questions: Batches of the training split; every iteration starts it again.
         """
-        left = [question.performance.score - self.total(question) for question in questions]
-        self.base_value = torch.cat(left).double().mean().float()
+        remainders = [question.performance.score - self.total(question) for question in questions]
+        self.base_value = torch.cat(remainders).double().mean().float()
 
-    def check(self, performer: Performer) -> None:
-        """Refuse a performer that cannot be explained in this way.
+    def check(self, kind: ConceptKind) -> None:
+        """Refuse a kind of concept that cannot be explained in this way.
 
         Raises:
             ValueError: Saying why, and what to use.
         """
-        del performer  # most rivals can explain any
+        del kind  # most attributions can explain any
 
 
-class EfficientRival(Rival):
+class EfficientAttribution(Attribution):
     r"""One whose contributions add up to what all concepts are worth, :math:`\sum_i \phi_i = v(1) - v(0)`."""
 
     def total(self, question: Question) -> Tensor:
         """What all concepts are worth ``(B,)``."""
         return question.worth
+
+
+class Start(Attribution, nn.Module):
+    r"""An attribution that is right already, from which an explainer learns only the correction.
+
+    The explainer's output ``u`` corrects its weights, each in a size that suits it:
+
+    .. math:: \alpha_i(I) = \alpha^0_i(I) + s_i(I)\, u_i(I)
+
+    One whose weights are the same for all images may be ``taken_over`` instead: the explainer's own last layer begins
+    with them, and nothing is added. What a start has learned lies in its buffers and travels with the checkpoint.
+
+    Attributes:
+        taken_over: Whether the explainer's last layer begins with the weights.
+        strengths_suffice: Whether it is fitted to scores and strengths alone, without feature maps.
+        needs_prior: Whether its weights are made of the prior's.
+        coefficients: ``(n,)``, its weights.
+    """
+
+    coefficients: Tensor
+
+    taken_over: bool = False
+    strengths_suffice: bool = False
+    needs_prior: bool = False
+
+    def weights(self, question: Question) -> Tensor:
+        """Weights ``(B, n)`` of each image: contributions over strengths, 0 where there is nothing to weigh."""
+        strengths = question.performance.concepts
+        return torch.where(strengths == 0, 0, self.contributions(question) / strengths)
+
+    def scale(self, question: Question, weights: Tensor) -> Tensor:
+        """Sizes of corrections ``(B, n)``: by default the weights, so that 0.1 makes a contribution a tenth larger."""
+        del question
+        return weights
+
+    @torch.no_grad()
+    def begin(self, questions: Iterable[Question]) -> Tensor:
+        """Learn from the training images, a batch at a time; returns the bias ``b`` ``()`` that fits best."""
+        remainders: list[Tensor] = []
+        for question in questions:
+            performance = question.performance
+            remainders.append(performance.score - (self.weights(question) * performance.concepts).sum(1))
+            if sum(map(len, remainders)) >= STARTING_IMAGES:
+                break
+        return of_all_processes(torch.cat(remainders)).double().mean().float()
 
 
 def made_efficient(contributions: Tensor, question: Question) -> Tensor:
@@ -164,7 +125,7 @@ def made_efficient(contributions: Tensor, question: Question) -> Tensor:
 
 
 def needed(module: str, package: str) -> Any:
-    """A module of a package that only some rivals need.
+    """A module of a package that only some attributions need.
 
     Raises:
         ImportError: If it is not installed.
@@ -173,11 +134,11 @@ def needed(module: str, package: str) -> Any:
         >>> needed("nowhere.attr", "nowhere")
         Traceback (most recent call last):
             ...
-        ImportError: This rival needs the package nowhere, which is not installed: `pip install .[rivals]`.
+        ImportError: This attribution needs the package nowhere, which is not installed: `pip install .[rivals]`.
     """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise ImportError(
-            f"This rival needs the package {package}, which is not installed: `pip install .[rivals]`."
+            f"This attribution needs the package {package}, which is not installed: `pip install .[rivals]`."
         ) from error

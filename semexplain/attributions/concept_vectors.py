@@ -7,17 +7,18 @@ import torch
 from annotated_types import Ge, Gt
 from torch import Tensor
 
-from semexplain.attributions.base import Question, Rival
-from semexplain.performers.base import Performer, SharedOutputs
+from semexplain.attributions.base import Attribution
+from semexplain.attributions.question import Question
+from semexplain.concepts.network import Network
 
 
-class ConceptVectors(Rival):
+class ConceptVectors(Attribution):
     r"""The directional derivative of TCAV (Kim et al. 2018) times the projection, from the mean training image.
 
     .. math:: \phi_i = \langle \nabla_x \hat y,\ u_i \rangle\, \langle x - \bar x,\ u_i \rangle
 
-    For outputs of a head the unit vector :math:`u_i` is a linear probe that tells from x whether the performer sees the
-    concept, :math:`y_i > 0`. A filter's is its own axis, the same at every place of its map. The directions of
+    The unit vector :math:`u_i` is a linear probe that tells from x whether the performer sees the concept,
+    :math:`y_i > 0`. A filter's is its own axis, the same at every place of its map. The directions of
     different concepts are not orthogonal, so the contributions need not add up.
 
     Args:
@@ -36,7 +37,7 @@ class ConceptVectors(Rival):
         """Fit the probes, if the concepts are not filters, and the base value."""
         features, present = [], []
         for question in questions:
-            if isinstance(question.performer, SharedOutputs):
+            if not question.kind.own_maps:
                 features.append(question.feature.flatten(1))
                 present.append(question.strengths > 0)
         if features:
@@ -47,18 +48,18 @@ class ConceptVectors(Rival):
     def contributions(self, question: Question) -> Tensor:
         """``(B, n)``."""
         x = question.feature
-        slope = score_gradient(question.performer, x)
-        if not isinstance(question.performer, SharedOutputs):
+        slope = score_gradient(question.network, x)
+        if question.kind.own_maps:
             return slope.mean((2, 3))[:, question.columns] * (question.strengths - question.reference)
         along = slope.flatten(1) @ self.directions.T
         return along * ((x.flatten(1) - self.mean) @ self.directions.T)
 
 
-def score_gradient(performer: Performer, feature: Tensor) -> Tensor:
+def score_gradient(network: Network, feature: Tensor) -> Tensor:
     """Gradient of the score with respect to x, of its shape."""
     with torch.inference_mode(False), torch.enable_grad():
         leaf = feature.detach().clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(performer.head(leaf)[0].sum(), leaf)
+        (gradient,) = torch.autograd.grad(network.head(leaf)[0].sum(), leaf)
     return gradient
 
 

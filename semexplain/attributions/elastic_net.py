@@ -7,10 +7,11 @@ import torch
 from annotated_types import Ge, Gt, Interval
 from torch import Tensor
 
-from semexplain.attributions.base import Question, Rival, needed
+from semexplain.attributions.base import Attribution, needed
+from semexplain.attributions.question import Question
 
 
-class ElasticNet(Rival):
+class ElasticNet(Attribution):
     r"""Elastic net of the score on standardised concepts :math:`z` (Yuksekgonul et al. 2023; scikit-learn).
 
     .. math:: \phi_i = a_i y_i, \qquad \min_{a, b} \frac{1}{2N} \sum_I \Bigl(\hat y_I - \sum_i c_i z_{I,i} - b'\Bigr)^2

@@ -7,7 +7,7 @@ grouped into batches: what is random is drawn for the concepts, once, from a fix
 import torch
 from torch import Tensor
 
-from semexplain.concepts.removal import Game
+from semexplain.concepts.base import Game
 
 IMAGES_AT_ONCE = 256  # that go through the head together, so that memory does not grow with the number of states
 

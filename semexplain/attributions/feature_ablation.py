@@ -3,10 +3,11 @@
 import torch
 from torch import Tensor
 
-from semexplain.attributions.base import Question, Rival
+from semexplain.attributions.base import Attribution
+from semexplain.attributions.question import Question
 
 
-class FeatureAblation(Rival):
+class FeatureAblation(Attribution):
     r"""The fall of the score from all concepts to all but one.
 
     .. math:: \phi_i = v(1) - v(1 - e_i)

@@ -7,10 +7,11 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from semexplain.attributions.base import Question, Rival
+from semexplain.attributions.base import Attribution
+from semexplain.attributions.question import Question
 
 
-class IntegratedGradients(Rival):
+class IntegratedGradients(Attribution):
     r"""The slope of the game along the straight line from nothing to everything (Sundararajan et al. 2017).
 
     .. math:: \phi_i = \int_0^1 \left.\frac{\partial v}{\partial m_i}\right|_{m = t\mathbf 1} dt

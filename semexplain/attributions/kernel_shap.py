@@ -7,10 +7,11 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from semexplain.attributions.base import EfficientRival, Question
+from semexplain.attributions.base import EfficientAttribution
+from semexplain.attributions.question import Question
 
 
-class KernelShap(EfficientRival):
+class KernelShap(EfficientAttribution):
     r"""The weighted least squares of Lundberg and Lee (2017), over sets of concepts.
 
     .. math:: \min_\phi \sum_m w(m) \Bigl(v(m) - v(0) - \sum_i m_i \phi_i\Bigr)^2

@@ -6,10 +6,11 @@ import torch
 from annotated_types import Ge, Gt
 from torch import Tensor
 
-from semexplain.attributions.base import Question, Rival
+from semexplain.attributions.base import Attribution
+from semexplain.attributions.question import Question
 
 
-class Lime(Rival):
+class Lime(Attribution):
     r"""Weighted ridge regression of the score on random sets of concepts (Ribeiro et al. 2016).
 
     .. math:: \min_{\phi, c} \sum_m \pi(m) \Bigl(v(m) - c - \sum_i m_i \phi_i\Bigr)^2 + \lambda \lVert \phi \rVert^2,

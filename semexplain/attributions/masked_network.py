@@ -7,13 +7,14 @@ import torch
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
-from semexplain.attributions.base import EfficientRival, Question, made_efficient
+from semexplain.attributions.base import EfficientAttribution, made_efficient
 from semexplain.attributions.kernel_shap import drawn
+from semexplain.attributions.question import Question
 
 CELLS = 4  # a side, to which the network pools its maps
 
 
-class MaskedNetwork(EfficientRival):
+class MaskedNetwork(EfficientAttribution):
     r"""A small network from the feature map to all contributions (Jethani et al. 2022).
 
     .. math:: \min_\theta\ \mathbb E_I\, \mathbb E_{m \sim w} \Bigl(v(m) - v(0) - \sum_i m_i \phi_i\Bigr)^2, \qquad

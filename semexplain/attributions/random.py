@@ -7,10 +7,11 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from semexplain.attributions.base import EfficientRival, Question, made_efficient
+from semexplain.attributions.base import EfficientAttribution, made_efficient
+from semexplain.attributions.question import Question
 
 
-class RandomContributions(EfficientRival):
+class RandomContributions(EfficientAttribution):
     r"""Normal numbers, moved so that they add up to :math:`v(1) - v(0)`.
 
     They are as large as they would be if each concept gave its share of the score by chance. The same batch gets the

@@ -6,10 +6,11 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from semexplain.attributions.base import EfficientRival, Question, needed
+from semexplain.attributions.base import EfficientAttribution, needed
+from semexplain.attributions.question import Question
 
 
-class ShapleySampling(EfficientRival):
+class ShapleySampling(EfficientAttribution):
     r"""The mean rise of the score when a concept joins those before it (Castro et al. 2009, as in captum).
 
     .. math:: \phi_i = \frac{1}{K} \sum_{\pi} \bigl(v(m^{\pi, i} + e_i) - v(m^{\pi, i})\bigr)

@@ -7,7 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from semexplain.attributions.base import Question, Rival
+from semexplain.attributions.base import Attribution
+from semexplain.attributions.question import Question
 from semexplain.explanation import Performance
 from semexplain.system.stopwatch import Stopwatch
 
@@ -34,7 +35,7 @@ class Questions:
             yield question
 
 
-class TimedRival(Rival):
+class TimedAttribution(Attribution):
     """Another rival outside inference mode and autocast, with the time that its answers take.
 
     Getting the images, and what the performer says of them as a whole, does not count.
@@ -44,7 +45,7 @@ class TimedRival(Rival):
         device: Where the performer is.
     """
 
-    def __init__(self, rival: Rival, device: torch.device) -> None:
+    def __init__(self, rival: Attribution, device: torch.device) -> None:
         self.rival = rival
         self.device = device
         self.training_images = rival.training_images

@@ -6,11 +6,12 @@ import torch
 from annotated_types import Gt
 from torch import Tensor
 
-from semexplain.attributions.base import Question, Rival, needed
-from semexplain.performers.base import Performer, SharedOutputs
+from semexplain.attributions.base import Attribution, needed
+from semexplain.attributions.question import Question
+from semexplain.concepts.base import ConceptKind
 
 
-class ZennitRelevance(Rival):
+class ZennitRelevance(Attribution):
     r"""Relevance of each map of x by zennit's composite EpsilonPlus, summed over the map.
 
     Fully-connected layers hand relevance down by the epsilon rule, convolutions by the z-plus rule:
@@ -29,21 +30,20 @@ class ZennitRelevance(Rival):
         self.epsilon = epsilon
         self.composites = needed("zennit.composites", "zennit")
 
-    def check(self, performer: Performer) -> None:
-        """Relevance belongs to maps: outputs of a head have none."""
-        if isinstance(performer, SharedOutputs):
+    def check(self, kind: ConceptKind) -> None:
+        """Relevance belongs to the maps of x: outputs of a head have none."""
+        if not kind.own_maps:
             raise ValueError(
-                "zennit_relevance hands the score down to filters, but the concepts of this performer are outputs of "
-                "the head, beside the score and not below it. Use another rival, for example concept_vectors."
+                f"zennit_relevance hands the score down to maps, but each concept of this performer is an {kind.noun} "
+                "that is none. Use another rival, for example concept_vectors."
             )
 
     def contributions(self, question: Question) -> Tensor:
         """``(B, n)``."""
-        performer = question.performer
-        self.check(performer)
+        self.check(question.kind)
         with torch.inference_mode(False), torch.enable_grad():
             leaf = question.feature.clone().requires_grad_()
-            with self.composites.EpsilonPlus(epsilon=self.epsilon).context(performer):
-                score, _ = performer.head(leaf)
+            with self.composites.EpsilonPlus(epsilon=self.epsilon).context(question.network):
+                score, _ = question.network.head(leaf)
                 (relevance,) = torch.autograd.grad(score, leaf, score.detach())
         return relevance.sum((2, 3))[:, question.columns]

@@ -1,6 +1,6 @@
 """Where in an image the cells of a feature map look."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -38,6 +38,21 @@ class MapGeometry(NamedTuple):
             field += (kernel - 1) * jump
             jump *= stride
         return cls(jump, first, field)
+
+    @classmethod
+    def even(cls, image: Sequence[int], cells: Sequence[int]) -> "MapGeometry":
+        """Cells that share the image evenly among them and do not overlap.
+
+        Args:
+            image: Height and width in pixels.
+            cells: Height and width of the map.
+
+        Example:
+            >>> MapGeometry.even((32, 32), (4, 4))
+            MapGeometry(stride=8, first=3.5, receptive_field=8)
+        """
+        stride = max(1, image[0] // cells[0])
+        return cls(stride, (stride - 1) / 2, stride)
 
     def centre(self, cell: float) -> float:
         """Pixel at the centre of a cell."""

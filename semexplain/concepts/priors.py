@@ -134,28 +134,6 @@ def filter_jacobian(performance: Performance, *, clamp: bool = True) -> Tensor:
     return weights.clamp_min(0) if clamp else weights
 
 
-def gradient_times_activation(performance: Performance) -> Tensor:
-    r"""Attribute the score to filters without any training: gradient times activation, summed over each map.
-
-    .. math:: c_i = \sum_{h,w} x_{h,w,i} \frac{\partial \hat y}{\partial x_{h,w,i}}
-
-    For a head of ReLUs and max-pools without biases the contributions add up to the score (Euler's theorem). This is
-    the control that a trained explanation has to beat.
-
-    Args:
-        performance: Score ``(B,)`` with the graph that leads back to ``feature`` ``(B, n, H, W)``. The graph is kept.
-
-    Returns:
-        Contributions ``(B, n)``, detached, at least float32.
-
-    Example:
-        >>> x = torch.tensor([[[[2.0]], [[5.0]]]], requires_grad=True)
-        >>> gradient_times_activation(Performance(3 * x[:, 0, 0, 0], x.sum((2, 3)), x, x))
-        tensor([[6., 0.]])
-    """
-    return (feature_gradient(performance) * performance.feature.detach()).sum((2, 3))
-
-
 def feature_gradient(performance: Performance) -> Tensor:
     """Gradient of the score with respect to ``feature``, of its shape ``(B, n, H, W)``, detached, at least float32."""
     score, _, feature, _ = performance

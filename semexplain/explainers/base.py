@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 Output = Literal["identity", "softplus"]
-HeadInit = Literal["default", "calibrated", "linear"]
 
 
 class Explainer(nn.Module, ABC):
@@ -16,20 +15,16 @@ class Explainer(nn.Module, ABC):
 
     Args:
         output: ``identity`` gives signed weights (Case 2), ``softplus`` positive ones (Case 1).
-        head_init: Where training starts. ``default``: PyTorch's initialisation. ``calibrated``: the one common weight
-            that fits the scores best in least squares. ``linear``: the least-squares weights of every concept (the
-            best image-independent explanation), so that only the correction must be learned.
 
-    Raises:
-        ValueError: For ``linear`` with ``softplus``, whose weights cannot be negative.
+    Attributes:
+        standardises: Whether it has to be told mean and size of what it sees of the training images first.
     """
 
-    def __init__(self, output: Output, head_init: HeadInit) -> None:
+    standardises: bool = False
+
+    def __init__(self, output: Output) -> None:
         super().__init__()
-        if head_init == "linear" and output == "softplus":
-            raise ValueError("`head_init=linear` needs `output=identity`: a softplus cannot start at negative weights.")
         self.output = output
-        self.head_init = head_init
         self.bias = nn.Parameter(torch.zeros(()))
 
     @abstractmethod
@@ -44,6 +39,10 @@ class Explainer(nn.Module, ABC):
         """α ``(B, n)`` from ``u``, in float32."""
         return raw.float() if self.output == "identity" else F.softplus(raw.float())
 
+    def standardise(self, mean: Tensor, mean_square: Tensor) -> None:
+        """Be told the mean ``(d,)`` of the flattened features and the mean ``()`` of their squared norms."""
+        raise NotImplementedError(f"{type(self).__name__} does not standardise what it sees.")
+
     @torch.no_grad()
     def start_at(self, weights: Tensor, bias: Tensor) -> None:
         """Let every image begin with the same weights ``(n,)`` and the bias ``()``.
@@ -56,7 +55,7 @@ class Explainer(nn.Module, ABC):
         if self.output == "softplus" and not bool((weights > 0).all()):
             raise ValueError(
                 f"A softplus explainer cannot start at weights that are not positive, the least is {weights.min():g}. "
-                "Use `explainer.head_init=default`."
+                "Start without: `start=null`."
             )
         kernel, own_bias = self.last_layer()
         kernel.zero_()

@@ -1,12 +1,13 @@
 """The least explainer that sees the image: weights that are linear in what the performer has computed."""
 
+from math import prod
 from typing import Annotated
 
 import torch
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from semexplain.explainers.base import Explainer, HeadInit, Output
+from semexplain.explainers.base import Explainer, Output
 
 
 class LinearExplainer(Explainer):
@@ -17,32 +18,30 @@ class LinearExplainer(Explainer):
     bilinear in features and concepts, and finding it a convex problem: no initialisation, no local minimum.
 
     Args:
-        in_channels: ``C`` of the features.
-        map_size: ``H = W`` of the features; 1 for a hidden layer.
+        map_shape: ``(C, H, W)`` of the features; ``(d, 1, 1)`` for a hidden layer.
         n_concepts: ``n``.
         output: ``identity`` gives signed weights, ``softplus`` positive ones.
-        head_init: Where training starts, see :class:`Explainer`.
 
     Example:
-        >>> explainer = LinearExplainer(in_channels=8, map_size=1, n_concepts=3)
+        >>> explainer = LinearExplainer(map_shape=(8, 1, 1), n_concepts=3)
         >>> explainer(torch.randn(2, 8, 1, 1)).shape
         torch.Size([2, 3])
     """
 
+    standardises = True
     mean: Tensor
     scale: Tensor
 
     def __init__(
         self,
-        in_channels: Annotated[int, Ge(1)],
-        map_size: Annotated[int, Ge(1)],
+        map_shape: tuple[int, int, int],
         n_concepts: Annotated[int, Ge(1)],
         output: Output = "identity",
-        head_init: HeadInit = "linear",
     ) -> None:
-        super().__init__(output, head_init)
-        self.layer = nn.Linear(in_channels * map_size**2, n_concepts)
-        self.register_buffer("mean", torch.zeros(in_channels * map_size**2))
+        super().__init__(output)
+        size = prod(map_shape)
+        self.layer = nn.Linear(size, n_concepts)
+        self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("scale", torch.ones(()))
 
     def forward(self, feature_map: Tensor) -> Tensor:

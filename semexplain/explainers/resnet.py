@@ -6,7 +6,7 @@ import torchvision
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from semexplain.explainers.base import Explainer, HeadInit, Output
+from semexplain.explainers.base import Explainer, Output
 
 
 class ResNetExplainer(Explainer):
@@ -17,38 +17,34 @@ class ResNetExplainer(Explainer):
     position is averaged away. The bias ``b`` of Eq. (1) is learned with it.
 
     Args:
-        in_channels: ``C`` of the feature map.
-        map_size: ``H = W`` of the feature map.
+        map_shape: ``(C, H, W)`` of the feature map.
         n_concepts: ``n``.
         depth: 18, 34, 50, 101 or 152 layers; 152 in the paper.
         output: ``identity`` gives signed weights (Case 2), ``softplus`` positive ones (Case 1).
-        head_init: Where training starts, see :class:`Explainer`.
 
     Example:
         >>> import torch
-        >>> explainer = ResNetExplainer(in_channels=8, map_size=6, n_concepts=3, depth=18).eval()
+        >>> explainer = ResNetExplainer(map_shape=(8, 6, 6), n_concepts=3, depth=18).eval()
         >>> explainer(torch.randn(2, 8, 6, 6)).shape
         torch.Size([2, 3])
     """
 
     def __init__(
         self,
-        in_channels: Annotated[int, Ge(1)],
-        map_size: Annotated[int, Ge(1)],
+        map_shape: tuple[int, int, int],
         n_concepts: Annotated[int, Ge(1)],
         depth: Literal[18, 34, 50, 101, 152] = 152,
         output: Output = "identity",
-        head_init: HeadInit = "default",
     ) -> None:
-        super().__init__(output, head_init)
+        super().__init__(output)
+        channels, *extent = map_shape
         net = torchvision.models.get_model(f"resnet{depth}", weights=None)
-        net.conv1 = nn.Conv2d(in_channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
+        net.conv1 = nn.Conv2d(channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
         nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")
         self.body = nn.Sequential(net.conv1, net.bn1, net.relu, net.layer1, net.layer2, net.layer3, net.layer4)
-        extent = map_size
         for _ in range(4):  # conv1 and the stages 2, 3 and 4 halve the map, rounding up
-            extent = -(-extent // 2)
-        self.head = nn.Conv2d(net.fc.in_features, n_concepts, kernel_size=extent)
+            extent = [-(-side // 2) for side in extent]
+        self.head = nn.Conv2d(net.fc.in_features, n_concepts, kernel_size=(extent[0], extent[1]))
 
     def forward(self, feature_map: Tensor) -> Tensor:
         """``u``, the last convolution's output ``(B, n)``, before the output function."""

@@ -101,7 +101,7 @@ def trunk_layers(plan: Sequence[Conv | Norm | Pool], width: int) -> nn.Sequentia
     channels = 3
     for layer in plan:
         if isinstance(layer, Conv):
-            given, channels = channels, _narrowed(layer.channels, width)
+            given, channels = channels, narrowed(layer.channels, width)
             window = layer.kernel, layer.stride, layer.padding
             layers += [nn.Conv2d(given, channels, *window, groups=layer.groups), nn.ReLU()]
         elif isinstance(layer, Norm):
@@ -127,6 +127,16 @@ def side_after(plan: Sequence[Conv | Norm | Pool], side: int) -> int:
     return side
 
 
+def channels_after(plan: Sequence[Conv | Norm | Pool]) -> int:
+    """Channels of the last convolution of a plan, at full width.
+
+    Example:
+        >>> channels_after(ARCHITECTURES["alexnet"].trunk)
+        256
+    """
+    return [layer.channels for layer in plan if isinstance(layer, Conv)][-1]
+
+
 def check_size(architecture: str, image_size: int, fc7_kernel: int) -> None:
     """Refuse an image size that leaves another number of cells than fc7 needs.
 
@@ -148,5 +158,6 @@ def check_size(architecture: str, image_size: int, fc7_kernel: int) -> None:
     )
 
 
-def _narrowed(channels: int, width: int) -> int:
+def narrowed(channels: int, width: int) -> int:
+    """Channels of a network whose first convolution has ``width`` of them."""
     return channels * width // FULL_WIDTH

@@ -2,14 +2,18 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from difflib import get_close_matches
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from semexplain.concepts.base import ConceptKind, Game
 from semexplain.concepts.geometry import MapGeometry
+from semexplain.concepts.network import Prior
 from semexplain.explanation import Performance
 
 
@@ -17,65 +21,118 @@ class Performer(nn.Module, ABC):
     """A network whose score is to be explained, cut where its concepts are read.
 
     ``encode`` maps an image to the feature map that the explainer sees, ``feature`` maps that to the tensor
-    ``x`` at which priors are taken, ``head`` maps ``x`` to the score and the concept strengths. Everything up to
-    ``x`` needs no gradient, so a prior costs backward passes through the head alone.
+    ``x`` at which priors are taken, ``outputs`` maps ``x`` to everything that the network tells, one of which is the
+    score. What the concepts are, its kind of concept says. Everything up to ``x`` needs no gradient, so a prior costs
+    backward passes through the head alone.
+
+    A subclass sets the attributes in its constructor and gives ``encode``, ``feature`` and ``outputs``; the rest has
+    defaults that hold for every network.
 
     Attributes:
-        target_name: What the score stands for.
-        target_index: Column of the target in a batch's labels.
-        concept_names: Names of the ``n`` concepts, in the order of the columns that ``head`` returns.
-        channels: ``C`` of the feature map ``(B, C, H, W)``.
-        map_size: ``H = W`` of the feature map.
+        kind: What the concepts are, such as :class:`~semexplain.concepts.filters.Filters`.
+        target_name: What the score stands for, one of ``output_names``.
+        output_names: Names of the ``K`` outputs; data have labels of the same names.
+        image_shape: Channels, height and width of an image ``(3, H, W)``.
+        map_shape: Channels, height and width ``(C, h, w)`` of the feature map.
         explanation_options: Constructor parameters that choose what is explained and so do not influence training.
     """
 
+    kind: ConceptKind
     target_name: str
-    target_index: int
-    concept_names: tuple[str, ...]
-    channels: int
-    map_size: int
-    explanation_options: frozenset[str] = frozenset({"checkpoint"})
+    output_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    map_shape: tuple[int, int, int]
+    explanation_options: frozenset[str] = frozenset({"checkpoint", "kind"})
     _frozen = False
-
-    @staticmethod
-    @abstractmethod
-    def names_of_concepts(**options: Any) -> tuple[str, ...]:
-        """Names of the concepts, known from the constructor's options without building anything."""
-
-    @property
-    @abstractmethod
-    def variant(self) -> str:
-        """What the weights do not tell but scores, concepts and priors depend on: part of their address in a cache."""
-
-    @property
-    def encode_variant(self) -> str:
-        """What the weights do not tell but the feature map depends on; nothing by default."""
-        return ""
 
     @abstractmethod
     def encode(self, image: Tensor) -> Tensor:
-        """The feature map ``(B, C, H, W)`` of images ``(B, 3, S, S)``, uint8 RGB."""
+        """The feature map ``(B, C, h, w)`` of images ``(B, 3, H, W)``, uint8."""
 
     @abstractmethod
     def feature(self, feature_map: Tensor) -> Tensor:
         """The tensor ``x`` of shape ``(B, ...)`` at which the concepts are read."""
 
     @abstractmethod
-    def head(self, feature: Tensor) -> tuple[Tensor, Tensor]:
-        """Score ``(B,)`` before any sigmoid, and concept strengths ``(B, n)``, both functions of ``feature``."""
+    def outputs(self, feature: Tensor) -> Tensor:
+        """All outputs ``(B, K)`` before any sigmoid or softmax, functions of ``x``."""
 
-    def hidden(self, feature: Tensor) -> Tensor:
-        """Last hidden layer ``(B, d)``, of which the outputs are linear functions; for explainers that read it."""
-        raise NotImplementedError(f"{type(self).__name__} does not say what its last hidden layer is.")
+    @cached_property
+    def target_index(self) -> int:
+        """Which of the outputs is the score."""
+        if self.target_name not in self.output_names:
+            close = get_close_matches(self.target_name, self.output_names, 1)
+            raise ValueError(
+                f"`target` must be one of the {len(self.output_names)} outputs of this performer, got "
+                f"{self.target_name!r}" + (f" (did you mean {close[0]!r}?)." if close else ".")
+            )
+        return self.output_names.index(self.target_name)
 
-    @property
+    @cached_property
+    def concept_names(self) -> tuple[str, ...]:
+        """Names of the ``n`` concepts, in the order of the columns that ``head`` returns."""
+        return self.kind.names(self)
+
+    @cached_property
+    def feature_shape(self) -> tuple[int, ...]:
+        """Shape of ``x`` without the images."""
+        return tuple(self.feature(self._empty_map()).shape[1:])
+
+    @cached_property
     def hidden_size(self) -> int:
         """``d`` of the last hidden layer."""
-        raise NotImplementedError(f"{type(self).__name__} does not say what its last hidden layer is.")
+        return self.hidden(self.feature(self._empty_map())).shape[1]
 
-    @abstractmethod
+    def hidden(self, feature: Tensor) -> Tensor:
+        """Last hidden layer ``(B, d)``, for explainers that read it; ``x`` itself, where a network does not say."""
+        return feature.flatten(1)
+
+    def head(self, feature: Tensor) -> tuple[Tensor, Tensor]:
+        """Score ``(B,)`` before any sigmoid, and concept strengths ``(B, n)``, both functions of ``x``."""
+        outputs = self.outputs(feature)
+        return outputs[:, self.target_index], self.kind.strengths(self, feature, outputs)
+
+    @property
+    def variant(self) -> str:
+        """What the weights do not tell but scores, concepts and priors depend on: part of their address in a cache."""
+        return f"{self.target_name} {self.kind.variant} {self.encode_variant} {self.head_variant}"
+
+    @property
+    def encode_variant(self) -> str:
+        """What the weights do not tell but the feature map depends on, such as strides; by default the class."""
+        return type(self).__qualname__
+
+    @property
+    def head_variant(self) -> str:
+        """What the weights do not tell but ``x`` and the outputs depend on; by default the class."""
+        return type(self).__qualname__
+
+    @property
+    def geometry(self) -> MapGeometry:
+        """Where in the image the cells of the feature map look; spread evenly over it, where a network does not say."""
+        return MapGeometry.even(self.image_shape[1:], self.map_shape[1:])
+
+    @torch.no_grad()
     def encode_modules(self) -> list[nn.Module]:
-        """The layers that ``encode`` uses, with their preprocessing."""
+        """The layers that ``encode`` uses, with their preprocessing: by default those that an empty image runs through.
+
+        A network whose ``encode`` uses parameters without calling their module has to say so itself.
+        """
+        used: list[nn.Module] = []
+        hooks = [
+            m.register_forward_hook(lambda module, *_: used.append(module)) for m in self.modules() if m is not self
+        ]
+        try:
+            device = next((parameter.device for parameter in self.parameters()), None)
+            self.encode(torch.zeros(1, *self.image_shape, dtype=torch.uint8, device=device))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return list(dict.fromkeys(used))
+
+    def _empty_map(self) -> Tensor:
+        device = next((parameter.device for parameter in self.parameters()), None)
+        return torch.zeros(1, *self.map_shape, device=device)
 
     def freeze(self) -> "Performer":
         """Stay in evaluation mode and without gradients from now on, whatever ``train`` is called with."""
@@ -89,10 +146,7 @@ class Performer(nn.Module, ABC):
         return self
 
     def perform(
-        self,
-        feature_map: Tensor,
-        prior: Callable[[Performance], Tensor] | None = None,
-        columns: Sequence[int] | None = None,
+        self, feature_map: Tensor, prior: Prior | None = None, columns: Sequence[int] | None = None
     ) -> tuple[Performance, Tensor | None]:
         """Score, concepts and, if asked for, prior weights of a batch; all detached, all in float32.
 
@@ -100,8 +154,8 @@ class Performer(nn.Module, ABC):
         half precision loses it (squares of small gradients underflow).
 
         Args:
-            feature_map: Output of ``encode``, ``(B, C, H, W)``.
-            prior: Function from a performance to prior weights ``(B, n)``.
+            feature_map: Output of ``encode``, ``(B, C, h, w)``.
+            prior: Function from a performance to prior weights ``(B, n)``, of the concepts to use or of all.
             columns: The concepts to use; all by default.
 
         Returns:
@@ -118,45 +172,31 @@ class Performer(nn.Module, ABC):
                     concepts = concepts[:, list(columns)]
                 performance = Performance(score, concepts, x, feature_map)
                 weights = None if prior is None else prior(performance).detach()
-        if weights is not None and columns is not None and weights.shape[1] != len(columns):
+        if weights is not None and columns is not None and weights.shape[1] == len(self.concept_names):
             weights = weights[:, list(columns)]  # a prior of filters is of all maps of the feature
         return Performance(score.detach(), concepts.detach(), x.detach(), feature_map), weights
 
+    def game(self, feature_map: Tensor, columns: Sequence[int], reference: Tensor | None = None) -> Game:
+        """Scores of feature maps ``(B, C, h, w)`` with some of their concepts taken away.
+
+        Args:
+            feature_map: Output of ``encode``.
+            columns: The ``n`` concepts that may be taken away.
+            reference: ``(n,)``, what they have then, if the kind of concept ``needs_means``.
+        """
+        with torch.inference_mode(False), torch.no_grad():
+            x = self.feature(feature_map.float().clone())
+        return self.kind.game(self, x, columns, reference)
+
     def forward(self, image: Tensor) -> Performance:
-        """What the performer says of images ``(B, 3, S, S)``."""
+        """What the performer says of images ``(B, 3, H, W)``."""
         with torch.no_grad():
             feature_map = self.encode(image)
         return self.perform(feature_map)[0]
 
-    @property
-    def geometry(self) -> MapGeometry:
-        """Where in the image the cells of the feature map look."""
-        raise NotImplementedError(f"{type(self).__name__} does not say where the cells of its feature map look.")
-
     def digest(self, *modules: nn.Module) -> str:
         """SHA-256 of names, shapes, types and bytes of all parameters and buffers (or of those of ``modules``)."""
         return state_digest(*(modules or (self,)))
-
-
-class SharedOutputs(ABC):
-    """Mixed into a performer whose score and concepts are outputs of one head, each of which could be the target.
-
-    Attributes:
-        target_index: Which of the outputs is the score.
-        concept_indices: Which of them are the concepts.
-    """
-
-    target_index: int
-    concept_indices: list[int]
-
-    @abstractmethod
-    def outputs(self, feature: Tensor) -> Tensor:
-        """All outputs ``(B, K)``, a function of ``x``."""
-
-    @property
-    @abstractmethod
-    def outputs_variant(self) -> str:
-        """What the weights do not tell but all outputs and their gradients depend on; not the target."""
 
 
 class TrainablePerformer(Performer):
@@ -200,9 +240,9 @@ class TrainablePerformer(Performer):
     def output_layer(self) -> nn.Linear:
         """The last layer, whose outputs are the logits."""
 
-    @abstractmethod
     def logits(self, trunk_map: Tensor) -> Tensor:
-        """Logits ``(B, K)`` of the labels ``(B, K)`` that the performer is trained on."""
+        """All outputs ``(B, K)`` from the trunk's output; it is trained on labels of their names."""
+        return self.outputs(self.feature(self.refine(trunk_map)))
 
     def training_loss(
         self, trunk_map: Tensor, label: Tensor, epoch: int, class_weights: Tensor | None = None

@@ -7,6 +7,8 @@ import torch
 from annotated_types import Ge, Interval, MultipleOf
 from torch import Tensor, nn
 
+from semexplain.concepts.base import ConceptKind
+from semexplain.concepts.filters import Filters
 from semexplain.concepts.geometry import MapGeometry
 from semexplain.performers.architectures import (
     ARCHITECTURES,
@@ -14,8 +16,9 @@ from semexplain.performers.architectures import (
     FULL_WIDTH,
     Conv,
     Norm,
-    _narrowed,
+    channels_after,
     check_size,
+    narrowed,
     side_after,
     trunk_layers,
 )
@@ -83,13 +86,14 @@ class InterpretableCNN(TrainablePerformer):
             (``performer_training.train=head``); the trunk, whose output is computed once, ends before them.
         dropout: Probability of dropping a hidden unit while the performer is trained.
         checkpoint: A trained performer (``performer.safetensors``) to load in place of ``weights``.
+        kind: What the concepts are; the filters by default.
 
     Raises:
         ValueError: If the image size leaves another number of cells than fc7 needs, or the weights do not fit.
         FileNotFoundError: If a weights or checkpoint file is not there.
     """
 
-    explanation_options = frozenset({"x_stage", "checkpoint"})
+    explanation_options = frozenset({"x_stage", "checkpoint", "kind"})
 
     def __init__(
         self,
@@ -108,6 +112,7 @@ class InterpretableCNN(TrainablePerformer):
         tuned: Annotated[int, Interval(ge=0, le=5)] = 0,
         dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.8,
         checkpoint: str | None = None,
+        kind: ConceptKind | None = None,
     ) -> None:
         super().__init__()
         self.architecture = architecture
@@ -115,14 +120,17 @@ class InterpretableCNN(TrainablePerformer):
         self.dead_map_center = dead_map_center
         self.masks = masks
         self.filter_loss_factor = filter_loss
+        self.kind = kind or Filters()
         self.target_name = target
-        self.target_index = 0
-        self.concept_names = self.names_of_concepts(architecture=architecture, width=width)
-        self.channels = n = len(self.concept_names)
+        self.output_names = (target,)
         self.plan = ARCHITECTURES[architecture]
         kernel = fc7_kernel or self.plan.fc7_kernel
         check_size(architecture, image_size, kernel)
-        self.map_size = side_after(self.plan.trunk, image_size)
+        full = channels_after(self.plan.trunk)
+        n = narrowed(full, width)
+        self.image_shape = (3, image_size, image_size)
+        side = side_after(self.plan.trunk, image_size)
+        self.map_shape = (n, side, side)
 
         self.trunk = trunk_layers(self.plan.trunk, width)
         randomise(self.trunk)
@@ -137,7 +145,6 @@ class InterpretableCNN(TrainablePerformer):
         self.fc8 = nn.Linear(hidden, hidden)
         self.fc9 = nn.Linear(hidden, 1)
         self.dropout = nn.Dropout(dropout)
-        full = len(self.names_of_concepts(architecture=architecture))
         inputs = (full * 9, full * self.plan.fc7_kernel**2, FULL_HIDDEN, FULL_HIDDEN)
         for layer, full_inputs in zip(self._new_layers(), inputs, strict=True):
             # 0.01 in the full network; with that, a narrower one would lose its signal on the way up
@@ -152,23 +159,6 @@ class InterpretableCNN(TrainablePerformer):
             recipe = load_trunk(self.trunk, weights, preprocessing, network=network, download=download)
             self.preprocess = Preprocessing(recipe)
 
-    @staticmethod
-    def names_of_concepts(**options: Any) -> tuple[str, ...]:
-        """The filters of conv6 by number; there are as many as conv5 has.
-
-        Example:
-            >>> InterpretableCNN.names_of_concepts(architecture="alexnet")[-1]
-            'filter_255'
-        """
-        *_, conv5 = ARCHITECTURES[options["architecture"]].trunk
-        assert isinstance(conv5, Conv)
-        return tuple(f"filter_{i:03d}" for i in range(_narrowed(conv5.channels, options.get("width", FULL_WIDTH))))
-
-    @property
-    def variant(self) -> str:
-        """Target, and what the feature map depends on."""
-        return f"{self.target_name} {self.encode_variant}"
-
     @property
     def trunk_variant(self) -> str:
         """Strides and pools of the architecture, and how many layers the trunk has."""
@@ -182,7 +172,7 @@ class InterpretableCNN(TrainablePerformer):
     @property
     def geometry(self) -> MapGeometry:
         """Of the cells of conv6."""
-        windows = [layer for layer in (*self.plan.trunk, Conv(self.channels)) if not isinstance(layer, Norm)]
+        windows = [layer for layer in (*self.plan.trunk, Conv(self.map_shape[0])) if not isinstance(layer, Norm)]
         return MapGeometry.of((layer.kernel, layer.stride, getattr(layer, "padding", 0)) for layer in windows)
 
     def trunk_map(self, image: Tensor) -> Tensor:
@@ -198,10 +188,9 @@ class InterpretableCNN(TrainablePerformer):
         """``x``, which is the feature map itself."""
         return feature_map
 
-    def head(self, feature: Tensor) -> tuple[Tensor, Tensor]:
-        """The target's logit ``(B,)`` and the sum of every map ``(B, n)``."""
-        score = self.fc9(self.dropout(self.hidden(feature))).squeeze(1)
-        return score, feature.sum((2, 3), dtype=torch.promote_types(feature.dtype, torch.float32))
+    def outputs(self, feature: Tensor) -> Tensor:
+        """The target's logit ``(B, 1)``."""
+        return self.fc9(self.dropout(self.hidden(feature)))
 
     def hidden(self, feature: Tensor) -> Tensor:
         """Second fully-connected layer ``(B, hidden)`` after its ReLU."""
@@ -210,18 +199,9 @@ class InterpretableCNN(TrainablePerformer):
         return self.fc8(self.dropout(self.fc7(self.pool6(maps).flatten(1)).relu())).relu()
 
     @property
-    def hidden_size(self) -> int:
-        """``hidden``."""
-        return self.fc8.out_features
-
-    @property
     def output_layer(self) -> nn.Linear:
         """The third fully-connected layer."""
         return self.fc9
-
-    def logits(self, trunk_map: Tensor) -> Tensor:
-        """The target's logit, ``(B, 1)``."""
-        return self.head(self.refine(trunk_map))[0][:, None]
 
     def training_loss(
         self, trunk_map: Tensor, label: Tensor, epoch: int, class_weights: Tensor | None = None
@@ -239,7 +219,7 @@ class InterpretableCNN(TrainablePerformer):
             class_weights: ``(2, 1)``, of the logistic loss.
         """
         feature_map, masked = self._refine(trunk_map)
-        loss = logistic_loss(self.head(feature_map)[0][:, None], label, class_weights)
+        loss = logistic_loss(self.outputs(feature_map), label, class_weights)
         positive = label[:, 0].bool()
         for activation, mask, template in masked:
             if self.filter_loss_factor > 0:

@@ -1,16 +1,19 @@
-"""The face-attribute performer of Experiment 2: VGG-16 with one output per CelebA attribute (Sec. 4.2)."""
+"""The face-attribute performer of Experiment 2: VGG-16 with one output per attribute (Sec. 4.2)."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 from annotated_types import Ge, Interval, MultipleOf
 from torch import Tensor, nn
 from torchvision.models.vgg import make_layers
 
+from semexplain.concepts.base import ConceptKind
 from semexplain.concepts.geometry import MapGeometry
-from semexplain.data.attributes import ATTRIBUTES, FaceAttribute
-from semexplain.performers.base import SharedOutputs, TrainablePerformer
+from semexplain.concepts.outputs import Outputs
+from semexplain.data.attributes import ATTRIBUTES
+from semexplain.performers.base import TrainablePerformer
 from semexplain.performers.preprocessing import Preprocessing
 from semexplain.performers.weights import load_performer, load_trunk, randomise
 
@@ -18,15 +21,16 @@ from semexplain.performers.weights import load_performer, load_trunk, randomise
 PLAN = [1, 1, "M", 2, 2, "M", 4, 4, 4, "M", 8, 8, 8, "M", 8, 8, 8]
 
 
-class VGG16Attributes(SharedOutputs, TrainablePerformer):
-    """40 attribute logits, one of which is the score and the other 39 the concepts.
+class VGG16Attributes(TrainablePerformer):
+    """One logit per attribute of a table, one of which is the score and the others the concepts.
 
     The explainer sees the output of conv5_3 after its ReLU, ``(B, 8 width, S / 16, S / 16)``; ``x`` is the output of
-    the first fully-connected layer, ``(B, hidden)``, from which all 40 logits are computed, so that the target and
-    the concepts share it.
+    the first fully-connected layer, ``(B, hidden)``, from which all logits are computed, so that the target and the
+    concepts share it.
 
     Args:
         target: The attribute to explain.
+        attributes: Names of all attributes, those of the data's labels; CelebA's 40 by default.
         image_size: ``S``, the side of the square input in pixels.
         weights: Initial weights of the convolutions: ``IMAGENET1K_V1`` (torchvision's, downloaded), the path of a
             local ``.safetensors`` or ``.pth`` state dict (of VGG-16 or of its ``features``), or ``None`` for random.
@@ -36,17 +40,19 @@ class VGG16Attributes(SharedOutputs, TrainablePerformer):
         hidden: Units of the two hidden fully-connected layers.
         dropout: Probability of dropping a hidden unit while the performer is trained.
         checkpoint: A trained performer (``performer.safetensors``) to load in place of ``weights``.
+        kind: What the concepts are; the other attributes by default.
 
     Raises:
         ValueError: If the weights do not fit, or do not say which preprocessing they need.
         FileNotFoundError: If a weights or checkpoint file is not there.
     """
 
-    explanation_options = frozenset({"target", "x_stage", "checkpoint"})
+    explanation_options = frozenset({"target", "x_stage", "checkpoint", "kind"})
 
     def __init__(
         self,
-        target: FaceAttribute = "Attractive",
+        target: str = "Attractive",
+        attributes: Sequence[str] | None = None,
         image_size: Annotated[int, Ge(32)] = 224,
         weights: str | None = "IMAGENET1K_V1",
         preprocessing: Literal["auto", "torchvision", "caffe_rgb255"] = "auto",
@@ -55,15 +61,15 @@ class VGG16Attributes(SharedOutputs, TrainablePerformer):
         hidden: Annotated[int, Ge(1)] = 4096,
         dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.5,
         checkpoint: str | None = None,
+        kind: ConceptKind | None = None,
     ) -> None:
         super().__init__()
         self.x_stage = x_stage
+        self.kind = kind or Outputs()
         self.target_name = target
-        self.concept_names = self.names_of_concepts(target=target)
-        self.target_index = ATTRIBUTES.index(target)
-        self.concept_indices = [ATTRIBUTES.index(name) for name in self.concept_names]
-        self.channels = 8 * width
-        self.map_size = image_size // 16
+        self.output_names = ATTRIBUTES if attributes is None else tuple(attributes)
+        self.image_shape = (3, image_size, image_size)
+        self.map_shape = (8 * width, image_size // 16, image_size // 16)
 
         self.trunk = make_layers([c * width if isinstance(c, int) else c for c in PLAN], batch_norm=False)
         for layer in self.trunk:
@@ -71,9 +77,9 @@ class VGG16Attributes(SharedOutputs, TrainablePerformer):
                 layer.inplace = False  # in place, the ReLU would overwrite a feature that someone else still holds
         randomise(self.trunk)
         self.pool = nn.MaxPool2d(2)
-        self.fc1 = nn.Linear(self.channels * (self.map_size // 2) ** 2, hidden)
+        self.fc1 = nn.Linear(8 * width * (image_size // 32) ** 2, hidden)
         self.fc2 = nn.Linear(hidden, hidden)
-        self.fc3 = nn.Linear(hidden, len(ATTRIBUTES))
+        self.fc3 = nn.Linear(hidden, len(self.output_names))
         self.dropout = nn.Dropout(dropout)
         if checkpoint is not None:
             self.preprocess = Preprocessing("torchvision")  # its buffers are loaded with the rest
@@ -83,24 +89,8 @@ class VGG16Attributes(SharedOutputs, TrainablePerformer):
             recipe = load_trunk(self.trunk, weights, preprocessing, network=network, download="vgg16")
             self.preprocess = Preprocessing(recipe)
 
-    @staticmethod
-    def names_of_concepts(**options: Any) -> tuple[str, ...]:
-        """The concepts that explain ``target``: every other attribute, in CelebA's order.
-
-        Example:
-            >>> VGG16Attributes.names_of_concepts(target="5_o_Clock_Shadow")[:2]
-            ('Arched_Eyebrows', 'Attractive')
-        """
-        target = options["target"]
-        return tuple(name for name in ATTRIBUTES if name != target)
-
     @property
-    def variant(self) -> str:
-        """Target and stage of x."""
-        return f"{self.target_name} {self.outputs_variant}"
-
-    @property
-    def outputs_variant(self) -> str:
+    def head_variant(self) -> str:
         """Stage of x."""
         return self.x_stage
 
@@ -121,19 +111,10 @@ class VGG16Attributes(SharedOutputs, TrainablePerformer):
         x = self.fc1(self.pool(feature_map).flatten(1))
         return x if self.x_stage == "pre_relu" else x.relu()
 
-    def head(self, feature: Tensor) -> tuple[Tensor, Tensor]:
-        """The target's logit ``(B,)`` and the other attributes' logits ``(B, 39)``."""
-        logits = self.outputs(feature)
-        return logits[:, self.target_index], logits[:, self.concept_indices]
-
     @property
     def output_layer(self) -> nn.Linear:
         """The third fully-connected layer."""
         return self.fc3
-
-    def logits(self, trunk_map: Tensor) -> Tensor:
-        """All attribute logits ``(B, 40)`` in the order of CelebA's attribute file."""
-        return self.outputs(self.feature(trunk_map))
 
     def head_modules(self) -> list[nn.Module]:
         """The layers above the feature map; the others are the trunk."""
@@ -144,7 +125,7 @@ class VGG16Attributes(SharedOutputs, TrainablePerformer):
         return [self.preprocess, self.trunk]
 
     def outputs(self, feature: Tensor) -> Tensor:
-        """All attribute logits ``(B, 40)`` from ``x``."""
+        """All attribute logits ``(B, K)`` from ``x``."""
         return self.fc3(self.dropout(self.hidden(feature)))
 
     def hidden(self, feature: Tensor) -> Tensor:
@@ -152,8 +133,3 @@ class VGG16Attributes(SharedOutputs, TrainablePerformer):
         # A second ReLU would keep the values of a post-ReLU x, but not its gradient where x is 0.
         given = feature.relu() if self.x_stage == "pre_relu" else feature
         return self.fc2(self.dropout(given)).relu()
-
-    @property
-    def hidden_size(self) -> int:
-        """``hidden``."""
-        return self.fc2.out_features

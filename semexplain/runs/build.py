@@ -17,6 +17,7 @@ from semexplain.performers.base import Performer
 from semexplain.runs.cache import cache_for
 from semexplain.runs.folder import CHECKPOINTS, PARTS, PERFORMER
 from semexplain.runs.naming import named_performer
+from semexplain.runs.options import outline
 from semexplain.runs.performer_store import trained_performer
 from semexplain.system.devices import accelerator
 from semexplain.system.files import write_json
@@ -53,36 +54,43 @@ def build(
         default_root_dir=str(folder),
     )
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    performer = instantiate(config.performer, checkpoint=str(checkpoint))
+    performer = built_performer(config, checkpoint)
     parts = _parts(config, datamodule, performer, trainer.strategy.root_device, named)
     if parts is not None and is_first():
         write_parts(folder / PARTS, parts)
     module = instantiate(config.module)(performer=performer, parts=parts)
     cache = cache_for(config, datamodule, trainer.strategy.root_device, performer)
     if cache is not None:
-        cache.attach_performances(performer, module.prior)
+        cache.attach_performances(performer, module.teacher.prior)
         if module.performer is not performer:  # a control explains another one
-            cache.attach_answers(module.performer, module.prior)
+            cache.attach_answers(module.performer, module.teacher.prior)
         if module.reads == "hidden":
             cache.attach_hidden(module.performer)
     for own in trainer.loggers:
         if isinstance(own, WeightsAndBiases):
-            plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-            told = {key: value for key, value in plain.items() if key not in ("module", "callbacks", "logger")}
-            own.describe({**told, "n_concepts": len(module.concept_names)})
+            options = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+            shown = {key: value for key, value in options.items() if key not in ("module", "callbacks", "logger")}
+            own.describe({**shown, "n_concepts": len(module.teacher.concept_names)})
     if is_first():
         same = module.performer is performer  # unless a control explains another one
         digest = module.identity["performer_sha256"] if same else performer.digest()
-        given = {"path": str(checkpoint.absolute()), "sha256": digest}
-        write_json(folder / PERFORMER, {**given, "data_sha256": datamodule.fingerprint()})
+        path = None if checkpoint is None else str(checkpoint.absolute())
+        write_json(folder / PERFORMER, {"path": path, "sha256": digest, "data_sha256": datamodule.fingerprint()})
     return datamodule, module, trainer
 
 
+def built_performer(config: DictConfig, checkpoint: Path | None) -> Performer:
+    """The performer of a configuration, with its trained weights if it has a checkpoint."""
+    given = {} if checkpoint is None else {"checkpoint": str(checkpoint)}
+    return instantiate(config.performer, **given)
+
+
 def _labelled_data(config: DictConfig) -> ImageDataModule:
+    target = outline(config).target_name
     datamodule = ready_data(config.data)
-    if config.performer.target not in datamodule.names:
+    if target not in datamodule.names:
         raise ConfigError(
-            f"data: {config.data._target_} has no labels of {config.performer.target!r}, which the performer tells. "
+            f"data: {config.data._target_} has no labels of {target!r}, which the performer tells. "
             "Choose data and performer of the same experiment."
         )
     return datamodule

@@ -4,6 +4,7 @@ import hashlib
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,13 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from semexplain.concepts.answers import Answers
+from semexplain.concepts.network import Prior
 from semexplain.data.arrays import MIRRORED, RowArray
 from semexplain.data.contents import content_digests
 from semexplain.data.images import SPLITS
 from semexplain.data.module import ImageDataModule, ViewDataset
 from semexplain.performers.base import Performer, TrainablePerformer, state_digest
-from semexplain.runs.answers import Prior, Record, record_of
 from semexplain.system.row_store import Rows, RowStore
 
 log = logging.getLogger(__name__)
@@ -54,7 +56,7 @@ class PerformanceCache:
     def fits(self, performer: Performer, limit_gb: float) -> bool:
         """Whether the feature maps of all images take at most ``limit_gb`` GB, and half of what is free on the disk."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        needed = len(self.views) * performer.channels * performer.map_size**2 * self.dtype.itemsize
+        needed = len(self.views) * prod(performer.map_shape) * self.dtype.itemsize
         kept = sum(path.stat().st_size for path in self.folder.glob("*/*.npy"))
         return needed <= min(limit_gb * 1e9, (shutil.disk_usage(self.folder).free + kept) / 2)
 
@@ -79,7 +81,7 @@ class PerformanceCache:
         was trained. The prior is that of a training step, for all concepts; a run that uses some takes their columns.
         """
         performer = performer.to(self.device).freeze()
-        record = record_of(performer, prior)
+        answers = performer.kind.answers(performer, prior)
         half = torch.from_numpy(np.empty(0, self.dtype)).dtype
         source: Callable[[np.ndarray], Iterable[Tensor]] = self._images
         encode: Callable[[Tensor], Tensor] = performer.encode
@@ -93,13 +95,13 @@ class PerformanceCache:
 
         def compute(given: Tensor) -> dict[str, Tensor]:
             feature_map = encode(given)
-            return {"feature_map": feature_map.to(half), **record.compute(feature_map)}
+            return {"feature_map": feature_map.to(half), **answers.compute(feature_map)}
 
-        key = _key(performer.digest(), performer.encode_variant, record.variant, str(self.dtype))
+        key = _key(performer.digest(), performer.encode_variant, answers.variant, str(self.dtype))
         store = RowStore(self.folder / f"performances-{key}")
         self._fill(store, compute, source)
 
-        self._attach({"feature_map": lambda keys: store.rows("feature_map", keys), **_recalled(record, store)})
+        self._attach({"feature_map": lambda keys: store.rows("feature_map", keys), **_recalled(answers, store)})
 
     @torch.no_grad()
     def attach_answers(self, performer: Performer, prior: Prior) -> None:
@@ -108,11 +110,11 @@ class PerformanceCache:
         They are computed from the feature maps that :meth:`attach_performances` has kept.
         """
         performer = performer.to(self.device).freeze()
-        record = record_of(performer, prior)
-        key = _key(performer.digest(), performer.encode_variant, record.variant, str(self.dtype))
+        answers = performer.kind.answers(performer, prior)
+        key = _key(performer.digest(), performer.encode_variant, answers.variant, str(self.dtype))
         store = RowStore(self.folder / f"answers-{key}")
-        self._fill(store, lambda feature_map: record.compute(feature_map.float()), self._maps)
-        self._attach(_recalled(record, store))
+        self._fill(store, lambda feature_map: answers.compute(feature_map.float()), self._maps)
+        self._attach(_recalled(answers, store))
 
     @torch.no_grad()
     def attach_hidden(self, performer: Performer) -> None:
@@ -240,9 +242,9 @@ def view_keys(datamodule: ImageDataModule, views: Iterable[tuple[str, int, bool]
         yield _key(digests[split.paths[at]], str(box), str(mirrored), str(datamodule.image_size), str(READING))
 
 
-def _recalled(record: Record, store: RowStore) -> dict[str, Callable[[list[str]], RowArray]]:
+def _recalled(answers: Answers, store: RowStore) -> dict[str, Callable[[list[str]], RowArray]]:
     def recalled(name: str) -> Callable[[list[str]], RowArray]:
-        return lambda keys: record.recall({part: store.rows(part, keys) for part in record.names})[name]
+        return lambda keys: answers.recall({part: store.rows(part, keys) for part in answers.names})[name]
 
     return {name: recalled(name) for name in ("score", "concepts", "prior")}
 

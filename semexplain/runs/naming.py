@@ -88,7 +88,7 @@ def named_performer(performer: Performer) -> dict[str, str | int]:
     return {
         "category": performer.target_name,
         "sha256": performer.digest(),
-        "layer": "conv6",
+        "concepts": performer.kind.variant,
         "n": len(performer.concept_names),
     }
 
@@ -132,5 +132,10 @@ def feature_maps(performer: Performer, images: Tensor, device: torch.device) -> 
 
 @torch.no_grad()
 def filter_maps(performer: Performer, feature_maps: Tensor, device: torch.device) -> Tensor:
-    """Filter maps after their ReLU ``(N, n, m, m)``, from :func:`feature_maps`."""
-    return torch.cat([performer.feature(chunk.to(device)).relu().cpu() for chunk in feature_maps.split(32)])
+    """Where each concept is ``(N, n, m, m)``, not negative, from :func:`feature_maps`."""
+    chunks = [performer.kind.maps(performer.feature(chunk.to(device))) for chunk in feature_maps.split(32)]
+    if chunks[0] is None:
+        raise ConfigError(
+            f"parts: an {performer.kind.noun} has no place in the image that could be a part's: `~parts`."
+        )
+    return torch.cat([maps.cpu() for maps in chunks if maps is not None])

@@ -1,15 +1,21 @@
 """All options of a run against the code, and against one another, before anything is built."""
 
+import contextlib
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 from annotated_types import Ge
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from semexplain.config import _misfits, _plain, _problems_of_targets, _refuse, _suggest, _targets, instantiate
+from semexplain.attributions.starts import start_of
+from semexplain.config import ConfigError, instantiate, misfits, plain, problems_of_targets, refuse, suggest, targets
+from semexplain.explanation import Performance
+from semexplain.performers.base import Performer
 
 PRECISIONS = ("32-true", "32", "bf16-mixed", "16-mixed")
 
@@ -85,23 +91,23 @@ def check(config: DictConfig) -> None:
         text = problem.partition(": ")[2]
         if text not in told or _is_taken_over(config, told[text].partition(": ")[0]):
             told[text] = problem
-    _refuse(list(told.values()))
+    refuse(list(told.values()))
 
 
 def _problems(config: DictConfig) -> Iterator[str]:
     try:
         missing = OmegaConf.missing_keys(config)
-        plain = _plain(config)
+        values = plain(config)
     except OmegaConfBaseException as error:
         yield f"{error.full_key}: {str(error).splitlines()[0]}"
         return
     missing = {key for key in missing if not key.startswith("module.")}  # it repeats the groups
     yield from (f"{key}: needs a value, for example `{key}=...` on the command line." for key in sorted(missing))
-    yield from _misfits("", plain, root_options, missing, complete=True)
-    found = list(_problems_of_targets({**plain, "module": _own(plain["module"], config.module)}, missing))
-    yield from found
-    if not found and not missing:
-        yield from _contradictions(config, plain)
+    yield from misfits("", values, root_options, missing, complete=True)
+    problems = list(problems_of_targets({**values, "module": _own(values["module"], config.module)}, missing))
+    yield from problems
+    if not problems and not missing:
+        yield from _contradictions(config, values)
 
 
 def _is_taken_over(config: DictConfig, path: str) -> bool:
@@ -111,41 +117,140 @@ def _is_taken_over(config: DictConfig, path: str) -> bool:
     return isinstance(node, DictConfig) and key in node and OmegaConf.is_interpolation(node, key)
 
 
-def _contradictions(config: DictConfig, plain: dict[str, Any]) -> Iterator[str]:
+def _contradictions(config: DictConfig, values: dict[str, Any]) -> Iterator[str]:
     """Values that are possible each but not together."""
     try:
-        select_concepts(config)
+        performer = outline(config)
+    except ConfigError as error:
+        yield f"performer: {error.__cause__ or error}"
+        return
+    yield from _concept_problems(config, values, performer)
+    yield from _part_problems(config, values, performer)
+    yield from _data_problems(values)
+    yield from _callback_problems(values)
+    precision = values["trainer"].get("precision", "32-true")
+    if str(precision) not in PRECISIONS:
+        yield f"trainer.precision: expected one of {', '.join(PRECISIONS)}, got {precision!r}: priors need 32 bits."
+    weights = values["performer"].get("weights")
+    if weights is not None and not weights.isidentifier() and not Path(weights).is_file():
+        yield f"performer.weights: there is no file {Path(weights).absolute()}."
+    unknown = set(values["paths"]) - set(PATHS)
+    yield from (f"paths.{key}: unknown key{suggest(key, PATHS)}. There are: {', '.join(PATHS)}." for key in unknown)
+
+
+def outline(config: DictConfig) -> Performer:
+    """The performer of a configuration without any weights or memory: names, shapes and kind of concept.
+
+    Raises:
+        ConfigError: If there is no such performer.
+    """
+    files = {name: None for name in ("weights", "checkpoint") if name in config.performer}
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # weights that are random on purpose
+        performer = instantiate(config.performer, **files)
+    try:
+        _ = performer.target_index, performer.concept_names
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return performer
+
+
+def select_concepts(config: DictConfig) -> list[int]:
+    """Columns of the performer's concepts that the explanation uses."""
+    return instantiate(config.concepts)(outline(config).concept_names)
+
+
+def _concept_problems(config: DictConfig, values: dict[str, Any], performer: Performer) -> Iterator[str]:
+    """Of the concepts, and of prior, prior loss and start, which have to suit them and each other."""
+    try:
+        instantiate(config.concepts)(performer.concept_names)
     except (ValueError, TypeError) as error:
         yield f"concepts: {error.__cause__ or error}"
-    if plain["prior_loss"]["_target_"].endswith("prior_cross_entropy"):
-        if plain["explainer"].get("output") == "identity":
-            yield "prior_loss: the cross-entropy needs positive weights: `explainer.output=softplus`, or use l2."
-        if plain["prior"]["_target_"].endswith("feature_ratio"):
-            yield "prior_loss: the cross-entropy needs a positive prior, feature_ratio is signed: `prior_loss=l2`."
-        if plain["prior"].get("clamp") is False:
-            yield "prior_loss: the cross-entropy needs a positive prior: `prior.clamp=true`, or use l2."
-    elif plain["prior_loss"]["_target_"].endswith("prior_l2") and plain["prior"].get("clamp"):
-        yield "prior_loss: l2 compares directions, which a prior clamped at 0 has lost: `prior.clamp=false`."
-    module = plain["module"]
-    outputs = not plain["prior"]["_target_"].endswith("filter_jacobian")
-    if module.get("ablations", 0) > 0 and outputs and not module.get("centre"):
+    yield from _prior_problems(config, values, performer)
+    module = values["module"]
+    if module.get("ablations", 0) > 0 and performer.kind.needs_means and not module.get("centre"):
         yield (
-            "module.ablations: an output of the head is taken away by setting it to its mean, where it must contribute "
-            "nothing: `module.centre=true`."
+            f"module.ablations: an {performer.kind.noun} of the head is taken away by setting it to its mean, where it "
+            "must contribute nothing: `module.centre=true`."
         )
-    if plain.get("start") is not None and plain["explainer"].get("output") == "softplus":
-        yield "start: it is corrected in both directions, a softplus goes one way: `explainer.output=identity`."
-    for name in ("part_error", "part_ranks"):
-        if name in plain["metrics"] and plain.get("parts") is None:
-            yield f"metrics: {name} needs filters that have been named, for example by `parts=peak`."
-        if name in plain["metrics"] and not plain["concepts"]["_target_"].endswith("all_concepts"):
-            yield f"metrics: {name} removes all filters of a part, so all must explain: `concepts=all`, or do without."
-    if "parts_pie" in plain["figures"] and plain.get("parts") is None:
-        yield "figures: a pie of parts needs filters that have been named, for example by `parts=peak`."
-    if plain.get("parts") is not None and "category" not in plain["data"]:
+    if values.get("start") is not None and values["explainer"].get("output") == "softplus":
+        start = start_of(performer.kind) if config.start == "kind" else instantiate(config.start)
+        if not start(n_concepts=1).taken_over:
+            yield "start: it is corrected in both directions, a softplus goes one way: `explainer.output=identity`."
+
+
+def _prior_problems(config: DictConfig, values: dict[str, Any], performer: Performer) -> Iterator[str]:
+    """Prior and prior loss are tried on two concepts, of which one speaks for the score and one against it."""
+    prior = performer.kind.prior if config.prior is None else instantiate(config.prior)
+    loss = performer.kind.prior_loss if config.prior_loss is None else instantiate(config.prior_loss)
+    x = torch.tensor([1.0, 1.0]).view(1, 2, *[1] * (len(performer.feature_shape) - 1)).requires_grad_()
+    concepts = x.flatten(2).sum(2) if x.ndim > 2 else x * 1
+    try:
+        weights = prior(Performance(concepts @ torch.tensor([1.0, -1.0]), concepts, x, x))
+    except ValueError as error:
+        yield f"prior: {error}"
+        return
+    except RuntimeError:  # a prior of concepts of another shape
+        return
+    try:
+        loss(raw=torch.ones(1, 2), weights=torch.ones(1, 2), prior=torch.tensor([[1.0, -1.0]]))
+    except ValueError:
+        if values["explainer"].get("output") == "identity":
+            yield "prior_loss: the cross-entropy needs positive weights: `explainer.output=softplus`, or use l2."
+        if bool((weights < 0).any()):
+            clamped = "`prior.clamp=true`, or use l2" if "clamp" in (values["prior"] or {}) else "`prior_loss=l2`"
+            yield f"prior_loss: the cross-entropy needs a positive prior, and this one is signed: {clamped}."
+        return
+    if bool((weights >= 0).all()):
+        yield "prior_loss: l2 compares directions, which a prior clamped at 0 has lost: `prior.clamp=false`."
+
+
+def _part_problems(config: DictConfig, values: dict[str, Any], performer: Performer) -> Iterator[str]:
+    """Of object parts: metrics and figures of them, and data from which filters get their names."""
+    of_parts = [name for name, node in values["metrics"].items() if node.get("_partial_")]  # completed with their names
+    if values.get("parts") is None:
+        yield from (
+            f"metrics: {name} needs filters that have been named, for example by `parts=peak`." for name in of_parts
+        )
+        if "parts_pie" in values["figures"]:
+            yield "figures: a pie of parts needs filters that have been named, for example by `parts=peak`."
+        return
+    with contextlib.suppress(ValueError, TypeError):
+        if len(instantiate(config.concepts)(performer.concept_names)) < len(performer.concept_names):
+            yield from (
+                f"metrics: {name} removes all filters of a part, so all must explain: `concepts=all`, or do without."
+                for name in of_parts
+            )
+    if not hasattr(get_object(values["data"]["_target_"]), "part_map"):
         yield "parts: filters are named from part masks: use data=pascal_part or data=synthetic_animals, or `~parts`."
-    callbacks = [node for _, node in _targets(plain["callbacks"])]
-    if plain["beta"] > 0 and not any(node["_target_"].endswith("PriorWeight") for node in callbacks):
+    if performer.kind.maps(torch.zeros(1, *performer.feature_shape)) is None:
+        yield f"parts: an {performer.kind.noun} has no place in the image that could be a part's: `~parts`."
+    file = values["parts"].get("file")
+    if file is not None and not Path(file).is_file():
+        yield f"parts.file: there is no file {Path(file).absolute()}."
+
+
+def _data_problems(values: dict[str, Any]) -> Iterator[str]:
+    """Of data and performer."""
+    size, seen = values["data"].get("image_size"), values["performer"].get("image_size")
+    if size != seen:
+        yield f"data.image_size: {size} but the performer sees images of performer.image_size={seen}. Set that alone."
+    category, target = values["data"].get("category"), values["performer"].get("target")
+    if category not in (None, target):
+        yield f"data.category: {category!r} but the performer explains performer.target={target!r}. Set that alone."
+    if values["data"].get("split") == "icnn" and values["performer_training"].get("flip"):
+        yield (
+            "performer_training.flip: the split `icnn` holds the mirror image of every object already. Use "
+            "performer_training.flip=false, or data.split=voc."
+        )
+    if values["data"].get("flip"):
+        yield "data.flip: an explainer sees every image as it is; `performer_training.flip` mirrors the performer's."
+
+
+def _callback_problems(values: dict[str, Any]) -> Iterator[str]:
+    """Of callbacks without which a run cannot be what it should."""
+    callbacks = [node for _, node in targets(values["callbacks"])]
+    if values["beta"] > 0 and not any(node["_target_"].endswith("PriorWeight") for node in callbacks):
         yield "callbacks: without prior_weight λ stays 0 whatever `beta` is. Add it to the list, or give `beta=0`."
     kept = {node.get("filename") for node in callbacks if node["_target_"].endswith("ModelCheckpoint")}
     yield from (
@@ -153,39 +258,8 @@ def _contradictions(config: DictConfig, plain: dict[str, Any]) -> Iterator[str]:
         for name, use in (("best", "measured"), ("last", "resumed"))
         if name not in kept
     )
-    size, seen = plain["data"].get("image_size"), plain["performer"].get("image_size")
-    if size != seen:
-        yield f"data.image_size: {size} but the performer sees images of performer.image_size={seen}. Set that alone."
-    category, target = plain["data"].get("category"), plain["performer"].get("target")
-    if category not in (None, target):
-        yield f"data.category: {category!r} but the performer explains performer.target={target!r}. Set that alone."
-    if plain["data"].get("split") == "icnn" and plain["performer_training"].get("flip"):
-        yield (
-            "performer_training.flip: the split `icnn` holds the mirror image of every object already. Use "
-            "performer_training.flip=false, or data.split=voc."
-        )
-    file = (plain.get("parts") or {}).get("file")
-    if file is not None and not Path(file).is_file():
-        yield f"parts.file: there is no file {Path(file).absolute()}."
-    if plain["data"].get("flip"):
-        yield "data.flip: an explainer sees every image as it is; `performer_training.flip` mirrors the performer's."
-    precision = plain["trainer"].get("precision", "32-true")
-    if str(precision) not in PRECISIONS:
-        yield f"trainer.precision: expected one of {', '.join(PRECISIONS)}, got {precision!r}: priors need 32 bits."
-    weights = plain["performer"].get("weights")
-    if weights is not None and not weights.isidentifier() and not Path(weights).is_file():
-        yield f"performer.weights: there is no file {Path(weights).absolute()}."
-    unknown = set(plain["paths"]) - set(PATHS)
-    yield from (f"paths.{key}: unknown key{_suggest(key, PATHS)}. There are: {', '.join(PATHS)}." for key in unknown)
 
 
-def select_concepts(config: DictConfig) -> list[int]:
-    """Columns of the performer's concepts that the explanation uses."""
-    performer = get_object(config.performer._target_)
-    names = performer.names_of_concepts(**_plain(config.performer))
-    return instantiate(config.concepts)(names)
-
-
-def _own(plain: dict[str, Any], config: DictConfig) -> dict[str, Any]:
+def _own(values: dict[str, Any], config: DictConfig) -> dict[str, Any]:
     """A node without what it takes over from elsewhere by interpolation, which is checked there."""
-    return {key: value for key, value in plain.items() if not OmegaConf.is_interpolation(config, key)}
+    return {key: value for key, value in values.items() if not OmegaConf.is_interpolation(config, key)}

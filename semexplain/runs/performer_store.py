@@ -34,13 +34,17 @@ def performer_description(config: DictConfig, datamodule: ImageDataModule) -> di
     return {"performer": network, "data": datamodule.fingerprint(), "training": plain["performer_training"]}
 
 
-def trained_performer(config: DictConfig, datamodule: ImageDataModule) -> Path:
+def trained_performer(config: DictConfig, datamodule: ImageDataModule) -> Path | None:
     """Path of the performer that a configuration asks for, trained now if nobody has trained it.
+
+    A performer without the option ``checkpoint`` has its weights by itself: then there is no path.
 
     ``performer.checkpoint=auto`` looks the performer up under its address in ``paths.performers``; a job that finds
     another one training it waits. Any other value is the path of a ``performer.safetensors``. Of processes that were
     started together the first trains it, on its own, and the others wait.
     """
+    if "checkpoint" not in config.performer:
+        return None
     if config.performer.checkpoint != "auto":
         return Path(config.performer.checkpoint)
     description = performer_description(config, datamodule)

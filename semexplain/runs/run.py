@@ -9,7 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 
-from semexplain.attributions.timed import TimedRival
+from semexplain.attributions.timed import TimedAttribution
 from semexplain.config import ConfigError, check_group, instantiate
 from semexplain.data.module import ImageDataModule
 from semexplain.metrics.verdict import MARGIN, verdict
@@ -19,6 +19,8 @@ from semexplain.runs.performer_store import performer_metrics, trained_performer
 from semexplain.system.files import write_json
 from semexplain.system.processes import is_first
 from semexplain.training.distillation import Distillation
+from semexplain.training.measured import Measured
+from semexplain.training.rival import RivalModule
 from semexplain.training.weights_and_biases import WeightsAndBiases
 
 log = logging.getLogger(__name__)
@@ -34,13 +36,16 @@ def train_explainer(config: DictConfig, folder: Path) -> dict[str, float]:
     datamodule, module, trainer = build(config, folder, named=named)
     warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")  # the performer is frozen on purpose
     trainer.fit(module, datamodule=datamodule, ckpt_path=str(last) if last.exists() else None, weights_only=True)
-    return measure(trainer, module, datamodule, folder / BEST, folder)
+    module.restore(folder / BEST)
+    return measure(trainer, module, datamodule, folder)
 
 
 def train_performer(config: DictConfig, folder: Path) -> dict[str, float]:
     """Train the performer that explainer runs of the same configuration find in the store."""
     datamodule = _labelled_data(config)
     path = trained_performer(config, datamodule)
+    if path is None:
+        raise ConfigError("task: this performer has its weights by itself: there is nothing to train.")
     metrics = performer_metrics(path)
     if is_first():
         write_json(folder / PERFORMER, {"path": str(path.absolute())})
@@ -51,21 +56,19 @@ def train_performer(config: DictConfig, folder: Path) -> dict[str, float]:
 
 def measure(
     trainer: pl.Trainer,
-    module: Distillation,
+    module: Measured,
     datamodule: ImageDataModule,
-    checkpoint: Path,
     folder: Path,
     *,
     controls: Mapping[str, float] | None = None,
     margin: float = MARGIN,
 ) -> dict[str, float]:
-    """Test a checkpoint; write ``metrics.json`` and, through the callback, ``explanations.parquet`` into a folder.
+    """Test a module; write ``metrics.json`` and, through the callback, ``explanations.parquet`` into a folder.
 
     Args:
         trainer: Of the run.
         module: Of the run.
         datamodule: Of the run.
-        checkpoint: What is tested.
         folder: Where the files are written.
         controls: Numbers of explainers that were trained on controls, by their names in ``metrics.json``.
         margin: What faithfulness asks for, see :func:`semexplain.metrics.verdict.verdict`.
@@ -73,7 +76,6 @@ def measure(
     Returns:
         The numbers of ``metrics.json``, with the verdict, which the loggers get as well.
     """
-    module.restore(checkpoint)
     tested = trainer.test(module, datamodule=datamodule, verbose=False)
     measured = {name: float(value) for name, value in sorted(tested[0].items())} | dict(controls or {})
     judged = verdict(measured, margin)
@@ -128,12 +130,12 @@ def evaluate_run(
     datamodule, module, trainer = build(config, folder, named=named)
     check_data(config, datamodule, run)
     datamodule.test_images = images
-    if rival is not None:
-        module.rival = _rival(config, module, trainer)
-    return measure(trainer, module, datamodule, run / BEST, folder, controls=controls, margin=margin)
+    measured: Measured = module if rival is None else RivalModule(module, _rival(config, module, trainer))
+    measured.restore(run / BEST)
+    return measure(trainer, measured, datamodule, folder, controls=controls, margin=margin)
 
 
-def _rival(config: DictConfig, module: Distillation, trainer: pl.Trainer) -> TimedRival:
+def _rival(config: DictConfig, module: Distillation, trainer: pl.Trainer) -> TimedAttribution:
     if trainer.world_size > 1:
         raise ConfigError(
             f"rival: a rival is fitted and measured by one process, the run's trainer has {trainer.world_size}. Use "
@@ -141,7 +143,7 @@ def _rival(config: DictConfig, module: Distillation, trainer: pl.Trainer) -> Tim
         )
     rival = instantiate(config.rival)
     try:
-        rival.check(module.performer)
+        rival.check(module.performer.kind)
     except ValueError as error:
         raise ConfigError(f"rival: {error}") from error
-    return TimedRival(rival, trainer.strategy.root_device)
+    return TimedAttribution(rival, trainer.strategy.root_device)

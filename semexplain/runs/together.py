@@ -25,12 +25,12 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from semexplain.concepts.answers import record_of
 from semexplain.config import ConfigError
 from semexplain.data.images import ImageError
 from semexplain.data.loading import ResumableLoader, read_ahead
 from semexplain.data.module import ImageDataModule
 from semexplain.data.passes import SharedPasses
-from semexplain.runs.answers import record_of
 from semexplain.runs.build import build
 from semexplain.runs.folder import BEST, discard, open_run
 from semexplain.runs.options import check

@@ -47,7 +47,7 @@ class TrainedExplainer:
         self.image_size = image_size
         self.precision = precision
         self.target = module.performer.target_name
-        self.concepts = module.concept_names
+        self.concepts = module.teacher.concept_names
 
     def explain(
         self,

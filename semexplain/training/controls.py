@@ -15,7 +15,13 @@ from semexplain.performers.base import Performer
 
 
 class Control:
-    """What an explainer is told in place of the truth; this one tells the truth."""
+    """What an explainer is told in place of the truth: here, whatever is not changed is true.
+
+    Attributes:
+        truthful: Whether all of it is true.
+    """
+
+    truthful: bool = False
 
     def performer(self, performer: Performer) -> Performer:
         """The performer to explain, made from the one that was trained."""
@@ -28,6 +34,12 @@ class Control:
     def weights(self, weights: Tensor) -> Tensor:
         """Weights ``(B, n)`` that come with the strengths, of a prior or a start, made from those of the images."""
         return weights
+
+
+class Truth(Control):
+    """The truth."""
+
+    truthful = True
 
 
 class Constant(Control):

@@ -102,7 +102,7 @@ def test_slopes_of_a_bent_game():
 def test_a_linear_explainer_sees_standardised_features():
     torch.manual_seed(0)
     features = 5 + 3 * torch.randn(200, 4, 2, 2)
-    explainer = LinearExplainer(in_channels=4, map_size=2, n_concepts=3)
+    explainer = LinearExplainer(map_shape=(4, 2, 2), n_concepts=3)
     flat = features.flatten(1)
     explainer.standardise(flat.mean(0), flat.square().sum(1).mean())
     seen = torch.linalg.lstsq(explainer.layer.weight, (explainer(features) - explainer.layer.bias).T).solution.T

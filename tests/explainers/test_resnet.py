@@ -11,7 +11,7 @@ from semexplain.explainers.resnet import ResNetExplainer
 
 @pytest.mark.parametrize(("side", "remaining"), [(14, 1), (13, 1), (17, 2), (7, 1), (6, 1), (4, 1), (2, 1), (1, 1)])
 def test_the_last_convolution_covers_what_remains(side: int, remaining: int):
-    explainer = ResNetExplainer(in_channels=4, map_size=side, n_concepts=3, depth=18).eval()
+    explainer = ResNetExplainer(map_shape=(4, side, side), n_concepts=3, depth=18).eval()
     stages = explainer.body(torch.zeros(2, 4, side, side))
     assert stages.shape[2:] == (remaining, remaining)
     assert explainer.head.kernel_size == (remaining, remaining)
@@ -21,7 +21,7 @@ def test_the_last_convolution_covers_what_remains(side: int, remaining: int):
 @pytest.mark.parametrize(("n", "head"), [(39, 79_911), (512, 1_049_088)])
 def test_parameter_counts_of_the_papers_explainer(n: int, head: int):
     with torch.device("meta"):
-        explainer = ResNetExplainer(in_channels=512, map_size=14, n_concepts=n)
+        explainer = ResNetExplainer(map_shape=(512, 14, 14), n_concepts=n)
     count = lambda module: sum(p.numel() for p in module.parameters())  # noqa: E731
     assert count(explainer.head) == head
     assert count(explainer.body[0]) == 1_605_632
@@ -29,12 +29,12 @@ def test_parameter_counts_of_the_papers_explainer(n: int, head: int):
 
 
 def test_nothing_is_pooled():
-    explainer = ResNetExplainer(in_channels=4, map_size=4, n_concepts=3, depth=18)
+    explainer = ResNetExplainer(map_shape=(4, 4, 4), n_concepts=3, depth=18)
     assert not any("Pool" in type(module).__name__ for module in explainer.modules())
 
 
 def test_softplus_weights_are_log_one_plus_exp():
-    explainer = ResNetExplainer(in_channels=4, map_size=2, n_concepts=3, depth=18, output="softplus")
+    explainer = ResNetExplainer(map_shape=(4, 2, 2), n_concepts=3, depth=18, output="softplus")
     raw = torch.tensor([[-3.0, 0.0, 2.0]])
     expected = [math.log(1 + math.exp(u)) for u in (-3.0, 0.0, 2.0)]
     torch.testing.assert_close(explainer.weights(raw), torch.tensor([expected]))
@@ -42,7 +42,7 @@ def test_softplus_weights_are_log_one_plus_exp():
 
 @pytest.mark.parametrize(("output", "weights"), [("identity", [-2.0, 0.0, 3.0]), ("softplus", [0.1, 1.0, 30.0])])
 def test_every_image_starts_at_the_given_weights(output: str, weights: list[float]):
-    explainer = ResNetExplainer(in_channels=4, map_size=4, n_concepts=3, depth=18, output=output).eval()
+    explainer = ResNetExplainer(map_shape=(4, 4, 4), n_concepts=3, depth=18, output=output).eval()
     explainer.start_at(torch.tensor(weights), torch.tensor(0.5))
     started = explainer.weights(explainer(torch.randn(5, 4, 4, 4)))
     torch.testing.assert_close(started, torch.tensor([weights] * 5))
@@ -52,7 +52,7 @@ def test_every_image_starts_at_the_given_weights(output: str, weights: list[floa
 def test_the_body_still_learns_from_such_a_start():
     """A zero kernel blocks the body's gradient only until its own first step."""
     torch.manual_seed(0)
-    explainer = ResNetExplainer(in_channels=4, map_size=4, n_concepts=3, depth=18)
+    explainer = ResNetExplainer(map_shape=(4, 4, 4), n_concepts=3, depth=18)
     explainer.start_at(torch.ones(3), torch.tensor(0.0))
     before = explainer.body[0].weight.detach().clone()
     optimizer = torch.optim.Adam(explainer.parameters(), lr=1e-3)
@@ -65,11 +65,11 @@ def test_the_body_still_learns_from_such_a_start():
 
 def test_the_linear_start_needs_signed_weights():
     with pytest.raises(ValueError, match="`head_init=linear` needs `output=identity`"):
-        ResNetExplainer(in_channels=4, map_size=4, n_concepts=3, output="softplus", head_init="linear")
+        ResNetExplainer(map_shape=(4, 4, 4), n_concepts=3, output="softplus", head_init="linear")
 
 
 def test_a_batch_of_one_needs_evaluation_mode():
-    explainer = ResNetExplainer(in_channels=4, map_size=4, n_concepts=3, depth=18)
+    explainer = ResNetExplainer(map_shape=(4, 4, 4), n_concepts=3, depth=18)
     with pytest.raises(ValueError, match="more than 1 value per channel"):
         explainer(torch.randn(1, 4, 4, 4))
     assert isinstance(explainer.eval()(torch.randn(1, 4, 4, 4)), torch.Tensor)

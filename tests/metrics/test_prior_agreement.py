@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from semexplain.metrics.prior_agreement import PriorAgreement
-from semexplain.training.losses import degenerate
+from semexplain.concepts.losses import degenerate
 from tests.metrics.streams import dataset
 
 

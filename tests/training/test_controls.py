@@ -17,7 +17,7 @@ from semexplain.performers.vgg16_attributes import VGG16Attributes
 from semexplain.runs.cache import PerformanceCache
 from semexplain.training.controls import Constant, Control, Redrawn, Shuffled
 from semexplain.training.distillation import Distillation
-from semexplain.training.losses import prior_l2
+from semexplain.concepts.losses import prior_l2
 
 NAMES = ["Bald", "Smiling", "Young"]  # in the order of the outputs
 

@@ -20,7 +20,7 @@ from semexplain.performers.base import state_digest
 from semexplain.performers.vgg16_attributes import VGG16Attributes
 from semexplain.training.callbacks.prior_weight import PriorWeight
 from semexplain.training.distillation import Distillation
-from semexplain.training.losses import prior_l2
+from semexplain.concepts.losses import prior_l2
 
 
 def distillation(performer: VGG16Attributes, prior: Callable = feature_ratio, **explainer: object) -> Distillation:

@@ -26,7 +26,7 @@ from semexplain.performers.base import Performer
 from semexplain.performers.vgg16_attributes import VGG16Attributes
 from semexplain.training import distillation as module_under_test
 from semexplain.training.distillation import Distillation
-from semexplain.training.losses import prior_l2
+from semexplain.concepts.losses import prior_l2
 
 NAMES = ["Smiling", "Bald", "Young"]
 FAITHFULNESS = {

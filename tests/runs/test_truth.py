@@ -10,7 +10,7 @@ from support import FACES
 from torch import Tensor, nn
 
 from semexplain.attributions import truth as truth_module
-from semexplain.attributions.truth import Truth, agreement, known_truth
+from semexplain.runs.truth import Truth, agreement, known_truth
 from semexplain.data.celeba import CelebADataModule
 from semexplain.data.drawn.scenes import Redrawable, Scene
 from semexplain.data.images import Split

@@ -1,4 +1,4 @@
-"""Tests of semexplain.training.losses: the formulas written slowly, in float64 or with exact numbers."""
+"""Tests of semexplain.concepts.losses: the formulas written slowly, in float64 or with exact numbers."""
 
 import math
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from semexplain.training.losses import degenerate, distillation, prior_cross_entropy, prior_l2
+from semexplain.concepts.losses import degenerate, distillation, prior_cross_entropy, prior_l2
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 

@@ -1,4 +1,4 @@
-"""Start from what the gradients of this image say, and from what all images say together (Case 2)."""
+"""The prior as an explanation: what gradients suggest alone, or with what all images say together (Case 2)."""
 
 from collections.abc import Iterable
 from typing import Annotated
@@ -7,13 +7,27 @@ import torch
 from annotated_types import Ge, Interval
 from torch import Tensor
 
-from semexplain.attributions.base import Question
-from semexplain.attributions.start_linear import LinearMapStart
+from semexplain.attributions.base import Attribution
+from semexplain.attributions.linear_map import LinearMap
+from semexplain.attributions.question import Question
 from semexplain.metrics.moments import moments, pool, pooled
 from semexplain.system.processes import of_all_processes
 
 
-class PriorStart(LinearMapStart):
+class PriorOnly(Attribution):
+    r"""The run's prior weights in place of the explainer's.
+
+    .. math:: \phi_i = w_i y_i
+
+    The prior means a direction only, so the contributions need not add up to anything.
+    """
+
+    def contributions(self, question: Question) -> Tensor:
+        """``(B, n)``."""
+        return question.prior * question.performance.concepts
+
+
+class PriorAndMap(LinearMap):
     r"""The prior's weights, scaled to fit, and a ridge regression of what they leave.
 
     .. math:: \alpha^0_i(I) = \eta\, \kappa\, w_i(I) + a_i, \qquad
@@ -30,15 +44,17 @@ class PriorStart(LinearMapStart):
         shrinkage: :math:`\rho`, in units of the concepts' variances.
 
     Example:
-        >>> PriorStart(n_concepts=2).weights
+        >>> PriorAndMap(n_concepts=2).coefficients
         tensor([0., 0.])
     """
 
+    needs_prior = True
+    strengths_suffice = False
     factor: Tensor
 
     def __init__(
         self,
-        n_concepts: int,
+        n_concepts: int = 0,
         share: Annotated[float, Interval(ge=0, le=1)] = 0.35,
         shrinkage: Annotated[float, Ge(0)] = 0.7,
     ) -> None:
@@ -46,7 +62,8 @@ class PriorStart(LinearMapStart):
         self.share = share
         self.register_buffer("factor", torch.zeros(()))
 
-    def fit(self, questions: Iterable[Question]) -> Tensor:
+    @torch.no_grad()
+    def begin(self, questions: Iterable[Question]) -> Tensor:
         """Over all training images."""
         total = pooled(_moments_with_suggestion(question) for question in questions)
         total = pool(of_all_processes(total[None]))
@@ -63,10 +80,13 @@ class PriorStart(LinearMapStart):
         self.factor.copy_(factor)
         return self.fit_moments(left)
 
-    def forward(self, question: Question) -> tuple[Tensor, Tensor]:
-        """Weights of each image, and the same scale for all."""
-        weights, scale = super().forward(question)
-        return self.factor * question.prior + weights, scale
+    def contributions(self, question: Question) -> Tensor:
+        """``(B, n)``."""
+        return self.weights(question) * question.performance.concepts
+
+    def weights(self, question: Question) -> Tensor:
+        """Weights of each image."""
+        return self.factor * question.prior + super().weights(question)
 
 
 def _moments_with_suggestion(question: Question) -> Tensor:

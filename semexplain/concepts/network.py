@@ -1,0 +1,52 @@
+"""What kinds of concepts may ask of the network that is explained; every performer is one."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+from semexplain.explanation import Performance
+
+Prior = Callable[[Performance], Tensor]
+
+
+class Network(Protocol):
+    """What a kind of concept may ask of the network that is explained.
+
+    Attributes:
+        target_name: What the score stands for.
+        target_index: Which of the outputs is the score.
+        output_names: Names of the ``K`` outputs.
+        feature_shape: Shape of ``x`` without the images, such as ``(C, H, W)``.
+        variant: What the weights do not tell but scores, concepts and priors depend on.
+        head_variant: What the weights do not tell but the outputs, as functions of ``x``, depend on.
+    """
+
+    target_name: str
+    output_names: tuple[str, ...]
+
+    @property
+    def target_index(self) -> int: ...  # noqa: D102
+
+    @property
+    def feature_shape(self) -> tuple[int, ...]: ...  # noqa: D102
+
+    @property
+    def variant(self) -> str: ...  # noqa: D102
+
+    @property
+    def head_variant(self) -> str: ...  # noqa: D102
+
+    def feature(self, feature_map: Tensor) -> Tensor:
+        """``x`` ``(B, ...)`` of feature maps ``(B, C, H, W)``."""
+
+    def outputs(self, feature: Tensor) -> Tensor:
+        """All outputs ``(B, K)``, functions of ``x``."""
+
+    def head(self, feature: Tensor) -> tuple[Tensor, Tensor]:
+        """Score ``(B,)`` and concepts ``(B, n)``, functions of ``x``."""
+
+    def perform(
+        self, feature_map: Tensor, prior: Prior | None = None, columns: Sequence[int] | None = None
+    ) -> tuple[Performance, Tensor | None]:
+        """Score, concepts and perhaps prior weights of a batch."""

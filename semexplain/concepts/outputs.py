@@ -1,0 +1,160 @@
+"""Case 2: the concepts are the other outputs of a network, which share the feature x with the score (Sec. 3.1)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from semexplain.concepts.answers import Answers, TargetAnswers
+from semexplain.concepts.base import ConceptKind, Game
+from semexplain.concepts.losses import prior_l2
+from semexplain.concepts.network import Network, Prior
+from semexplain.concepts.priors import feature_ratio, gradient_products, ratio_of_products
+from semexplain.explanation import Performance
+from semexplain.system.row_store import Derived, Rows
+
+RIDGE = 1e-3
+GRADIENT_BYTES = 512 * 2**20
+
+
+class Outputs(ConceptKind):
+    """Every output but the target is a concept; one that is taken away has its mean over the training images."""
+
+    noun = "output"
+    needs_means = True
+
+    def names(self, network: Network) -> tuple[str, ...]:
+        """The outputs but the target, in their order."""
+        return tuple(name for name in network.output_names if name != network.target_name)
+
+    def strengths(self, network: Network, feature: Tensor, outputs: Tensor) -> Tensor:
+        """Their values before any sigmoid ``(B, n)``."""
+        return outputs[:, concept_indices(network)]
+
+    def game(self, network: Network, feature: Tensor, columns: Sequence[int], reference: Tensor | None) -> Game:
+        """See :func:`output_game`."""
+        if reference is None:
+            raise ValueError("Outputs of a head are taken away by setting them to a `reference`: give their means.")
+        return output_game(network.head, feature, columns, reference)
+
+    def prior(self, performance: Performance) -> Tensor:
+        """See :func:`~semexplain.concepts.priors.feature_ratio`."""
+        return feature_ratio(performance)
+
+    def prior_loss(self, raw: Tensor, weights: Tensor, prior: Tensor) -> Tensor:
+        """Weights are signed and compared as directions, see :func:`~semexplain.concepts.losses.prior_l2`."""
+        return prior_l2(raw, weights, prior)
+
+    def answers(self, network: Network, prior: Prior) -> Answers:
+        """Those of every target and every choice of concepts at once, where the prior allows it."""
+        function = getattr(prior, "func", prior)
+        if function is feature_ratio or getattr(function, "__func__", None) is Outputs.prior:
+            return OutputAnswers(network)
+        return TargetAnswers(network, prior)
+
+
+def concept_indices(network: Network) -> list[int]:
+    """Which of a network's outputs are the concepts."""
+    return [i for i in range(len(network.output_names)) if i != network.target_index]
+
+
+def output_game(
+    head: Callable[[Tensor], tuple[Tensor, Tensor]], x: Tensor, columns: Sequence[int], reference: Tensor
+) -> Game:
+    r"""Concepts are outputs of a head (Case 2): one that is taken away has its reference value, the others keep theirs.
+
+    The shared feature x is moved as little as that takes, to first order, with :math:`J = \partial y / \partial x`:
+
+    .. math:: v(m) = \hat y\bigl(x - J^\top (J J^\top + \epsilon I)^{-1} ((1 - m) \odot (y - \bar y))\bigr)
+
+    The ridge :math:`\epsilon`, a thousandth of the mean diagonal of :math:`J J^\top`, keeps concepts that the feature
+    cannot tell apart from moving it without bound.
+
+    Args:
+        head: From features ``(B, ...)`` to scores and concepts.
+        x: Features ``(B, ...)``.
+        columns: Which of the concepts are the ``n`` concepts.
+        reference: ``(n,)``, the values of concepts that are taken away.
+
+    Example:
+        >>> x = torch.tensor([[3.0, 1.0]])
+        >>> game = output_game(lambda x: (x @ torch.tensor([2.0, 1.0]), x), x, [0, 1], torch.tensor([1.0, 0.0]))
+        >>> game(torch.tensor([[[1.0, 1.0]], [[0.0, 1.0]]])).round(decimals=2)
+        tensor([[7.],
+                [3.]])
+    """
+    chosen = list(columns)
+    with torch.inference_mode(False), torch.enable_grad():
+        leaf = x.detach().clone().requires_grad_()
+        y = head(leaf)[1][:, chosen]
+        picks = torch.eye(y.shape[1], dtype=y.dtype, device=y.device)[:, None].expand(-1, len(y), -1)
+        (jacobian,) = torch.autograd.grad(y, leaf, picks, is_grads_batched=True)
+    jacobian = jacobian.transpose(0, 1).flatten(2)  # (B, n, d)
+    products = jacobian @ jacobian.mT
+    ridge = RIDGE * products.diagonal(dim1=1, dim2=2).mean(1)
+    eye = torch.eye(products.shape[1], dtype=products.dtype, device=products.device)
+    away = (y.detach() - reference.to(y))[..., None] * torch.linalg.solve(
+        products + ridge[:, None, None] * eye, jacobian
+    )
+
+    def score(present: Tensor) -> Tensor:
+        moved = x.flatten(1) - torch.einsum("...bn,bnd->...bd", 1 - present, away)  # @ would copy `away` for all states
+        return head(moved.reshape(-1, *x.shape[1:]))[0].view(present.shape[:-1])
+
+    return score
+
+
+class OutputAnswers:
+    """All outputs of a head and the inner products of their gradients: the priors of every target and concept subset.
+
+    Only one triangle of the products is kept.
+
+    Args:
+        network: The frozen network.
+    """
+
+    names: tuple[str, ...] = ("outputs", "products")
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.variant = f"{network.head_variant} all outputs"
+
+    def compute(self, feature_map: Tensor) -> dict[str, Tensor]:
+        """One pass through the head and the gradient of every output, for as many images at once as memory allows."""
+        with torch.inference_mode(False), torch.autocast(feature_map.device.type, enabled=False):
+            with torch.no_grad():
+                feature = self.network.feature(feature_map.float().clone())
+                count = self.network.outputs(feature[:1]).shape[1]
+            parts = []
+            for x in feature.split(max(1, GRADIENT_BYTES // (count * feature[0].nbytes))):
+                leaf = x.detach().requires_grad_()
+                with torch.enable_grad():
+                    outputs = self.network.outputs(leaf)
+                    products = gradient_products(outputs, leaf)
+                lower, upper = torch.triu_indices(count, count)
+                parts.append((outputs.detach(), products[:, lower, upper]))
+        return {name: torch.cat(part) for name, part in zip(self.names, zip(*parts, strict=True), strict=True)}
+
+    def recall(self, rows: Mapping[str, Rows]) -> dict[str, Rows | Derived]:
+        """Columns of the outputs, and the ratio of each concept's two products."""
+        target, concepts = self.network.target_index, concept_indices(self.network)
+        return {
+            "score": Derived(partial(_columns, columns=target), rows["outputs"]),
+            "concepts": Derived(partial(_columns, columns=concepts), rows["outputs"]),
+            "prior": Derived(partial(_prior, target=target, concepts=concepts), rows["products"]),
+        }
+
+
+def _columns(outputs: np.ndarray, columns: Any) -> np.ndarray:
+    return outputs[:, columns]
+
+
+def _prior(triangle: np.ndarray, target: int, concepts: list[int]) -> np.ndarray:
+    count = int((2 * triangle.shape[1]) ** 0.5)
+    lower, upper = torch.triu_indices(count, count)
+    products = torch.zeros(len(triangle), count, count)
+    products[:, lower, upper] = products[:, upper, lower] = torch.from_numpy(triangle)
+    return ratio_of_products(products, target, concepts).numpy()
