@@ -172,7 +172,7 @@ class Performer(nn.Module, ABC):
                     concepts = concepts[:, list(columns)]
                 performance = Performance(score, concepts, x, feature_map)
                 weights = None if prior is None else prior(performance).detach()
-        if weights is not None and columns is not None and weights.shape[1] == len(self.concept_names):
+        if weights is not None and columns is not None and weights.shape[1] != len(columns):
             weights = weights[:, list(columns)]  # a prior of filters is of all maps of the feature
         return Performance(score.detach(), concepts.detach(), x.detach(), feature_map), weights
 
