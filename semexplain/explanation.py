@@ -68,8 +68,8 @@ class Explanation:
         label: bool ``(B,)``. Whether an image really shows the target, where that is known.
         parts: Names of ``P`` object parts, where filters stand for parts.
         part_contributions: ``(B, P)``. Sum of the contributions of each part's filters.
-        image: uint8 ``(B, 3, S, S)``. The images as the performer sees them, RGB.
-        heat: ``(B, S, S)``. Grad-CAM of the score, not negative.
+        image: uint8 ``(B, 3, H, W)``. The images as the performer sees them, RGB.
+        heat: ``(B, H, W)``. Grad-CAM of the score, not negative.
 
     Raises:
         ValueError: If shapes or numbers of names do not fit each other.

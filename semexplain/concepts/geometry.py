@@ -14,15 +14,17 @@ class MapGeometry(NamedTuple):
         stride: Pixels between neighbouring cells.
         first: Centre of cell 0, in pixels counted from 0.
         receptive_field: Side of the square that influences a cell, in pixels.
+        across: The same along the rows, where it differs from that along the columns.
 
     Example:
         >>> MapGeometry(stride=16, first=7.5, receptive_field=228).centre(2)
         39.5
     """
 
-    stride: int
+    stride: float
     first: float
-    receptive_field: int
+    receptive_field: float
+    across: "MapGeometry | None" = None
 
     @classmethod
     def of(cls, layers: Iterable[tuple[int, int, int]]) -> "MapGeometry":
@@ -30,7 +32,7 @@ class MapGeometry(NamedTuple):
 
         Example:
             >>> MapGeometry.of([(3, 1, 1), (2, 2, 0)])
-            MapGeometry(stride=2, first=0.5, receptive_field=4)
+            MapGeometry(stride=2, first=0.5, receptive_field=4, across=None)
         """
         jump, first, field = 1, 0.0, 1
         for kernel, stride, padding in layers:
@@ -48,11 +50,18 @@ class MapGeometry(NamedTuple):
             cells: Height and width of the map.
 
         Example:
-            >>> MapGeometry.even((32, 32), (4, 4))
-            MapGeometry(stride=8, first=3.5, receptive_field=8)
+            >>> [axis[:3] for axis in MapGeometry.even((32, 24), (4, 4)).axes]
+            [(8.0, 3.5, 8.0), (6.0, 2.5, 6.0)]
         """
-        stride = max(1, image[0] // cells[0])
-        return cls(stride, (stride - 1) / 2, stride)
+        down, across = (
+            cls(pixels / n, (pixels / n - 1) / 2, pixels / n) for pixels, n in zip(image, cells, strict=True)
+        )
+        return down._replace(across=across)
+
+    @property
+    def axes(self) -> "tuple[MapGeometry, MapGeometry]":
+        """Along the columns, from row to row, and along the rows, from column to column."""
+        return self, self.across or self
 
     def centre(self, cell: float) -> float:
         """Pixel at the centre of a cell."""
@@ -62,44 +71,56 @@ class MapGeometry(NamedTuple):
         """Cell, with fraction, whose centre is a pixel: the inverse of ``centre``."""
         return (pixel - self.first) / self.stride
 
-    def window(self, row: int, column: int, size: int) -> tuple[int, int, int, int]:
+    def window(self, row: int, column: int, size: int | Sequence[int]) -> tuple[int, int, int, int]:
         """Left, top, right and bottom (exclusive) of the pixels that influence a cell, clipped to the image.
 
         Args:
             row: The cell's row.
             column: The cell's column.
-            size: Side of the image.
+            size: Side of the image, or height and width.
 
         Example:
             >>> MapGeometry(stride=16, first=17.0, receptive_field=171).window(0, 6, 224)
             (28, 0, 199, 103)
         """
-        reach = (self.receptive_field - 1) / 2
-        top, left = (self.centre(cell) - reach for cell in (row, column))
-        edges = (left, top, left + self.receptive_field, top + self.receptive_field)
-        left, top, right, bottom = (min(max(int(edge), 0), size) for edge in edges)
+        spans = []
+        for axis, cell, side in zip(self.axes, (row, column), _sides(size), strict=True):
+            first = axis.centre(cell) - (axis.receptive_field - 1) / 2
+            spans.append([min(max(int(edge), 0), side) for edge in (first, first + axis.receptive_field)])
+        (top, bottom), (left, right) = spans
         return left, top, right, bottom
 
-    def upsample(self, maps: Tensor, size: int) -> Tensor:
+    def upsample(self, maps: Tensor, size: int | Sequence[int]) -> Tensor:
         """Maps at the resolution of the image, each cell's value at the pixel of its centre, bilinear in between.
 
         Outside the centres of the outermost cells their values go on. Interpolation that spreads the cells evenly over
         the image instead (``torch.nn.functional.interpolate``) is up to 14 pixels off for some networks.
 
         Args:
-            maps: ``(..., m, m)``.
-            size: Side ``S`` of the image.
+            maps: ``(..., h, w)``.
+            size: Side of the image, or height and width.
 
         Returns:
-            ``(..., S, S)``.
+            ``(..., H, W)``.
 
         Example:
             >>> maps = torch.tensor([[1.0, 3.0], [1.0, 3.0]])
             >>> MapGeometry(stride=2, first=1.0, receptive_field=3).upsample(maps, 5)[0]
             tensor([1., 1., 2., 3., 3.])
         """
-        pixels = torch.arange(size, dtype=maps.dtype, device=maps.device)
-        cells = torch.arange(maps.shape[-1], dtype=maps.dtype, device=maps.device)
-        position = ((pixels - self.first) / self.stride).clamp(0, maps.shape[-1] - 1)
-        share = (1 - (position[:, None] - cells).abs()).clamp_min(0)  # (S, m): of each cell in each pixel
-        return share @ maps @ share.T
+        down, across = (
+            axis._shares(side, count, maps)
+            for axis, side, count in zip(self.axes, _sides(size), maps.shape[-2:], strict=True)
+        )
+        return down @ maps @ across.T
+
+    def _shares(self, side: int, count: int, like: Tensor) -> Tensor:
+        """Share of each cell in each pixel along an axis ``(side, count)``."""
+        pixels = torch.arange(side, dtype=like.dtype, device=like.device)
+        cells = torch.arange(count, dtype=like.dtype, device=like.device)
+        position = ((pixels - self.first) / self.stride).clamp(0, count - 1)
+        return (1 - (position[:, None] - cells).abs()).clamp_min(0)
+
+
+def _sides(size: int | Sequence[int]) -> Sequence[int]:
+    return (size, size) if isinstance(size, int) else size

@@ -1,5 +1,6 @@
 """Which object part each filter stands for, proposed from part masks (Sec. 3.3)."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -45,8 +46,8 @@ def propose_by_peak(
                                       {\sqrt{\sum_I a_I^2 \, s_{I,k} (1 - s_{I,k})}}
 
     Args:
-        maps: ``(N, n, m, m)``, not negative; read in blocks, so that they may stay in a file.
-        part_maps: ``(N, S, S)``. Position in ``names`` of the part at each pixel, -1 for none.
+        maps: ``(N, n, h, w)``, not negative; read in blocks, so that they may stay in a file.
+        part_maps: ``(N, H, W)``. Position in ``names`` of the part at each pixel, -1 for none.
         names: Names of the ``P`` parts.
         geometry: Where the cells look.
 
@@ -57,13 +58,12 @@ def propose_by_peak(
         ValueError: If the arrays do not belong together.
     """
     _check(maps, part_maps, len(names))
-    side, size = maps.shape[-1], part_maps.shape[-1]
-    pixels = _centres(geometry, side, size)
-    hits = np.empty((len(maps), side * side), dtype=np.int64)
+    pixels = _centres(geometry, maps.shape[2:], part_maps.shape[1:])
+    hits = np.empty((len(maps), maps.shape[2] * maps.shape[3]), dtype=np.int64)
     shares = np.empty((len(maps), len(names)))
     for image, part_map in enumerate(part_maps):
-        hit = _nearest_part(part_map, REACH * size * 2**0.5)
-        hits[image] = hit[np.ix_(pixels, pixels)].ravel()
+        hit = _nearest_part(part_map, REACH * math.hypot(*part_map.shape))
+        hits[image] = hit[np.ix_(*pixels)].ravel()
         shares[image] = np.bincount(hit.ravel() + 1, minlength=len(names) + 1)[1:] / hit.size
     images, cells, strengths = _strongest_peaks(maps)
     hit = hits[images, cells][..., None] == np.arange(len(names))  # (images, n, P)
@@ -87,8 +87,8 @@ def propose_by_iou(
               \frac{|\text{region} \cap \text{mask}_k|}{|\text{region} \cup \text{mask}_k|} > 0.2
 
     Args:
-        maps: ``(N, n, m, m)``, not negative; read in blocks, so that they may stay in a file.
-        part_maps: ``(N, S, S)``. Position in ``names`` of the part at each pixel, -1 for none.
+        maps: ``(N, n, h, w)``, not negative; read in blocks, so that they may stay in a file.
+        part_maps: ``(N, H, W)``. Position in ``names`` of the part at each pixel, -1 for none.
         names: Names of the ``P`` parts.
         geometry: Where the cells look.
 
@@ -103,12 +103,12 @@ def propose_by_iou(
     overlaps = np.zeros((maps.shape[1], len(names)))
     present = np.zeros(len(names))
     for image, part_map in enumerate(part_maps):
-        masks = torch.from_numpy(part_map.ravel() == np.arange(len(names))[:, None]).float()  # (P, S * S)
+        masks = torch.from_numpy(part_map.ravel() == np.arange(len(names))[:, None]).float()  # (P, H * W)
         present += masks.any(1).numpy()
         stack = _float32(maps[image])
         active = np.flatnonzero((stack > thresholds[:, None, None]).any((1, 2)))
         for filters in np.split(active, range(BLOCK, len(active), BLOCK)):
-            shown = geometry.upsample(torch.from_numpy(stack[filters]), part_map.shape[-1])
+            shown = geometry.upsample(torch.from_numpy(stack[filters]), part_map.shape)
             region = (shown > torch.from_numpy(thresholds[filters])[:, None, None]).flatten(1).float()
             common = region @ masks.T
             union = region.sum(1, keepdim=True) + masks.sum(1) - common
@@ -131,8 +131,8 @@ def location_stability(maps: Maps, part_maps: np.ndarray, geometry: MapGeometry)
     landmarks. A part counts where at least two of these images have it; the standard deviation divides by their number.
 
     Args:
-        maps: ``(N, n, m, m)``, not negative; read in blocks, so that they may stay in a file.
-        part_maps: ``(N, S, S)``. Number of the part at each pixel, -1 for none.
+        maps: ``(N, n, h, w)``, not negative; read in blocks, so that they may stay in a file.
+        part_maps: ``(N, H, W)``. Number of the part at each pixel, -1 for none.
         geometry: Where the cells look.
 
     Returns:
@@ -143,11 +143,11 @@ def location_stability(maps: Maps, part_maps: np.ndarray, geometry: MapGeometry)
     """
     n_parts = int(part_maps.max()) + 1
     _check(maps, part_maps, n_parts)
-    side, size = maps.shape[-1], part_maps.shape[-1]
     images, cells, strengths = _strongest_peaks(maps)
-    peaks = geometry.first + geometry.stride * np.stack([cells // side, cells % side], -1)  # (images, n, 2)
+    places = np.unravel_index(cells, maps.shape[2:])
+    peaks = np.stack([axis.first + axis.stride * at for axis, at in zip(geometry.axes, places, strict=True)], -1)
     centroids = np.stack([_centroids(part_map, n_parts) for part_map in part_maps])  # (N, P, 2)
-    distances = np.linalg.norm(peaks[:, :, None] - centroids[images], axis=-1) / (size * 2**0.5)  # (images, n, P)
+    distances = np.linalg.norm(peaks[:, :, None] - centroids[images], axis=-1) / math.hypot(*part_maps.shape[1:])
     counted = (strengths > 0)[..., None] & ~np.isnan(distances)
     count = counted.sum(0)
     mean = np.where(counted, distances, 0).sum(0) / np.maximum(count, 1)
@@ -189,7 +189,7 @@ def _thresholds(maps: Maps) -> np.ndarray:
 
 
 def _nearest_part(part_map: np.ndarray, reach: float) -> np.ndarray:
-    """Part that lies nearest to each pixel, -1 where none is within ``reach``, ``(S, S)``."""
+    """Part that lies nearest to each pixel, -1 where none is within ``reach``, ``(H, W)``."""
     none = part_map < 0
     if none.all():
         return part_map.astype(np.int64)
@@ -206,10 +206,12 @@ def _centroids(part_map: np.ndarray, n_parts: int) -> np.ndarray:
     return np.stack([np.bincount(part, pixels, minlength=n_parts) / count for pixels in (rows, columns)], -1)
 
 
-def _centres(geometry: MapGeometry, side: int, size: int) -> np.ndarray:
-    """Pixel nearest to the centre of each cell along an axis."""
-    centres = np.floor(geometry.first + geometry.stride * np.arange(side) + 0.5)
-    return centres.clip(0, size - 1).astype(np.int64)
+def _centres(geometry: MapGeometry, cells: Sequence[int], pixels: Sequence[int]) -> list[np.ndarray]:
+    """Pixel nearest to the centre of each cell along both axes."""
+    centres = [
+        np.floor(axis.first + axis.stride * np.arange(n) + 0.5) for axis, n in zip(geometry.axes, cells, strict=True)
+    ]
+    return [along.clip(0, size - 1).astype(np.int64) for along, size in zip(centres, pixels, strict=True)]
 
 
 def _best(scores: np.ndarray, least: float) -> list[int]:
@@ -223,7 +225,7 @@ def _float32(maps: Maps) -> np.ndarray:
 def _check(maps: Maps, part_maps: np.ndarray, n_parts: int) -> None:
     if maps.ndim != 4 or part_maps.ndim != 3 or len(maps) != len(part_maps) or len(maps) == 0:
         raise ValueError(
-            "Expected filter maps (N, n, m, m) and part maps (N, S, S) of the same images, at least one, got the "
+            "Expected filter maps (N, n, h, w) and part maps (N, H, W) of the same images, at least one, got the "
             f"shapes {tuple(maps.shape)} and {tuple(part_maps.shape)}."
         )
     if part_maps.max() >= n_parts:

@@ -15,6 +15,10 @@ from semexplain.data.loading import generator
 SPLITS = ("train", "val", "test")
 
 
+ImageSize = int | Sequence[int]  # side of a square RGB image, or channels, height and width
+MODES = {1: "L", 3: "RGB"}  # of Pillow, by channels
+
+
 class ImageError(ValueError):
     """A file is not a readable image."""
 
@@ -50,22 +54,22 @@ class Split(NamedTuple):
         positions = np.arange(len(self.ids))
         return positions if self.repeats is None else np.repeat(positions, self.repeats)
 
-    def read(self, index: int, size: int) -> Tensor:
-        """The image at a position as uint8 RGB ``(3, size, size)``."""
+    def read(self, index: int, size: ImageSize) -> Tensor:
+        """The image at a position as uint8, see :func:`read_image`."""
         box = None if self.boxes is None else self.boxes[index]
         image = read_image(self.paths[index], size, box)
         return image.flip(2) if self.mirrored is not None and self.mirrored[index] else image
 
 
 class ImageDataset(Dataset[dict[str, Tensor]]):
-    """Images of a split as uint8 RGB squares.
+    """Images of a split as uint8.
 
     Resizing is bilinear and does not keep the aspect ratio. With ``flip`` each image is mirrored in half of the
     epochs; which ones depends on seed, epoch and index alone, not on the worker process that reads the image.
 
     Args:
         split: Files and labels.
-        image_size: Side ``S`` of the images returned.
+        image_size: Side of the square RGB images returned, or channels, height and width.
         flip: Mirror images at random.
         seed: Seed of the flips.
 
@@ -73,7 +77,7 @@ class ImageDataset(Dataset[dict[str, Tensor]]):
         ValueError: If a file is not a readable image.
     """
 
-    def __init__(self, split: Split, image_size: int, *, flip: bool = False, seed: int = 0) -> None:
+    def __init__(self, split: Split, image_size: ImageSize, *, flip: bool = False, seed: int = 0) -> None:
         self.split = split
         self.image_size = image_size
         self.flip = flip
@@ -102,21 +106,35 @@ class ImageDataset(Dataset[dict[str, Tensor]]):
         }
 
 
-def read_image(path: Path | IO[bytes], size: int, box: Sequence[int] | np.ndarray | None = None) -> Tensor:
-    """Decode an image file to uint8 RGB ``(3, size, size)``.
+def image_shape(size: ImageSize) -> tuple[int, int, int]:
+    """Channels, height and width of an image.
+
+    Example:
+        >>> image_shape(32), image_shape((1, 24, 40))
+        ((3, 32, 32), (1, 24, 40))
+    """
+    channels, height, width = (3, size, size) if isinstance(size, int) else size
+    if channels not in MODES:
+        raise ValueError(f"Images are read with {' or '.join(map(str, MODES))} channels, not {channels}.")
+    return channels, height, width
+
+
+def read_image(path: Path | IO[bytes], size: ImageSize, box: Sequence[int] | np.ndarray | None = None) -> Tensor:
+    """Decode an image file to uint8, RGB or grey.
 
     Args:
         path: The file, or one that is open.
-        size: Side of the square; the aspect ratio is not kept.
+        size: Side of a square RGB image, or channels, height and width; the aspect ratio is not kept.
         box: Left, top, right and bottom (exclusive) of the part to take, clipped to the image; the whole by default.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is damaged or not an image.
     """
+    channels, height, width = image_shape(size)
     try:
         with Image.open(path) as file:
-            image = file.convert("RGB")
+            image = file.convert(MODES[channels])
     except FileNotFoundError:
         raise
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -127,9 +145,9 @@ def read_image(path: Path | IO[bytes], size: int, box: Sequence[int] | np.ndarra
     if box is not None:
         left, top, right, bottom = (int(edge) for edge in box)
         image = image.crop((max(left, 0), max(top, 0), min(right, image.width), min(bottom, image.height)))
-    if image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(image)).view(height, width, channels).permute(2, 0, 1).contiguous()
 
 
 def mirrored(seed: int, epoch: int, index: int) -> bool:

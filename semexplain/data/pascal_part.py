@@ -13,7 +13,7 @@ from filelock import FileLock
 from PIL import Image
 from tqdm import tqdm
 
-from semexplain.data.images import Split
+from semexplain.data.images import Split, image_shape
 from semexplain.data.module import ImageDataModule
 from semexplain.data.pascal_annotations import (
     _BACK_TO_FRONT,
@@ -183,13 +183,13 @@ class PascalPartDataModule(ImageDataModule):
             index: Position of the image in the split.
 
         Returns:
-            int16 ``(S, S)``: position in `parts`, or -1 where there is none.
+            int16 ``(H, W)``: position in `parts`, or -1 where there is none.
         """
         photo, _, number = split.ids[index].removesuffix("/mirrored").rpartition("/")
         path = self._annotation(photo)
-        size = self.image_size
+        _, height, width = image_shape(self.image_size)
         if not split.labels[index, 0] or split.boxes is None or not path.is_file():
-            return np.full((size, size), -1, dtype=np.int16)
+            return np.full((height, width), -1, dtype=np.int16)
         left, top, right, bottom = split.boxes[index].tolist()
         masks = read_annotation(path)[int(number) - 1].parts
         painted = np.zeros((bottom - top, right - left), dtype=np.uint8)  # 0: none
@@ -197,7 +197,7 @@ class PascalPartDataModule(ImageDataModule):
             for leaf in PARTS[self.category].get(name, ()):
                 if leaf in masks:
                     painted[masks[leaf][top:bottom, left:right]] = self.parts.index(name) + 1
-        resized = np.array(Image.fromarray(painted).resize((size, size), Image.Resampling.NEAREST))
+        resized = np.array(Image.fromarray(painted).resize((width, height), Image.Resampling.NEAREST))
         if split.mirrored is not None and split.mirrored[index]:
             resized = resized[:, ::-1]
         return resized.astype(np.int16) - 1

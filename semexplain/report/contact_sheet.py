@@ -21,7 +21,7 @@ REGION, WINDOW = (255, 0, 255), (255, 220, 0)
 
 
 class Images(Protocol):
-    """Images by position, uint8 ``(3, S, S)``: an array, or anything that reads them when asked."""
+    """Images by position, uint8 ``(3, H, W)``: an array, or anything that reads them when asked."""
 
     def __getitem__(self, index: int, /) -> Any:
         """The image at a position."""
@@ -41,8 +41,8 @@ def contact_sheet(
     brought to the image's resolution, exceeds half of its peak. Images in which a filter is silent are left out.
 
     Args:
-        images: ``N`` images, uint8 RGB ``(3, S, S)``; only those that are drawn are asked for.
-        maps: ``(N, n, m, m)``, not negative.
+        images: ``N`` images, uint8 RGB ``(3, H, W)``; only those that are drawn are asked for.
+        maps: ``(N, n, h, w)``, not negative.
         filters: Which of the ``n`` filters to draw.
         geometry: Where the cells look.
         top: Images for each filter.
@@ -98,15 +98,19 @@ def save_sheet(sheet: Image.Image, path: Path) -> None:
 
 def _picture(image: np.ndarray, heat: np.ndarray, geometry: MapGeometry) -> Image.Image:
     """An image with the receptive field of the peak and the outline of the region above half of it."""
-    size = image.shape[-1]
-    picture = Image.fromarray(image.transpose(1, 2, 0)).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    size = image.shape[1:]
+    colours = np.broadcast_to(image, (3, *size)).transpose(1, 2, 0)
+    picture = Image.fromarray(np.ascontiguousarray(colours)).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     shown = geometry.upsample(torch.from_numpy(heat), size)
     pixels = np.array(picture)
     region = Image.fromarray((shown > heat.max() / 2).numpy()).resize((SIDE, SIDE), Image.Resampling.NEAREST)
     pixels[_outline(np.array(region))] = REGION
     picture = Image.fromarray(pixels)
     row, column = np.unravel_index(heat.argmax(), heat.shape)
-    left, top, right, bottom = (edge * SIDE / size for edge in geometry.window(int(row), int(column), size))
+    edges = geometry.window(int(row), int(column), size)
+    left, top, right, bottom = (
+        edge * SIDE / side for edge, side in zip(edges, (*size[::-1], *size[::-1]), strict=True)
+    )
     ImageDraw.Draw(picture).rectangle((left, top, right - 1, bottom - 1), outline=WINDOW, width=2)
     return picture
 

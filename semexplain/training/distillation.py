@@ -175,13 +175,13 @@ class Distillation(Measured):
         return self.explain(self.teacher.perform({"image": image}, with_prior=False)[0])[0]
 
     def explain_maps(self, feature_map: Tensor, image: Tensor | None = None) -> Explanation:
-        """Explain feature maps ``(B, C, h, w)`` for a reader, with pictures if images ``(B, 3, H, W)`` are given."""
+        """Explain feature maps ``(B, C, h, w)`` for a reader, with pictures if images ``(B, C', H, W)`` are given."""
         with torch.no_grad():
             explanation = self.presented(self._again(feature_map))
         if image is None:
             return explanation
-        heat = self.performer.geometry.upsample(score_heat(self.performer, feature_map), image.shape[-1])
-        return replace(explanation, image=image.cpu(), heat=heat.cpu())
+        heat = self.performer.geometry.upsample(score_heat(self.performer, feature_map), image.shape[2:])
+        return replace(explanation, image=image.expand(-1, 3, -1, -1).cpu(), heat=heat.cpu())
 
     # -- training ----------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semexplain.data.drawn.folder import jpeg
-from semexplain.data.images import read_image
+from semexplain.data.images import ImageSize, read_image
 
 
 class Scene(NamedTuple):
@@ -42,12 +42,12 @@ class Redrawable(ABC):
         """The images of a split that can be drawn again, in order."""
 
 
-def as_read(pixels: NDArray[np.uint8], size: int, box: NDArray[np.int64] | None = None) -> Tensor:
-    """What reading a picture gives once it is written to a file, uint8 RGB ``(3, size, size)``.
+def as_read(pixels: NDArray[np.uint8], size: ImageSize, box: NDArray[np.int64] | None = None) -> Tensor:
+    """What reading a picture gives once it is written to a file, uint8.
 
     Args:
         pixels: Red, green and blue bytes ``(H, W, 3)``.
-        size: Side of the square.
+        size: Side of a square RGB image, or channels, height and width.
         box: Left, top, right and bottom (exclusive) of the part to take; the whole by default.
 
     Example:
