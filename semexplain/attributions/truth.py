@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from semexplain.attributions.shapley import coalitions, interventional, shapley_values
 from semexplain.data.drawn.scenes import Redrawable, Scene
-from semexplain.data.module import ImageDataModule
+from semexplain.data.module import ImageDataModule, evenly
 from semexplain.explanation import METADATA, read_noted
 from semexplain.metrics.ranks import rank_correlation
 from semexplain.performers.base import Performer
@@ -279,8 +279,7 @@ def _spread(scenes: Sequence[Scene], count: int) -> list[Scene]:
         raise ValueError(f"`images` must be at least 1, got {count}.")
     if not scenes:
         raise ValueError("No test image can be drawn again; use more images.")
-    positions = np.linspace(0, len(scenes) - 1, min(count, len(scenes)))
-    return [scenes[position] for position in positions.round().astype(int)]
+    return [scenes[position] for position in evenly(np.arange(len(scenes)), count)]
 
 
 def _scores(performer: Performer, picture: Tensor) -> Tensor:
