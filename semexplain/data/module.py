@@ -5,14 +5,16 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pytorch_lightning as pl
 from annotated_types import Ge
+from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from semexplain.config import ConfigError, instantiate
 from semexplain.data.arrays import MIRRORED, ArrayDataset, RowArray, _plain, whole_batch
 from semexplain.data.images import SPLITS, ImageDataset, Split
 from semexplain.data.loading import EpochSampler, ResumableLoader, UnpaddedSampler
@@ -234,6 +236,25 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         if name not in self.splits:
             raise ValueError(f"`split` must be one of {', '.join(self.splits)}, got {name!r}.")
         return self.splits[name]
+
+
+def ready_data(config: DictConfig, **changes: Any) -> ImageDataModule:
+    """Build a data module, let it fetch or draw what is missing, and read its splits.
+
+    Args:
+        config: The node ``data`` of a configuration.
+        **changes: Parameters to use in place of the configuration's.
+
+    Raises:
+        ConfigError: If the data are not as they should be; the message says what is missing and how to get it.
+    """
+    datamodule = instantiate(config, **changes)
+    try:
+        datamodule.prepare_data()
+        datamodule.setup()
+    except (FileNotFoundError, ValueError) as error:
+        raise ConfigError(f"data: {error}") from error
+    return datamodule
 
 
 def evenly(positions: np.ndarray, count: int | None) -> np.ndarray:

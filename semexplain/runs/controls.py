@@ -8,7 +8,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from semexplain.config import ConfigError
-from semexplain.data.ready import ready_data
+from semexplain.data.module import ready_data
 from semexplain.metrics.verdict import CONTROL
 from semexplain.runs.folder import LAST, MACHINE, METRICS, PERFORMER, check_data, measurable_config
 from semexplain.runs.run import train_explainer

@@ -15,8 +15,7 @@ from pytorch_lightning.loggers import CSVLogger
 from safetensors.torch import save_file
 
 from semexplain.config import ConfigError, instantiate
-from semexplain.data.module import ImageDataModule
-from semexplain.data.ready import ready_data
+from semexplain.data.module import ImageDataModule, ready_data
 from semexplain.runs.cache import cache_for
 from semexplain.runs.performer_store import FILE
 from semexplain.system.devices import accelerator
