@@ -10,9 +10,10 @@ from omegaconf import DictConfig
 from semexplain.config import ConfigError
 from semexplain.data.images import ImageError
 from semexplain.metrics.verdict import FAITHFUL, verdict
-from semexplain.runs.comparison import COLUMNS, beside_controls, plain_table
+from semexplain.runs.comparison import COLUMNS, beside_controls
 from semexplain.runs.controls import trained_controls
 from semexplain.runs.folder import METRICS, discard, require_one_folder
+from semexplain.runs.markdown import markdown_table
 from semexplain.runs.run import evaluate_run
 from semexplain.system.files import read_json
 from semexplain.system.processes import is_first
@@ -58,7 +59,7 @@ def report(run: Path, folder: Path, metrics: dict[str, float], config: DictConfi
         seconds, milliseconds = (metrics[f"test/rival_{key}"] for key in ("fit_seconds", "milliseconds_per_image"))
         print(f"rival: {name}, fitted in {seconds:.1f} s, {milliseconds:.3g} ms an image")
     print("\n".join(f"{name:20} {metrics[key]:.4f}" for name, key in COLUMNS.items() if key in metrics))
-    print(f"\n{plain_table(beside_controls(metrics))}\n")
+    print(f"\n{markdown_table(beside_controls(metrics))}\n")
     print(verdict(metrics) or "No verdict on faithfulness: concept reliance was not measured, or is not a number.")
     if "rival" in config or config.images is not None:
         print(f"measured on {config.images or 'all'} test images; the run's own numbers: {run / METRICS}")

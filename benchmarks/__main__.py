@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 HERE = Path(__file__).parent
-SCRIPTS = ("step", "prior", "cache", "explain", "overhead", "growth", "shared_pass")
+SCRIPTS = ("step", "prior", "cache", "explain", "overhead", "growth")
 GROWTH = "| what | over | medians | unit |\n|---|---|---|---|\n"
 HEAD = "| goal | what | goal | median | from, to (repetitions) | met |\n|---|---|---|---|---|---|\n"
 

@@ -23,7 +23,7 @@ from omegaconf import DictConfig
 from setting import train_step
 
 from semexplain.config import instantiate
-from semexplain.data.ready import ready_data
+from semexplain.data.module import ready_data
 
 ROOT = Path(__file__).parents[1]
 BETAS, COUNTS = (0, 0.02, 0.2, 2), (5, 20, 39)

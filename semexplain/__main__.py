@@ -16,7 +16,6 @@ from semexplain.report.run import MOST, REPORT, run_report
 from semexplain.report.tables.write import SEEDS, write_tables
 from semexplain.report.write_explanations import FILE as EXPLANATIONS
 from semexplain.runs.comparison import finished_runs, listing, unfinished_runs
-from semexplain.runs.together import start_together
 from semexplain.runs.trained import Precision
 from semexplain.system.quiet import hush
 
@@ -39,8 +38,6 @@ def main(arguments: list[str] | None = None) -> int:
     demo.add_argument("override", nargs="*", help="configuration overrides, for example trainer.max_epochs=3")
     compare = verbs.add_parser("compare", help="print finished runs side by side")
     compare.add_argument("folder", nargs="+", type=Path, help="run folders, or folders that contain them")
-    together = verbs.add_parser("together", help="train the jobs of a sweep in one process, where no cache is possible")
-    together.add_argument("override", nargs="+", help="as for train.py -m: experiment=celeba_male beta=0,0.2 ...")
     parts = verbs.add_parser("parts", help="draw the filters that a run explains by, to name them by hand")
     parts.add_argument("run", type=Path, help="folder of a run with named filters")
     parts.add_argument("override", nargs="*", help="where things are now: data.root=..., performer.checkpoint=...")
@@ -63,8 +60,6 @@ def main(arguments: list[str] | None = None) -> int:
         match given.verb:
             case "demo":
                 return run_demo(given.override)
-            case "together":
-                return run_together(given.override)
             case "parts":
                 return run_parts(given.run, given.out or given.run / "filters", given.override)
             case "explain":
@@ -100,17 +95,6 @@ def run_demo(overrides: list[str]) -> int:
     ]
     status = subprocess.run(command, check=False).returncode
     return status or run_report_of([sweep], MOST, {})
-
-
-def run_together(overrides: list[str]) -> int:
-    """Train the jobs of a sweep in one process, then print the table of those that finished and name the others."""
-    if not TRAIN.exists():
-        raise ConfigError(f"`together` needs the repository (there is no {TRAIN}): clone it and run it there.")
-    folders, results = start_together(overrides, TRAIN.parent / "conf")
-    failed = [(folder, error) for folder, error in zip(folders, results, strict=True) if isinstance(error, Exception)]
-    for folder, error in failed:
-        print(f"failed: {folder}: {error}", file=sys.stderr)
-    return (run_compare([folders[0].parent]) if len(failed) < len(folders) else 0) or bool(failed)
 
 
 def run_parts(run: Path, folder: Path, overrides: list[str]) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -16,6 +15,8 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image
 from torch import Tensor
+
+from semexplain.system.files import whole_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -236,11 +237,8 @@ class Explanation:
 
     def save(self, path: Path | str) -> None:
         """Write a parquet file, whole or not at all: the columns of :meth:`to_frame`, and the pictures as PNG."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
-        pq.write_table(self._table(pictures=True), partial)
-        os.replace(partial, path)
+        with whole_file(Path(path)) as partial:
+            pq.write_table(self._table(pictures=True), partial)
 
     @classmethod
     def load(cls, path: Path | str) -> Explanation:

@@ -13,7 +13,14 @@ from support import FACES, configured, smoke
 
 from semexplain.data.synthetic_faces import SyntheticFacesDataModule
 from semexplain.performers.vgg16_attributes import VGG16Attributes
+from semexplain.system.quiet import WARNINGS
 from train import train
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave out the notices that the package leaves out; any other warning is an error."""
+    for message in WARNINGS:
+        config.addinivalue_line("filterwarnings", f"ignore:{message}")
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from support import ROOT, configured
 
 from semexplain.__main__ import main
 from semexplain.config import ConfigError, instantiate
-from semexplain.data.ready import ready_data
+from semexplain.data.module import ready_data
 from semexplain.data.synthetic_animals import SyntheticAnimalsDataModule
 from semexplain.runs.controls import trained_controls
 from semexplain.runs.folder import recorded_config

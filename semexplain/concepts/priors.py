@@ -5,8 +5,7 @@ from typing import Annotated
 
 import torch
 from annotated_types import Ge
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from semexplain.explanation import Performance
 
@@ -143,47 +142,6 @@ def feature_gradient(performance: Performance) -> Tensor:
             "Use `prior=feature_ratio` for this performer."
         )
     return _gradient("score", score, feature, torch.ones_like(score)[None])[0].unflatten(1, feature.shape[1:])
-
-
-def three_layer_feature_ratio(
-    x: Tensor, fc2: nn.Linear, fc3: nn.Linear, target: int, concepts: Sequence[int], *, pre_relu: bool
-) -> Tensor:
-    r"""The weights of :func:`feature_ratio` in closed form, for a head of three fully-connected layers.
-
-    With :math:`y = W_3\, \mathrm{relu}(W_2\, \mathrm{relu}(z_1) + b_2) + b_3`, every gradient is a row of
-
-    .. math:: J = W_3\, \mathrm{diag}(1[W_2\, \mathrm{relu}(z_1) + b_2 > 0])\, W_2\, \mathrm{diag}(1[z_1 > 0])
-
-    where the last factor is there only for :math:`x = z_1`. No graph is needed, so this also works in inference mode.
-
-    Args:
-        x: ``(B, d)``. Output of the first layer, before its ReLU (``pre_relu``) or after it.
-        fc2: Second layer, from ``d`` to ``m``.
-        fc3: Third layer, from ``m`` to all outputs.
-        target: The output that is the score.
-        concepts: The ``n`` outputs that are the concepts.
-        pre_relu: Whether ``x`` is :math:`z_1`, otherwise :math:`\mathrm{relu}(z_1)`. The two give different weights.
-
-    Returns:
-        Prior weights of shape ``(B, n)``, signed, detached, at least float32.
-
-    Example:
-        >>> fc2, fc3 = nn.Linear(2, 2, bias=False), nn.Linear(2, 3, bias=False)
-        >>> _ = fc2.weight.data.copy_(torch.eye(2))
-        >>> _ = fc3.weight.data.copy_(torch.tensor([[6.0, 5.0], [2.0, 0.0], [0.0, 1.0]]))
-        >>> three_layer_feature_ratio(torch.tensor([[1.0, 1.0]]), fc2, fc3, target=0, concepts=[1, 2], pre_relu=True)
-        tensor([[3., 5.]])
-    """
-    with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-        dtype = torch.promote_types(torch.promote_types(x.dtype, fc2.weight.dtype), torch.float32)
-        x, inner, outer = x.to(dtype), fc2.weight.to(dtype), fc3.weight.to(dtype)[[target, *concepts]]
-        bias = None if fc2.bias is None else fc2.bias.to(dtype)
-        active = functional.linear(x.relu() if pre_relu else x, inner, bias) > 0
-        jacobian = (outer * active[:, None]) @ inner
-        if pre_relu:
-            jacobian = jacobian * (x > 0)[:, None]
-        d_score, d_concepts = jacobian[:, :1], jacobian[:, 1:]
-        return _ratio((d_concepts * d_score).sum(-1), d_concepts.square().sum(-1))
 
 
 def _gradient(name: str, output: Tensor, feature: Tensor, picks: Tensor) -> Tensor:

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from filelock import FileLock
-
 from semexplain.system.files import write_text
+from semexplain.system.once import held
 
 
 def content_digests(paths: Sequence[Path], index: Path) -> dict[Path, str]:
@@ -31,7 +30,7 @@ def content_digests(paths: Sequence[Path], index: Path) -> dict[Path, str]:
         'ca978112'
     """
     index.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(index.with_suffix(".lock")):
+    with held(index.with_suffix(".lock"), f"Another job is reading the images for {index}; waiting for it."):
         return _digests(paths, index)
 
 

@@ -5,18 +5,19 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pytorch_lightning as pl
 from annotated_types import Ge
+from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from semexplain.config import ConfigError, instantiate
 from semexplain.data.arrays import MIRRORED, ArrayDataset, RowArray, _plain, whole_batch
 from semexplain.data.images import SPLITS, ImageDataset, Split
 from semexplain.data.loading import EpochSampler, ResumableLoader, UnpaddedSampler
-from semexplain.data.passes import PassLoader, SharedPasses
 
 
 class ViewDataset(Dataset[Tensor]):
@@ -99,7 +100,6 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         self.splits: dict[str, Split] = {}
         self._arrays: dict[str, dict[str, RowArray | Tensor]] = {}
         self._fingerprint: str | None = None
-        self._passes: tuple[SharedPasses, int] | None = None
 
     @abstractmethod
     def read(self) -> dict[str, Split]:
@@ -143,15 +143,6 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         """What has been attached to a split, by name."""
         return self._arrays.get(split, {})
 
-    def read_from(self, passes: SharedPasses, reader: int) -> None:
-        """Yield the batches of passes that are shared with others from now on.
-
-        Args:
-            passes: Their kinds are the names of the splits, followed by `` shuffled`` for training.
-            reader: Number of this reader.
-        """
-        self._passes = passes, reader
-
     def fingerprint(self) -> str:
         """SHA-256 of what decides the batches: names, ids, file sizes, boxes, labels of each split, and the image size.
 
@@ -192,7 +183,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         flip: bool = False,
         only: Sequence[str] | None = None,
         images: int | None = None,
-    ) -> ResumableLoader | PassLoader:
+    ) -> ResumableLoader:
         """Batches of a split, each image as often as it counts: in a new order every epoch for training, or in order.
 
         Args:
@@ -206,7 +197,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         arrays = isinstance(dataset, ArrayDataset)
         resident = isinstance(dataset, ArrayDataset) and dataset.resident
         samples = evenly(self._split(split).order(), images)
-        loader = ResumableLoader(
+        return ResumableLoader(
             dataset,
             EpochSampler(samples, seed=self.seed) if shuffle else UnpaddedSampler(samples),
             self.batch_size,
@@ -216,14 +207,8 @@ class ImageDataModule(pl.LightningDataModule, ABC):
             ahead=arrays and not resident,
             pin_memory=False if resident else None,
         )
-        if self._passes is None:
-            return loader
-        passes, reader = self._passes
-        return PassLoader(passes, f"{split} shuffled" if shuffle else split, reader, len(loader))
 
-    def ordered(
-        self, split: str, only: Sequence[str] | None = None, images: int | None = None
-    ) -> ResumableLoader | PassLoader:
+    def ordered(self, split: str, only: Sequence[str] | None = None, images: int | None = None) -> ResumableLoader:
         """The split exactly once over all processes, in order and never flipped.
 
         Args:
@@ -233,15 +218,15 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         """
         return self.loader(split, shuffle=False, only=only, images=images)
 
-    def train_dataloader(self) -> ResumableLoader | PassLoader:
+    def train_dataloader(self) -> ResumableLoader:
         """Shuffled training images."""
         return self.loader("train", shuffle=True, flip=self.flip_train)
 
-    def val_dataloader(self) -> ResumableLoader | PassLoader:
+    def val_dataloader(self) -> ResumableLoader:
         """Validation images in order."""
         return self.ordered("val")
 
-    def test_dataloader(self) -> list[ResumableLoader | PassLoader]:
+    def test_dataloader(self) -> list[ResumableLoader]:
         """Training images for what is fitted before testing (thresholds, a linear map), then the test images."""
         return [self.ordered("train"), self.ordered("test", images=self.test_images)]
 
@@ -251,6 +236,25 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         if name not in self.splits:
             raise ValueError(f"`split` must be one of {', '.join(self.splits)}, got {name!r}.")
         return self.splits[name]
+
+
+def ready_data(config: DictConfig, **changes: Any) -> ImageDataModule:
+    """Build a data module, let it fetch or draw what is missing, and read its splits.
+
+    Args:
+        config: The node ``data`` of a configuration.
+        **changes: Parameters to use in place of the configuration's.
+
+    Raises:
+        ConfigError: If the data are not as they should be; the message says what is missing and how to get it.
+    """
+    datamodule = instantiate(config, **changes)
+    try:
+        datamodule.prepare_data()
+        datamodule.setup()
+    except (FileNotFoundError, ValueError) as error:
+        raise ConfigError(f"data: {error}") from error
+    return datamodule
 
 
 def evenly(positions: np.ndarray, count: int | None) -> np.ndarray:

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from annotated_types import Interval
-from filelock import FileLock
 from PIL import Image
 from tqdm import tqdm
 
@@ -38,6 +37,7 @@ from semexplain.data.pascal_views import (
 )
 from semexplain.data.text_files import fields_of_lines, first_few, require_present, require_unique
 from semexplain.system.files import write_text
+from semexplain.system.once import once
 
 IMAGES = "JPEGImages"
 SMALLEST_AREA = 50 * 50  # pixels of an object's box
@@ -232,11 +232,12 @@ class PascalPartDataModule(ImageDataModule):
             return self._read_annotations(stats)
         state = [_INDEX_VERSION, *((photo, stat.st_size, stat.st_mtime_ns) for photo, stat in sorted(stats.items()))]
         path = self.index / f"{hashlib.sha256(json.dumps(state).encode()).hexdigest()[:16]}.json"
-        self.index.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            if not path.exists():
-                write_text(path, json.dumps(self._read_annotations(stats)))
-            found = json.loads(path.read_text(encoding="utf-8"))
+
+        def summarise(partial: Path) -> None:
+            write_text(partial, json.dumps(self._read_annotations(stats)))
+
+        once(path, summarise, f"the summary {path}")
+        found = json.loads(path.read_text(encoding="utf-8"))
         return {
             photo: [
                 _Object(photo, number, name, tuple(box), parts, tuple(size))

@@ -1,6 +1,5 @@
 """Contact sheets: what each filter fires at, so that a person can name filters in minutes."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Protocol
@@ -12,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from semexplain.concepts.geometry import MapGeometry
+from semexplain.system.files import whole_file
 
 ROWS = 32  # filters on a page
 SIDE = 144  # of a picture, in pixels of the sheet
@@ -91,9 +91,8 @@ def write_contact_sheets(
 
 def save_sheet(sheet: Image.Image, path: Path) -> None:
     """Write a sheet as PNG, whole or not at all."""
-    partial = path.with_suffix(".partial")
-    sheet.save(partial, format="png")
-    os.replace(partial, path)
+    with whole_file(path) as partial:
+        sheet.save(partial, format="png")
 
 
 def _picture(image: np.ndarray, heat: np.ndarray, geometry: MapGeometry) -> Image.Image:

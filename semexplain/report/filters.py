@@ -12,7 +12,7 @@ from torch import Tensor
 from semexplain.concepts.part_proposals import location_stability, propose_by_iou, propose_by_peak
 from semexplain.concepts.parts import read_parts, write_parts
 from semexplain.config import ConfigError, instantiate
-from semexplain.data.ready import ready_data
+from semexplain.data.module import ready_data
 from semexplain.performers.grad_cam import grad_cam
 from semexplain.report.contact_sheet import contact_sheet, save_sheet, write_contact_sheets
 from semexplain.runs.folder import PARTS, check_data, recorded_config

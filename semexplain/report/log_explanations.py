@@ -1,6 +1,5 @@
 """Figures of validation images while the explainer trains, in whichever logger there is."""
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from semexplain.explanation import Explanation
 from semexplain.report.figures.bars import bars
+from semexplain.system.files import whole_file
 from semexplain.training.distillation import Distillation
 
 FOLDER = "figures"
@@ -113,7 +113,5 @@ class LogExplanations(Callback):
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    figure.savefig(partial, format="png")
-    os.replace(partial, path)
+    with whole_file(path) as partial:
+        figure.savefig(partial, format="png")

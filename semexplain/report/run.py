@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from semexplain.config import ConfigError
-from semexplain.data.ready import ready_data
+from semexplain.data.module import ready_data
 from semexplain.explanation import Explanation
 from semexplain.metrics.verdict import Verdict, verdict
 from semexplain.report.definitions import define, in_order

@@ -11,8 +11,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from semexplain.concepts.parts import Parts, read_parts, write_parts
 from semexplain.config import ConfigError, instantiate
-from semexplain.data.module import ImageDataModule
-from semexplain.data.ready import ready_data
+from semexplain.data.module import ImageDataModule, ready_data
 from semexplain.performers.base import Performer
 from semexplain.runs.cache import cache_for
 from semexplain.runs.folder import CHECKPOINTS, PARTS, PERFORMER

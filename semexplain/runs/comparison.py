@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 
 from semexplain.metrics.verdict import CONTROL, EXCESS, EXCESS_SHARE, FAITHFUL
 from semexplain.runs.folder import CONFIG, METRICS, judged_metrics
+from semexplain.runs.markdown import markdown_table
 from semexplain.system.files import read_json
 from semexplain.training.weights_and_biases import flat
 
@@ -59,24 +60,7 @@ def unfinished_runs(folders: Iterable[Path]) -> list[Path]:
 
 def comparison(runs: Sequence[Path]) -> str:
     """A Markdown table of finished runs, see :func:`comparison_table`."""
-    return plain_table(comparison_table(runs))
-
-
-def plain_table(table: Sequence[Sequence[str]]) -> str:
-    """A table with a header as Markdown, its columns aligned.
-
-    Example:
-        >>> print(plain_table([["run", "x"], ["1", "0.25"]]))
-        | run | x    |
-        | --- | ---- |
-        | 1   | 0.25 |
-    """
-    widths = [max(3, *(len(line[i]) for line in table)) for i in range(len(table[0]))]
-    header, *rows = table
-    return "\n".join(
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
-        for line in (header, ["-" * width for width in widths], *rows)
-    )
+    return markdown_table(comparison_table(runs))
 
 
 def beside_controls(metrics: Mapping[str, float | None]) -> list[list[str]]:

@@ -1,10 +1,6 @@
 """What the explainer of a run reaches on controls: trained once for all runs that differ in prior and seed alone."""
 
-import hashlib
-import json
 import logging
-import os
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -12,13 +8,12 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from semexplain.config import ConfigError
-from semexplain.data.ready import ready_data
+from semexplain.data.module import ready_data
 from semexplain.metrics.verdict import CONTROL
 from semexplain.runs.folder import LAST, MACHINE, METRICS, PERFORMER, check_data, measurable_config
-from semexplain.runs.performer_store import SECONDS
 from semexplain.runs.run import train_explainer
-from semexplain.system.files import held, read_json, write_json
-from semexplain.system.processes import is_first, on_its_own
+from semexplain.system.files import read_json, write_json
+from semexplain.system.once import address, once
 
 log = logging.getLogger(__name__)
 CONTROLS = {
@@ -108,20 +103,15 @@ def control_description(config: DictConfig, performer: str, data: str) -> dict[s
 
 
 def _trained(config: DictConfig, name: str, description: dict[str, Any]) -> dict[str, float]:
-    """Numbers of an explainer on a control, trained now if nobody has; only the first process trains."""
-    key = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
-    folder = Path(config.paths.cache) / "controls" / key
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    while not is_first() and not folder.exists():
-        time.sleep(SECONDS)
-    with held(folder.with_suffix(".lock"), f"Another evaluation is training the control {folder}; waiting for it."):
-        if not folder.exists():
-            log.info("Control %r: training the explainer once, for all runs that differ in prior and seed.", name)
-            partial = folder.with_suffix(".partial")
-            partial.mkdir(exist_ok=True)
-            with on_its_own():
-                train_explainer(config, partial)
-            write_json(partial / DESCRIPTION, description)
-            (partial / LAST).unlink(missing_ok=True)
-            os.replace(partial, folder)
+    """Numbers of an explainer on a control, trained now if nobody has."""
+    folder = Path(config.paths.cache) / "controls" / address(description)
+
+    def train(partial: Path) -> None:
+        log.info("Control %r: training the explainer once, for all runs that differ in prior and seed.", name)
+        partial.mkdir(exist_ok=True)
+        train_explainer(config, partial)
+        write_json(partial / DESCRIPTION, description)
+        (partial / LAST).unlink(missing_ok=True)
+
+    once(folder, train, f"the control {folder}")
     return read_json(folder / METRICS)

@@ -7,7 +7,6 @@ from typing import Literal, Protocol, cast
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 
 from semexplain.concepts.part_proposals import propose_by_iou, propose_by_peak
@@ -16,6 +15,7 @@ from semexplain.config import ConfigError
 from semexplain.data.images import Split
 from semexplain.data.module import ImageDataModule
 from semexplain.performers.base import Performer
+from semexplain.system.once import once
 
 log = logging.getLogger(__name__)
 PROPOSAL = 2  # counted up when a proposal changes, so that kept ones are not used any more
@@ -67,13 +67,14 @@ class PartNaming:
         key = hashlib.sha256(f"{PROPOSAL} {self.method} {described} {data.parts} {data.naming.ids}".encode())
         key.update(datamodule.fingerprint().encode() + part_maps.tobytes())
         path = cache / f"parts-{key.hexdigest()[:16]}.yaml"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            if not path.exists():
-                log.info("Naming the filters from the part masks of %d images (%s).", len(data.naming.ids), self.method)
-                maps = filter_maps(performer, feature_maps(performer, naming_images(data), device), device)
-                assignment, scores = PROPOSALS[self.method](maps, part_maps, data.parts, performer.geometry)
-                write_parts(path, Parts(data.parts, tuple(assignment), self.method, scores, described))
+
+        def propose(partial: Path) -> None:
+            log.info("Naming the filters from the part masks of %d images (%s).", len(data.naming.ids), self.method)
+            maps = filter_maps(performer, feature_maps(performer, naming_images(data), device), device)
+            assignment, scores = PROPOSALS[self.method](maps, part_maps, data.parts, performer.geometry)
+            write_parts(partial, Parts(data.parts, tuple(assignment), self.method, scores, described))
+
+        once(path, propose, f"the names of filters {path}")
         parts = read_parts(path, performer=described)
         if self.file is None:
             return parts

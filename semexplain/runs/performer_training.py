@@ -15,11 +15,11 @@ from pytorch_lightning.loggers import CSVLogger
 from safetensors.torch import save_file
 
 from semexplain.config import ConfigError, instantiate
-from semexplain.data.module import ImageDataModule
-from semexplain.data.ready import ready_data
+from semexplain.data.module import ImageDataModule, ready_data
 from semexplain.runs.cache import cache_for
 from semexplain.runs.performer_store import FILE
 from semexplain.system.devices import accelerator
+from semexplain.system.files import whole_file
 from semexplain.training.calibration import platt_scaling, rescale
 from semexplain.training.callbacks.random_state import RandomState
 from semexplain.training.classification import Classification
@@ -132,7 +132,8 @@ class PerformerTraining:
                 log.warning("On the validation split the performer is no better than chance: it is not calibrated.")
             rescale(performer.output_layer, scale, offset)
         tested = trainer.test(module, datamodule.ordered("test"), verbose=False)
-        save_file({key: value.contiguous().cpu() for key, value in performer.state_dict().items()}, folder / FILE)
+        with whole_file(folder / FILE) as partial:
+            save_file({key: value.contiguous().cpu() for key, value in performer.state_dict().items()}, partial)
         last.unlink(missing_ok=True)
         (folder / "best.ckpt").unlink(missing_ok=True)
         return {name: float(value) for name, value in tested[0].items()}

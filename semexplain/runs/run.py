@@ -1,7 +1,6 @@
 """Train, measure and evaluate: what a run does."""
 
 import logging
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,6 @@ def train_explainer(config: DictConfig, folder: Path) -> dict[str, float]:
     last = folder / LAST
     named = folder / PARTS if last.exists() and (folder / PARTS).exists() else None
     datamodule, module, trainer = build(config, folder, named=named)
-    warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")  # the performer is frozen on purpose
     trainer.fit(module, datamodule=datamodule, ckpt_path=str(last) if last.exists() else None, weights_only=True)
     module.restore(folder / BEST)
     return measure(trainer, module, datamodule, folder)

@@ -26,7 +26,8 @@ from semexplain.config import ConfigError
 from semexplain.runs.comparison import concept_choice, finished_runs, listing
 from semexplain.runs.folder import CONFIG, METRICS, differences, settled
 from semexplain.system.devices import free_gpus
-from semexplain.system.files import held, read_json, write_json
+from semexplain.system.files import read_json, write_json
+from semexplain.system.once import held
 from semexplain.system.processes import without_launcher
 
 log = logging.getLogger(__name__)

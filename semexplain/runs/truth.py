@@ -18,11 +18,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from semexplain.attributions.shapley import coalitions, interventional, shapley_values
 from semexplain.data.drawn.scenes import Redrawable, Scene
-from semexplain.data.module import ImageDataModule
+from semexplain.data.module import ImageDataModule, evenly
 from semexplain.explanation import METADATA, read_noted
 from semexplain.metrics.ranks import rank_correlation
 from semexplain.performers.base import Performer
-from semexplain.system.files import write_bytes
+from semexplain.system.files import whole_file
 from semexplain.system.row_store import RowStore
 
 MOST = 12  # concepts whose Shapley values are computed: 4096 pictures of every image
@@ -115,9 +115,9 @@ class Truth:
         columns |= {f"shapley/{name}": self.values[:, i].numpy() for i, name in enumerate(self.names)}
         columns |= {f"removal/{name}": self.removal[:, i].numpy() for i, name in enumerate(self.removable)}
         noted = {"target": self.target, "rates": self.rates.tolist()}
-        buffer = pa.BufferOutputStream()
-        pq.write_table(pa.table(columns).replace_schema_metadata({METADATA: json.dumps(noted).encode()}), buffer)
-        write_bytes(Path(path), buffer.getvalue().to_pybytes())
+        table = pa.table(columns).replace_schema_metadata({METADATA: json.dumps(noted).encode()})
+        with whole_file(Path(path)) as partial:
+            pq.write_table(table, partial)
 
     @classmethod
     def load(cls, path: Path | str) -> "Truth":
@@ -279,8 +279,7 @@ def _spread(scenes: Sequence[Scene], count: int) -> list[Scene]:
         raise ValueError(f"`images` must be at least 1, got {count}.")
     if not scenes:
         raise ValueError("No test image can be drawn again; use more images.")
-    positions = np.linspace(0, len(scenes) - 1, min(count, len(scenes)))
-    return [scenes[position] for position in positions.round().astype(int)]
+    return [scenes[position] for position in evenly(np.arange(len(scenes)), count)]
 
 
 def _scores(performer: Performer, picture: Tensor) -> Tensor:

@@ -2,30 +2,45 @@
 
 import contextlib
 import json
-import logging
 import math
 import os
+import uuid
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 
-log = logging.getLogger(__name__)
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Where to write a file that takes the place of ``path`` when the block ends; if it fails, nothing is left of it.
+
+    The temporary name is unlike that of any other writer. The content is on the disk before the file is renamed.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "runs" / "numbers.txt"
+        >>> with whole_file(path) as partial:
+        ...     _ = partial.write_text("42")
+        >>> path.read_text(), len(list(path.parent.iterdir()))
+        ('42', 1)
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        yield partial
+        _to_disk(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # not every file system can do it for a folder
+        _to_disk(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file under a temporary name, then rename it."""
-    write_bytes(path, text.encode("utf-8"))
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name, then rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)
+    """Write a text file, whole or not at all."""
+    with whole_file(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="")
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
@@ -46,27 +61,10 @@ def read_json(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-@contextlib.contextmanager
-def held(lock: Path, told: str) -> Iterator[None]:
-    """Hold a lock file; where another process has it, tell the user and wait.
-
-    Args:
-        lock: The file.
-        told: What to tell.
-
-    Example:
-        >>> import tempfile
-        >>> with held(Path(tempfile.mkdtemp()) / "lock", "Another process has it; waiting."):
-        ...     print("alone")
-        alone
-    """
-    file = FileLock(lock)
+def _to_disk(path: Path) -> None:
+    """Wait until a file's content, or a folder's list of names, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        file.acquire(timeout=0)
-    except Timeout:
-        log.info(told)
-        file.acquire()
-    try:
-        yield
+        os.fsync(descriptor)
     finally:
-        file.release()
+        os.close(descriptor)

@@ -4,6 +4,7 @@ import logging
 import warnings
 
 WARNINGS = {
+    r"Found \d+ module\(s\) in eval mode": "the performer is frozen on purpose",
     r"`isinstance\(treespec, LeafSpec\)` is deprecated": "Lightning 2.6 with torch 2.15",
     r"Experiment logs directory .* exists and is not empty": "it is the run folder; a resumed run keeps its old file",
     r".*does not have many workers": "cached arrays are read fastest without workers",

@@ -3,13 +3,16 @@
 import os
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from torch import Tensor
 from tqdm.auto import tqdm
+
+from semexplain.system.files import whole_file
+from semexplain.system.once import held
 
 SHARD_BYTES = 256 * 2**20
 Batch = Mapping[str, Tensor | np.ndarray]
@@ -70,7 +73,7 @@ class RowStore:
             ValueError: If a value is infinite or not a number as it would be stored.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.folder / "lock"):
+        with held(self.folder / "lock", f"Another job is filling {self.folder}; waiting for it."):
             self._remove_fragments()
             missing = np.array(self.missing(keys), dtype=np.int64)
             if not len(missing):
@@ -117,9 +120,9 @@ class RowStore:
         size = min(len(keys), max(self.shard_bytes // max(row_bytes * batch_size, 1), 1) * batch_size)
         taken = [int(path.name.split("-")[0]) for path in self.folder.glob("*-*.npy")]
         shard = f"{max(taken, default=-1) + 1:05d}"
-        partial = {name: self.folder / f"{shard}-{name}.partial" for name in first}
-        files = {name: path.open("wb") for name, path in partial.items()}
-        try:
+        with ExitStack() as stack:
+            paths = {name: stack.enter_context(whole_file(self.folder / f"{shard}-{name}.npy")) for name in first}
+            files = {name: stack.enter_context(path.open("wb")) for name, path in paths.items()}
             for name, array in first.items():
                 _write_header(files[name], (size, *array.shape[1:]), array.dtype)
             written, batch = 0, first
@@ -138,16 +141,8 @@ class RowStore:
                 if written >= size:
                     break
                 batch = {name: np.asarray(value) for name, value in next(batches).items()}
-        finally:
-            for file in files.values():
-                file.flush()
-                os.fsync(file.fileno())
-                file.close()
-        for name, path in partial.items():
-            os.replace(path, self.folder / f"{shard}-{name}.npy")
-        with (self.folder / f"{shard}-keys.partial").open("wb") as file:
+        with whole_file(self.folder / f"{shard}-keys.npy") as path, path.open("wb") as file:
             np.save(file, np.array([key.encode() for key in keys[:size]]))
-        os.replace(self.folder / f"{shard}-keys.partial", self.folder / f"{shard}-keys.npy")
         return size
 
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from semexplain.concepts.priors import feature_ratio, three_layer_feature_ratio
+from semexplain.concepts.priors import feature_ratio
 from semexplain.explanation import Performance
+from tests.concepts.three_layers import three_layer_feature_ratio
 
 Head = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -193,12 +194,3 @@ def test_before_and_after_the_relu_are_two_priors() -> None:
     before = three_layer_feature_ratio(z1, fc2, fc3, 0, [1, 2], pre_relu=True)
     after = three_layer_feature_ratio(z1.relu(), fc2, fc3, 0, [1, 2], pre_relu=False)
     assert (before - after).abs().max() > 0.01
-
-
-def test_closed_form_of_half_precision_layers_is_float32() -> None:
-    torch.manual_seed(4)
-    fc2, fc3, x = nn.Linear(16, 16).bfloat16(), nn.Linear(16, 4).bfloat16(), features(3, 16).bfloat16()
-    closed = three_layer_feature_ratio(x, fc2, fc3, 0, [1, 2, 3], pre_relu=True)
-    exact = three_layer_feature_ratio(x.double(), fc2.double(), fc3.double(), 0, [1, 2, 3], pre_relu=True)
-    assert closed.dtype == torch.float32
-    torch.testing.assert_close(closed.double(), exact, rtol=1e-4, atol=1e-5)

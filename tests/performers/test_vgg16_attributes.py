@@ -10,12 +10,13 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.models import vgg16
 
-from semexplain.concepts.priors import feature_ratio, three_layer_feature_ratio
+from semexplain.concepts.priors import feature_ratio
 from semexplain.data.attributes import ATTRIBUTES
 from semexplain.explanation import Performance
 from semexplain.performers.base import state_digest
 from semexplain.performers.preprocessing import RECIPES, Preprocessing
 from semexplain.performers.vgg16_attributes import VGG16Attributes
+from tests.concepts.three_layers import three_layer_feature_ratio
 
 SMALL = {"image_size": 32, "width": 8, "hidden": 32}
 

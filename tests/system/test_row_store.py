@@ -58,6 +58,7 @@ def test_filling_that_was_cut_off_goes_on_with_the_next_shard(tmp_path: Path):
     keys = [str(k) for k in range(24)]
     with pytest.raises(KeyboardInterrupt):
         filled(tmp_path, keys, stop_after=12)
+    assert not list(tmp_path.glob("*.partial"))
     assert RowStore(tmp_path).missing(keys) == list(range(8, 24))
     with pytest.raises(KeyError):
         RowStore(tmp_path).rows("pair", keys)

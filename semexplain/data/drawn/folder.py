@@ -2,16 +2,17 @@
 
 import io
 import json
-import os
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image
+
+from semexplain.system.files import write_json
+from semexplain.system.once import once
 
 RECORD = "ground_truth.json"
 Colour = tuple[int, int, int]
@@ -31,17 +32,18 @@ def write_once(root: Path, truth: Mapping[str, Any], what: str, write: Callable[
     Raises:
         ValueError: If ``root`` holds something else.
     """
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{root}.lock"):
-        if _holds(root, truth, what):
-            return
-        # A folder inside the temporary one, so that it gets the usual permissions.
-        with TemporaryDirectory(dir=root.parent, prefix=f".{root.name}-") as scratch:
-            folder = Path(scratch) / root.name
-            folder.mkdir()
-            write(folder)
-            (folder / RECORD).write_text(json.dumps(truth, indent=2) + "\n", newline="\n")
-            os.replace(folder, root)
+
+    def draw(partial: Path) -> None:
+        shutil.rmtree(partial, ignore_errors=True)  # it may be of other settings
+        partial.mkdir()
+        try:
+            write(partial)
+            write_json(partial / RECORD, truth)
+        except BaseException:
+            shutil.rmtree(partial)
+            raise
+
+    once(root, draw, f"the {what} in {root}", lambda place: _holds(place, truth, what))
 
 
 def require_at_least(least: int, **numbers: int) -> None:

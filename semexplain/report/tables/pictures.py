@@ -1,6 +1,5 @@
 """Figures of the runs behind the tables: Fig. 8, and what the prior costs."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from semexplain.report.paper import ATTRIBUTES, NETWORKS
 from semexplain.report.tables.cells import Group, Setting
 from semexplain.report.tables.counts import Series
 from semexplain.report.tables.layout import setting_names
-from semexplain.system.files import write_bytes
+from semexplain.system.files import whole_file
 
 DPI = 200
 
@@ -46,9 +45,8 @@ def pictures(folder: Path, groups: Sequence[Group], lines: Sequence[Series]) -> 
             title = f"{NETWORKS[network]}, {display_name(target)}{f', setting {letter}' if letter else ''}"
             found[name].suptitle(title, fontsize=9)
     for name, figure in found.items():
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=DPI)
-        write_bytes(folder / f"{name}.png", buffer.getvalue())
+        with whole_file(folder / f"{name}.png") as partial:
+            figure.savefig(partial, format="png", dpi=DPI)
     return [folder / f"{name}.png" for name in found]
 
 

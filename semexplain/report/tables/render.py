@@ -7,6 +7,7 @@ from itertools import groupby, islice, pairwise
 from operator import itemgetter
 
 from semexplain.report.tables.layout import Table
+from semexplain.runs.markdown import markdown_table
 
 MOST_ROWS = 44  # of a page of LaTeX
 SYMBOLS = {
@@ -30,13 +31,9 @@ SYMBOLS = {
 
 
 def markdown(table: Table) -> str:
-    """A table with its title and footnotes; what would end a cell is escaped."""
-    cells = [[cell.replace("|", "\\|") for cell in row] for row in [table.header, *table.rows]]
-    widths = [max(3, *(len(row[column]) for row in cells)) for column in range(len(table.header))]
-    text = ["| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |" for row in cells]
-    text.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
+    """A table with its title and footnotes."""
     notes = ["", *(f"* {note}" for note in table.notes)] if table.notes else []
-    return "\n".join([f"## {table.title}", "", *text, *notes])
+    return "\n".join([f"## {table.title}", "", markdown_table([table.header, *table.rows]), *notes])
 
 
 def latex(table: Table) -> str:
