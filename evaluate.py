@@ -5,16 +5,17 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from semexplain.config import ConfigError
 from semexplain.data.images import ImageError
+from semexplain.metrics.catalogue import measures_of
 from semexplain.metrics.verdict import FAITHFUL, verdict
-from semexplain.runs.comparison import COLUMNS, beside_controls
+from semexplain.runs.comparison import beside_controls
 from semexplain.runs.controls import trained_controls
-from semexplain.runs.folder import METRICS, discard, require_one_folder
+from semexplain.runs.folder import CONFIG, METRICS, discard, require_one_folder
 from semexplain.runs.markdown import markdown_table
-from semexplain.runs.run import evaluate_run
+from semexplain.runs.run import JUDGED_BY, evaluate_run
 from semexplain.system.files import read_json
 from semexplain.system.processes import is_first
 from semexplain.system.quiet import hush
@@ -58,7 +59,10 @@ def report(run: Path, folder: Path, metrics: dict[str, float], config: DictConfi
         name = config.rival._target_.split(".")[-2]
         seconds, milliseconds = (metrics[f"test/rival_{key}"] for key in ("fit_seconds", "milliseconds_per_image"))
         print(f"rival: {name}, fitted in {seconds:.1f} s, {milliseconds:.3g} ms an image")
-    print("\n".join(f"{name:20} {metrics[key]:.4f}" for name, key in COLUMNS.items() if key in metrics))
+    measures = measures_of([OmegaConf.load(run / CONFIG).metrics, JUDGED_BY, config.metrics])
+    columns = {f"test/{measure.key}": measure.column for measure in measures if measure.column}
+    columns.pop(FAITHFUL)  # said in words below
+    print("\n".join(f"{name:20} {metrics[key]:.4f}" for key, name in columns.items() if key in metrics))
     print(f"\n{markdown_table(beside_controls(metrics))}\n")
     print(verdict(metrics) or "No verdict on faithfulness: concept reliance was not measured, or is not a number.")
     if "rival" in config or config.images is not None:

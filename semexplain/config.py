@@ -54,6 +54,20 @@ def instantiate(config: Any, *args: Any, **kwargs: Any) -> Any:
         raise
 
 
+def trusted_target(target: str) -> Any:
+    """The class or function that a ``_target_`` names, if it is trusted (see ``TRUSTED``).
+
+    Raises:
+        ConfigError: If it is outside the trusted packages, or cannot be imported.
+    """
+    for problem in _untrusted("", target):
+        raise ConfigError(problem.removeprefix("."))
+    try:
+        return get_object(target)
+    except Exception as error:
+        raise ConfigError(f"_target_: cannot import {target!r} ({error}).") from error
+
+
 def check_group(config: DictConfig, group: str) -> None:
     """Compare one group of options with the code, as ``check`` does with all.
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from semexplain.metrics.base import PreciseMetric
+from semexplain.metrics.measure import Measure
 
 Z_95 = 1.959963984540054
 
@@ -139,17 +140,8 @@ class ExplainerAccuracy(PreciseMetric):
     the reported accuracy is highest, which flatters the explainer by a point or two on small sets; the same choice made
     on the training split does not. ``observe`` that split first, then ``update`` with the split to report.
 
-    ``compute`` returns
-
-    - ``performer_accuracy`` with ``performer_accuracy_low`` and ``_high``, its 95 % interval, for as many trials as
-      there are different objects (images of one object are no independent trials);
-    - ``performer_balanced_accuracy``: mean of the shares of right answers among images with and without the target;
-    - ``explainer_accuracy_tau_eval`` and ``tau_eval``: threshold chosen on the reported split (the paper's protocol);
-    - ``explainer_accuracy_tau_0``: threshold 0;
-    - ``explainer_accuracy_tau_train``, with ``_low`` and ``_high``, and ``tau_train``: threshold chosen on what was
-      observed; left out if nothing was.
-
-    ``reset`` forgets both splits.
+    An interval counts as many trials as there are different objects: images of one object are no independent trials.
+    What needs the observed split is left out if nothing was observed. ``reset`` forgets both splits.
 
     Example:
         >>> metric = ExplainerAccuracy()
@@ -167,7 +159,57 @@ class ExplainerAccuracy(PreciseMetric):
         1.0
     """
 
-    higher_is_better = True
+    reports = (
+        Measure(
+            "performer_accuracy", "accuracy", better="higher", of="the performer", column="performer acc.", first=True
+        ).means("Share of images whose score is above 0 exactly if they have the label."),
+        Measure(
+            "explainer_accuracy_tau_eval",
+            "accuracy, τ best on test",
+            better="higher",
+            of="the explainer",
+            column="explainer acc.",
+            first=True,
+        ).means(
+            "Share of images on which prediction > τ agrees with the label, with the τ that is best on these very "
+            "images, as in the paper."
+        ),
+        Measure(
+            "explainer_accuracy_tau_train",
+            "accuracy, τ best on train",
+            better="higher",
+            of="the explainer",
+            column="acc. (tau of train)",
+            first=True,
+        ).means(
+            "Share of images on which prediction > τ agrees with the label, with the τ that is best on the training "
+            "images."
+        ),
+        Measure("explainer_accuracy_tau_0", "accuracy, τ = 0", better="higher", of="the explainer", first=True).means(
+            "Share of images on which prediction > 0 agrees with the label."
+        ),
+        Measure(
+            "performer_balanced_accuracy",
+            "balanced accuracy",
+            better="higher",
+            of="the performer",
+            column="balanced acc.",
+            first=True,
+        ).means("Mean of its accuracies on the images with and without the label."),
+        *(
+            Measure(f"tau_{split}", f"threshold τ ({split})", "score").means(
+                "The threshold on the prediction that gives the accuracy of this name."
+            )
+            for split in ("eval", "train")
+        ),
+        *(
+            Measure(f"{key}_{short}", f"{key.replace('_', ' ')}, {end} end").means(
+                f"{end.capitalize()} end of the 95 % Wilson interval over distinct objects."
+            )
+            for key in ("performer_accuracy", "explainer_accuracy_tau_train")
+            for short, end in (("low", "lower"), ("high", "upper"))
+        ),
+    )
     observed_prediction: list[Tensor]
     observed_label: list[Tensor]
     score: list[Tensor]

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from semexplain.metrics.measure import Measure
+
 
 class AttributeAccuracy(Metric):
     """Share of images for which ``logit > 0`` agrees with the label, per attribute and on average.
@@ -27,7 +29,14 @@ class AttributeAccuracy(Metric):
     right: Tensor
     count: Tensor
     is_differentiable = False
-    higher_is_better = True
+    reports = tuple(
+        Measure(f"{kind}{one}", f"{kind.replace('_', ' ')}{name}", better="higher", of="the performer").means(meaning)
+        for kind, meaning in (
+            ("accuracy", "Share of images on which logit > 0 agrees with the label, of an attribute or their mean."),
+            ("balanced_accuracy", "Mean of the accuracies on the images with and without the attribute, likewise."),
+        )
+        for one, name in (("", ""), ("/*", ", {}"))
+    )
     full_state_update = False
 
     def __init__(self, names: Sequence[str], **kwargs: Any) -> None:

@@ -1,11 +1,13 @@
 """What all metrics share: sums in double precision, whatever the precision of the model they are logged by."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
+
+from semexplain.metrics.measure import Measure
 
 
 class PreciseMetric(Metric):
@@ -14,9 +16,12 @@ class PreciseMetric(Metric):
     A trainer in true half precision casts all that it owns, metrics included, and a sum over a data set kept in
     bfloat16 is wrong in the first digit. Here casts move states between devices and leave their type and value alone.
 
-    Subclasses register states with ``add_sum``, ``add_mean`` and ``add_rows`` and convert what they are given to
-    float64 before they add it up. They replace a state rather than change it in place: one that was last touched in
-    inference mode could not be changed outside it.
+    Subclasses say in ``reports`` what each of their numbers is called and means; whatever shows a number reads it
+    there. A metric of one number is configured under that number's key.
+
+    They register states with ``add_sum``, ``add_mean`` and ``add_rows`` and convert what they are given to float64
+    before they add it up. They replace a state rather than change it in place: one that was last touched in inference
+    mode could not be changed outside it.
 
     Example:
         >>> class Total(PreciseMetric):
@@ -35,6 +40,7 @@ class PreciseMetric(Metric):
         tensor(1001., dtype=torch.float64)
     """
 
+    reports: ClassVar[tuple[Measure, ...]] = ()
     is_differentiable = False
     full_state_update = False
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from semexplain.metrics.base import PreciseMetric
+from semexplain.metrics.measure import Measure
 
 
 class CompletenessGap(PreciseMetric):
@@ -28,7 +29,12 @@ class CompletenessGap(PreciseMetric):
         tensor(0.2000, dtype=torch.float64)
     """
 
-    higher_is_better = False
+    reports = (
+        Measure("completeness_gap", better="lower").means(
+            "Mean absolute difference between the sum of the contributions and what the score loses without any "
+            "concept, as a share of the mean of that loss."
+        ),
+    )
     in_validation = False  # like all that takes concepts away
     gap: Tensor
     change: Tensor

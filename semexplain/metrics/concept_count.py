@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from semexplain.metrics.base import PreciseMetric
+from semexplain.metrics.measure import Measure
 
 ROUNDING = 1e-9
 
@@ -53,7 +54,12 @@ class ConceptCount(PreciseMetric):
         tensor(1.5000, dtype=torch.float64)
     """
 
-    higher_is_better = False
+    reports = (
+        Measure("concept_count", "concepts that cover 95 %", "concepts", "lower").means(
+            "Mean of the fewest concepts whose contributions cover the share of an image's total that was asked for, "
+            "95 % by default."
+        ),
+    )
 
     def __init__(self, share: float = 0.95, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from semexplain.metrics.base import PreciseMetric
+from semexplain.metrics.measure import Measure
 
 
 class ConceptCurves(PreciseMetric):
@@ -34,7 +35,15 @@ class ConceptCurves(PreciseMetric):
         {'deletion_area': 0.375, 'insertion_area': 0.625}
     """
 
-    higher_is_better = None
+    reports = (
+        Measure("deletion_area", "area under the deletion curve", better="lower").means(
+            "Mean of the score while concepts are taken away, those first that contribute most, in units in which it "
+            "is 1 with all concepts and 0 with none: small if the order is right."
+        ),
+        Measure("insertion_area", "area under the insertion curve", better="higher").means(
+            "The same while concepts are put back, those first that contribute most: large if the order is right."
+        ),
+    )
     in_validation = False  # it needs a pass through the head for every step; reported once, on test
     deletion: Tensor
     insertion: Tensor

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from semexplain.metrics.base import PreciseMetric
+from semexplain.metrics.measure import Measure
 
 PAIRS = 2**22  # of images at a time
 
@@ -61,7 +62,16 @@ class ConceptReliance(PreciseMetric):
         {'concept_reliance': 0.7, 'swapped_relative_deviation': 0.6667}
     """
 
-    higher_is_better = True
+    reports = (
+        Measure("concept_reliance", better="higher", column="concept reliance").means(
+            "One minus the deviation as a share of the deviation with the concepts of other images: 1 if predictions "
+            "are exact and need the concepts, 0 if any image's concepts would do."
+        ),
+        Measure("swapped_relative_deviation", "relative deviation with swapped concepts").means(
+            "The relative deviation if each image keeps its weights and gets the concepts of another one: mean over "
+            "all pairs of images."
+        ),
+    )
     in_validation = False
 
     def __init__(self, **kwargs: Any) -> None:

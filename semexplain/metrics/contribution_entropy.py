@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from semexplain.metrics.base import PreciseMetric
+from semexplain.metrics.measure import Measure
 
 
 def contribution_entropy(contributions: Tensor) -> Tensor:
@@ -32,18 +33,9 @@ def contribution_entropy(contributions: Tensor) -> Tensor:
 
 
 class ContributionEntropy(PreciseMetric):
-    """Mean entropy of the explanations, over all images and by label.
+    """Mean entropy of the explanations, over all images and by label; normalised, it is nan for a single concept.
 
     Images without any contribution have no entropy; they are left out of the means and counted.
-
-    ``compute`` returns
-
-    - ``contribution_entropy``: the mean, in nats;
-    - ``contribution_entropy_normalized``: the mean divided by ln n, between 0 and 1 (nan for a single concept);
-    - ``effective_concepts``: the exponential of the mean, as many concepts with equal shares have this entropy;
-    - ``contribution_entropy_positive``, ``contribution_entropy_negative``: means over the images with and without
-      the target's label;
-    - ``contribution_entropy_skipped``: how many images had no contribution.
 
     Example:
         >>> metric = ContributionEntropy()
@@ -54,7 +46,27 @@ class ContributionEntropy(PreciseMetric):
          'contribution_entropy_skipped': 0.0}
     """
 
-    higher_is_better = True
+    reports = (
+        Measure("contribution_entropy", unit="nats", better="higher", column="entropy", first=True).means(
+            "Mean over the images of the entropy of |αᵢyᵢ| / Σ|αⱼyⱼ| in nats: low means that few concepts explain "
+            "everything."
+        ),
+        Measure("contribution_entropy_normalized", "entropy, of at most 1", better="higher").means(
+            "The entropy as a share of its largest value, ln n."
+        ),
+        Measure("effective_concepts", unit="concepts", better="higher").means(
+            "The exponential of the entropy: so many concepts with equal contributions would have it."
+        ),
+        Measure("contribution_entropy_positive", "entropy, images with the label", "nats").means(
+            "The entropy over the images with the target's label alone."
+        ),
+        Measure("contribution_entropy_negative", "entropy, images without the label", "nats").means(
+            "The entropy over the other images alone."
+        ),
+        Measure("contribution_entropy_skipped", "images without contributions", "images").means(
+            "How many images have no contributions at all and so no entropy."
+        ),
+    )
     entropy: Tensor
     count: Tensor
     skipped: Tensor

@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from semexplain.metrics.base import PreciseMetric
+from semexplain.metrics.measure import Measure
 
 EQUAL = 1e-6  # values of a row that differ by less, as a share of the largest, differ by rounding
 
@@ -34,7 +35,19 @@ class FaithfulnessCorrelation(PreciseMetric):
         {'faithfulness_correlation': 1.0, 'infidelity': 4.6667, 'faithfulness_correlation_skipped': 0.0}
     """
 
-    higher_is_better = None
+    reports = (
+        Measure("faithfulness_correlation", unit="correlation", better="higher").means(
+            "Mean over the images of the correlation, over random subsets of concepts, between what they contribute "
+            "together and what the score loses without them."
+        ),
+        Measure("infidelity", unit="score²", better="lower").means(
+            "Mean squared difference between what subsets of concepts contribute together and what the score loses "
+            "without them, in squared units of the score."
+        ),
+        Measure("faithfulness_correlation_skipped", "images without faithfulness correlation", "images").means(
+            "How many images were left out, because all subsets contribute the same or taking them away does the same."
+        ),
+    )
     in_validation = False  # it needs a pass through the head for every subset; reported once, on test
     faithfulness_correlation_skipped: Tensor
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from semexplain.metrics.accuracy import accuracy
 from semexplain.metrics.base import PreciseMetric
 from semexplain.metrics.contribution_entropy import contribution_entropy
+from semexplain.metrics.measure import Measure
 from semexplain.metrics.moments import least_squares, moments, pool
 from semexplain.metrics.relative_deviation import relative_deviation
 
@@ -18,9 +19,7 @@ class LinearMap(PreciseMetric):
     An explainer is worth its network only as far as it does better than this. ``observe`` the training split, to which
     the map is fitted, then ``update`` with the split to report.
 
-    ``compute`` returns ``linear_map_relative_deviation``, ``linear_map_accuracy_tau_0`` and
-    ``linear_map_contribution_entropy``, the same quantities as for the explainer; nothing if nothing was observed.
-    ``reset`` forgets both splits.
+    Nothing is reported if nothing was observed. ``reset`` forgets both splits.
 
     Example:
         >>> metric = LinearMap()
@@ -33,7 +32,24 @@ class LinearMap(PreciseMetric):
          'linear_map_contribution_entropy': 0.0}
     """
 
-    higher_is_better = None
+    reports = (
+        Measure(
+            "linear_map_relative_deviation",
+            "relative deviation",
+            of="the linear map",
+            column="linear map dev.",
+            first=True,
+        ).means(
+            "Mean absolute difference between score and prediction, as a share of the range of the scores, for one "
+            "least-squares map that is the same for every image: the control."
+        ),
+        Measure("linear_map_accuracy_tau_0", "accuracy, τ = 0", of="the linear map").means(
+            "Agreement of the least-squares map's prediction with the label."
+        ),
+        Measure("linear_map_contribution_entropy", "contribution entropy", "nats", of="the linear map").means(
+            "Entropy of the contributions by the least-squares map."
+        ),
+    )
     size: Tensor
     observed: list[Tensor]
     evaluated: list[Tensor]

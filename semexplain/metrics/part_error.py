@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from semexplain.metrics.base import PreciseMetric
+from semexplain.metrics.measure import Measure
 
 TABLE_3 = ("eye", "mouth_and_nose", "ear", "torso", "leg")
 
@@ -23,11 +24,8 @@ class PartError(PreciseMetric):
     Only images of the target count: the mean score of others is near 0 or negative. Images whose effects cancel,
     :math:`|\sum_p \Delta_p| < 10^{-3} |\hat y|`, have no scale; they are skipped and counted.
 
-    ``compute`` returns, for every part, ``part_error/<part>``; beside it the same for gradient times activation, which
-    needs no training (``gradient_activation_part_error/<part>``), and ``part_share/<part>``, the part's share of the
-    score by removal. ``part_error_mean`` and ``gradient_activation_part_error_mean`` are means over
-    the parts of Table 3 (eye, mouth and nose, ear, torso, leg) that have filters, ``part_error_parts`` of them.
-    ``part_error_images`` and ``part_error_skipped`` count images.
+    Beside every part's error stands that of gradient times activation, which needs no training. Means are over the
+    parts of Table 3 (eye, mouth and nose, ear, torso, leg) that have filters.
 
     Args:
         parts: Names of the ``P`` parts, in the order of the columns; ``other`` are the filters without a name.
@@ -46,7 +44,37 @@ class PartError(PreciseMetric):
         (0.25, 0.0)
     """
 
-    higher_is_better = False
+    reports = (
+        Measure("part_error_mean", "part error", better="lower", column="part error", first=True).means(
+            "Mean of the errors of the five parts of the paper's Table 3, as far as filters stand for them, as a share "
+            "of the mean score."
+        ),
+        Measure(
+            "gradient_activation_part_error_mean",
+            "part error",
+            of="gradient × activation",
+            column="grad x act.",
+            first=True,
+        ).means("The same mean error for gradient times activation, which needs no training: the control."),
+        Measure("part_error/*", "error for {}", better="lower", first=True).means(
+            "Mean absolute difference between the part's contribution and the drop of the score when its filters are "
+            "removed, as a share of the mean score."
+        ),
+        Measure("gradient_activation_part_error/*", "error of gradient × activation for {}").means(
+            "Mean absolute difference between the part's contribution and the drop of the score when its filters are "
+            "removed, for gradient times activation: the control."
+        ),
+        Measure("part_share/*", "share of {} by removal").means(
+            "Mean drop of the score when the part's filters are removed, as a share of the mean score."
+        ),
+        Measure("part_error_images", "images with part errors", "images").means(
+            "How many images of the target the part errors are measured on."
+        ),
+        Measure("part_error_skipped", "images without part errors", "images").means(
+            "How many images were left out, because removing their filters does not change the score."
+        ),
+        Measure("part_error_parts", "parts in the part error", "parts").means("How many parts the mean is over."),
+    )
     in_validation = False  # removing every part costs a pass through the head for each; reported once, on test
     wrong: Tensor
     attribution_wrong: Tensor

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from semexplain.metrics.base import PreciseMetric
+from semexplain.metrics.measure import Measure
 from semexplain.metrics.ranks import rank_correlation, sign_agreement
 
 
@@ -17,10 +18,9 @@ class PartRanks(PreciseMetric):
     .. math:: \rho = \mathrm{corr}(\mathrm{rank}(\mathrm{Contri}_p), \mathrm{rank}(\Delta_p)), \qquad
               s = \frac{\sum_p |\Delta_p|\, [\mathrm{Contri}_p \Delta_p > 0]}{\sum_p |\Delta_p|}
 
-    ``compute`` returns means over the images that show the target: ``part_rank_correlation`` (Spearman's, equal values
-    share their rank) and ``part_sign_agreement``; beside them the same for gradient times activation, which needs no
-    training (``gradient_activation_part_rank_correlation``, ``gradient_activation_part_sign_agreement``). An image
-    whose contributions or drops are all equal has no order, and one whose drops are all 0 no signs; they are left out.
+    Equal values share their rank. Beside both stands the same for gradient times activation, which needs no training.
+    An image whose contributions or drops are all equal has no order, and one whose drops are all 0 no signs; they are
+    left out.
 
     Args:
         parts: Names of the ``P`` parts, in the order of the columns.
@@ -39,7 +39,22 @@ class PartRanks(PreciseMetric):
          'gradient_activation_part_rank_correlation': -1.0, 'gradient_activation_part_sign_agreement': 0.0}
     """
 
-    higher_is_better = True
+    reports = (
+        Measure("part_rank_correlation", "rank correlation of parts", "correlation", "higher").means(
+            "Mean over the images of the target of Spearman's correlation between the parts' contributions and the "
+            "drops of the score without their filters."
+        ),
+        Measure("part_sign_agreement", "agreement of signs of parts", better="higher").means(
+            "Share of the parts, weighed by the drops of the score without them, whose contribution has the drop's "
+            "sign."
+        ),
+        Measure(
+            "gradient_activation_part_rank_correlation", "rank correlation of gradient × activation", "correlation"
+        ).means("The same correlation for gradient times activation, which needs no training: the control."),
+        Measure("gradient_activation_part_sign_agreement", "agreement of signs of gradient × activation").means(
+            "The same share for gradient times activation: the control."
+        ),
+    )
     in_validation = False  # it needs the effects of removing every part, see PartError
 
     def __init__(self, parts: Sequence[str], **kwargs: Any) -> None:

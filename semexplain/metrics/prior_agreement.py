@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from semexplain.metrics.base import PreciseMetric
 from semexplain.metrics.contribution_entropy import contribution_entropy
+from semexplain.metrics.measure import Measure
 
 NO_PRIOR = 1e-12
 DEAD = 1e-4
@@ -19,17 +20,9 @@ class PriorAgreement(PreciseMetric):
     A strong prior pulls the entropy of the contributions towards ``prior_contribution_entropy``. Where that is lower
     than the entropy reached without a prior, the prior cannot make explanations more even.
 
-    ``compute`` returns means over images
-
-    - ``prior_cosine``: cosine between weights and prior, over images with a prior;
-    - ``prior_entropy``: entropy of the shares of the prior, in nats;
-    - ``prior_contribution_entropy``: entropy of the shares of prior times concepts;
-    - ``concept_entropy``: entropy of the shares of the concepts themselves;
-    - ``prior_degenerate_fraction``: fraction of images without a prior (its norm is below 1e-12);
-    - ``weights_norm``: Euclidean norm of the weights;
-    - ``dead_fraction``: fraction of weights whose size is at most 1e-4 of the image's mean size.
-
-    Images whose shares do not exist, because all their numbers are 0, are left out of the respective entropy.
+    All are means over images. An image whose prior has a norm below 1e-12 has none and no cosine; a weight is dead if
+    its size is at most 1e-4 of the image's mean size. Entropies are of shares, in nats; images whose shares do not
+    exist, because all their numbers are 0, are left out of the respective entropy.
 
     Example:
         >>> metric = PriorAgreement()
@@ -43,20 +36,30 @@ class PriorAgreement(PreciseMetric):
          'concept_entropy': 0.3466, 'prior_degenerate_fraction': 0.5, 'weights_norm': 4.0, 'dead_fraction': 0.5}
     """
 
-    higher_is_better = None
+    reports = (
+        Measure("prior_cosine", "agreement with the prior", "cosine", "higher").means(
+            "Mean cosine between the weights α and the prior weights w."
+        ),
+        Measure("prior_entropy", "entropy of the prior", "nats").means(
+            "Entropy of the prior weights |w|, mean over the images."
+        ),
+        Measure("prior_contribution_entropy", "entropy of w·y", "nats").means(
+            "Entropy of the contributions that the prior weights would give."
+        ),
+        Measure("concept_entropy", "entropy of y", "nats").means("Entropy of the absolute concept strengths."),
+        Measure("prior_degenerate_fraction", "images without prior").means(
+            "Share of images whose prior weights are all 0."
+        ),
+        Measure("weights_norm", "norm of the weights", "weight").means("Mean Euclidean norm of α."),
+        Measure("dead_fraction", "dead weights", better="lower").means(
+            "Share of weights that are next to 0 compared with the image's mean."
+        ),
+    )
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        for quantity in (
-            "prior_cosine",
-            "prior_entropy",
-            "prior_contribution_entropy",
-            "concept_entropy",
-            "prior_degenerate_fraction",
-            "weights_norm",
-            "dead_fraction",
-        ):
-            self.add_mean(quantity)
+        for measure in self.reports:
+            self.add_mean(measure.key)
 
     def update(self, weights: Tensor, concepts: Tensor, prior: Tensor) -> None:
         """Add a batch of explainer weights, concepts and prior weights, all ``(B, n)``."""

@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from semexplain.metrics.base import PreciseMetric
+from semexplain.metrics.measure import Measure
 from semexplain.metrics.ranks import rank_correlation
 
 
@@ -25,7 +26,12 @@ class RandomisationSimilarity(PreciseMetric):
         tensor(-1., dtype=torch.float64)
     """
 
-    higher_is_better = False
+    reports = (
+        Measure("randomisation_similarity", "similarity after randomisation", "correlation", "lower").means(
+            "Mean rank correlation between the sizes of the contributions and those for a performer whose weights were "
+            "drawn anew: near 1 means that what the performer has learnt does not matter."
+        ),
+    )
     in_validation = False  # it needs the explanations of another performer
 
     def __init__(self, **kwargs: Any) -> None:

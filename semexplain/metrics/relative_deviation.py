@@ -7,6 +7,7 @@ from torch import Tensor
 from torchmetrics.utilities import rank_zero_warn
 
 from semexplain.metrics.base import PreciseMetric
+from semexplain.metrics.measure import Measure
 
 ENOUGH_TO_JUDGE = 10
 
@@ -45,7 +46,11 @@ class RelativeDeviation(PreciseMetric):
         tensor(0.1333, dtype=torch.float64)
     """
 
-    higher_is_better = False
+    reports = (
+        Measure("relative_deviation", better="lower", column="rel. deviation", first=True).means(
+            "Mean absolute difference between score and prediction, as a share of the range of the scores."
+        ),
+    )
     error: Tensor
     count: Tensor
     highest: Tensor

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from semexplain.metrics.base import PreciseMetric
+from semexplain.metrics.measure import Measure
 
 
 class Stability(PreciseMetric):
@@ -26,13 +27,21 @@ class Stability(PreciseMetric):
         {'average_sensitivity': 0.4, 'max_sensitivity': 0.6}
     """
 
-    higher_is_better = False
+    reports = (
+        Measure("average_sensitivity", "change under small noise", better="lower").means(
+            "Mean relative change of the contributions under noise of a hundredth of the feature map's standard "
+            "deviation."
+        ),
+        Measure("max_sensitivity", "largest change under small noise", better="lower").means(
+            "The same for the noise that changes an image's contributions most, mean over the images."
+        ),
+    )
     in_validation = False  # it explains every image several times; reported once, on test
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.add_mean("average_sensitivity")
-        self.add_mean("max_sensitivity")
+        for measure in self.reports:
+            self.add_mean(measure.key)
 
     def update(self, contributions: Tensor, noisy_contributions: Tensor) -> None:
         """Add a batch.
@@ -57,4 +66,4 @@ class Stability(PreciseMetric):
 
     def compute(self) -> dict[str, Tensor]:
         """Both means; nan without an image."""
-        return {name: self.mean(name) for name in ("average_sensitivity", "max_sensitivity")}
+        return {name: self.mean(name) for name in self.metric_state}

@@ -6,17 +6,16 @@ import torch
 from torch import Tensor
 
 from semexplain.metrics.base import PreciseMetric
+from semexplain.metrics.measure import Measure
 from semexplain.metrics.ranks import rank_correlation, sign_agreement
 
 
 class TruthAgreement(PreciseMetric):
     r"""Order, signs and size of the contributions against the true ones.
 
-    With t the truth, ``compute`` returns
-
-    - ``rank_correlation``: Spearman's, mean over the images whose contributions and truth have an order;
-    - ``sign_agreement``: :math:`\sum_i |t_i| [\phi_i t_i > 0] / \sum_i |t_i|`, mean over the images with a truth;
-    - ``contribution_error``: :math:`\sum_{I,i} |\phi_{I,i} - t_{I,i}| / \sum_{I,i} |t_{I,i}|`, one ratio of totals.
+    With t the truth: the rank correlation, mean over the images whose contributions and truth have an order; the
+    agreement of signs :math:`\sum_i |t_i| [\phi_i t_i > 0] / \sum_i |t_i|`, mean over the images with a truth; and the
+    error :math:`\sum_{I,i} |\phi_{I,i} - t_{I,i}| / \sum_{I,i} |t_{I,i}|`, one ratio of totals.
 
     The first two do not depend on the contributions' scale. A truth that is nan is not known, be it of one concept or
     of a whole image, and left out; a contribution that is nan is wrong, and shows.
@@ -30,7 +29,18 @@ class TruthAgreement(PreciseMetric):
         {'rank_correlation': 1.0, 'sign_agreement': 1.0, 'contribution_error': 1.0}
     """
 
-    higher_is_better = None
+    reports = (
+        Measure("rank_correlation", "rank correlation with the truth", "correlation", "higher").means(
+            "Mean over the images of Spearman's correlation between the contributions and the true ones."
+        ),
+        Measure("sign_agreement", "agreement of signs with the truth", better="higher").means(
+            "Share of the concepts, weighed by their true contributions, whose contribution has the true sign."
+        ),
+        Measure("contribution_error", better="lower").means(
+            "Total absolute difference between the contributions and the true ones, as a share of the total size of "
+            "the true ones."
+        ),
+    )
     in_validation = False  # a truth costs far more than an explanation
     wrong: Tensor
     total: Tensor

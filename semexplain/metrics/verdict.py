@@ -4,11 +4,44 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from semexplain.metrics.measure import Measure
+
 MARGIN = 0.1
 RELIANCE, DEVIATION, FAITHFUL = "test/concept_reliance", "test/relative_deviation", "test/faithful"
 EXCESS, EXCESS_SHARE, ASKED = "test/excess_over_control", "test/excess_over_control_share", "test/faithful_margin"
 CONTROL = "test/control"  # /<name>/<measure>: of an explainer that was trained on a control
 MEANINGLESS = ("constant", "shuffled")  # controls whose concepts say nothing about the image
+_DEVIATION = "Relative deviation of the same explainer, trained {}, without prior: the control."
+VERDICT = (
+    Measure("faithful", unit="0 or 1", better="higher", column="faithful").means(
+        "1 if predictions need the images' own concepts and, where controls were trained, concepts that say nothing "
+        "explain less; 0 if not."
+    ),
+    Measure("faithful_margin", "margin of faithfulness").means(
+        "The least concept reliance, and the least excess share, that count as faithful."
+    ),
+    Measure("excess_over_control", better="higher").means(
+        "The smaller relative deviation of the explainers trained on constant and on shuffled concepts, minus the "
+        "run's own."
+    ),
+    Measure("excess_over_control_share", "excess over control, as a share", better="higher").means(
+        "The excess over control divided by that control's deviation: 0 if meaningless concepts explain as much, below "
+        "0 if they explain more."
+    ),
+    Measure("control/constant/relative_deviation", "relative deviation with constant concepts").means(
+        _DEVIATION.format("with the strength 1 for every concept of every image")
+    ),
+    Measure("control/shuffled/relative_deviation", "relative deviation with shuffled concepts").means(
+        _DEVIATION.format("with the concepts of another image of the batch")
+    ),
+    Measure("control/redrawn/relative_deviation", "relative deviation of a re-drawn performer").means(
+        _DEVIATION.format("on a performer whose layers above the feature map have random weights")
+    ),
+    Measure("control/*/explainer_accuracy_tau_train", "accuracy of the control ({})").means(
+        "Share of images on which the control's prediction > τ agrees with the label, with the τ that is best on the "
+        "training images."
+    ),
+)
 
 
 class Verdict(NamedTuple):

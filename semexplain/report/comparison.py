@@ -15,7 +15,7 @@ from semexplain.report.figures.style import display_name
 from semexplain.report.page import Picture, picture, render
 from semexplain.report.run import REPORT
 from semexplain.report.write_explanations import FILE as EXPLANATIONS
-from semexplain.runs.comparison import LEGEND, comparison_table
+from semexplain.runs.comparison import columns, comparison_table
 from semexplain.runs.folder import CONFIG, METRICS
 from semexplain.system.files import read_json, write_text
 
@@ -40,7 +40,7 @@ def comparison_report(runs: Sequence[Path], path: Path) -> Path:
         subtitle=", ".join(targets),
         header=header,
         rows=list(zip(rows, links, strict=True)),
-        legend=[line.split(": ", 1) for line in LEGEND.splitlines()],
+        legend=[(measure.column, measure.sentence) for measure in columns(runs)],
         pictures=_figures(runs),
     )
     write_text(path, page)
@@ -59,7 +59,7 @@ def _figures(runs: Sequence[Path]) -> list[Picture]:
             measured.get("test/part_error_mean"),
         )
         for config, measured in zip(configs, metrics, strict=True)
-        if measured["test/relative_deviation"] is not None
+        if None not in (measured.get("test/contribution_entropy"), measured["test/relative_deviation"])
     ]
     if len({point.beta for point in points}) > 1:
         found.append(

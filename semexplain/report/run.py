@@ -10,8 +10,9 @@ from omegaconf import OmegaConf
 from semexplain.config import ConfigError
 from semexplain.data.module import ready_data
 from semexplain.explanation import Explanation
+from semexplain.metrics.catalogue import measures_of
+from semexplain.metrics.measure import Measure, describe
 from semexplain.metrics.verdict import Verdict, verdict
-from semexplain.report.definitions import define, in_order
 from semexplain.report.figures.bars import bars
 from semexplain.report.figures.distribution import distribution
 from semexplain.report.figures.parts_pie import parts_pie
@@ -61,7 +62,7 @@ def run_report(run: Path, *, most: int = MOST, overrides: Mapping[str, Any] | No
     numbers = judged_metrics(run)
     control = f", control: {display_name(told._target_.rpartition('.')[2])}" if (told := config.get("control")) else ""
     printed = paper_numbers(config)
-    first, more = in_order(list(numbers))
+    first, more = in_order(list(numbers), measures_of([config.metrics]))
     return _write(
         run / REPORT,
         f"Why {display_name(everything.target)}? {run.parent.name}/{run.name}",
@@ -70,11 +71,20 @@ def run_report(run: Path, *, most: int = MOST, overrides: Mapping[str, Any] | No
         shown,
         verdict=verdict(numbers),
         controls=beside_controls(numbers),
-        measures=[{"value": numbers[name], "paper": printed.get(name), **define(name)._asdict()} for name in first],
-        more=[{"value": numbers[name], **define(name)._asdict()} for name in more],
+        measures=[(measure, numbers[name], printed.get(name)) for name, measure in first.items()],
+        more=[(measure, numbers[name], None) for name, measure in more.items()],
         paper=any(name in printed for name in first),
         configuration=OmegaConf.to_yaml(config),
     )
+
+
+def in_order(names: Sequence[str], measures: Sequence[Measure]) -> tuple[dict[str, Measure], dict[str, Measure]]:
+    """Numbers that a page shows at once, in the order of their measures, and all others, each with its measure."""
+    by_name = {name: describe(name, measures) for name in names}
+    order = [
+        name for measure in measures if measure.first for name in names if measure.named(name.removeprefix("test/"))
+    ]
+    return {name: by_name[name] for name in order}, {n: m for n, m in by_name.items() if n not in order}
 
 
 def images_report(path: Path, everything: Explanation, shown: Explanation, about: str, skipped: Sequence[str]) -> Path:
@@ -101,8 +111,8 @@ def _write(
     configuration: str,
     verdict: Verdict | None = None,
     controls: Sequence[Sequence[str]] = (),
-    measures: Sequence[dict[str, Any]] = (),
-    more: Sequence[dict[str, Any]] = (),
+    measures: Sequence[tuple[Measure, float | None, float | None]] = (),
+    more: Sequence[tuple[Measure, float | None, float | None]] = (),
     paper: bool = False,
     skipped: Sequence[str] = (),
 ) -> Path:

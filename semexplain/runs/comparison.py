@@ -1,4 +1,4 @@
-"""Finished runs side by side: one row a run, the paper's three quantities; and one run beside its controls."""
+"""Finished runs side by side: one row a run, the numbers that are to be compared; and one run beside its controls."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -6,35 +6,16 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from semexplain.metrics.catalogue import measures_of
+from semexplain.metrics.measure import Measure
 from semexplain.metrics.verdict import CONTROL, EXCESS, EXCESS_SHARE, FAITHFUL
 from semexplain.runs.folder import CONFIG, METRICS, judged_metrics
 from semexplain.runs.markdown import markdown_table
 from semexplain.system.files import read_json
 from semexplain.training.weights_and_biases import flat
 
-COLUMNS = {
-    "entropy": "test/contribution_entropy",
-    "performer acc.": "test/performer_accuracy",
-    "explainer acc.": "test/explainer_accuracy_tau_eval",
-    "acc. (tau of train)": "test/explainer_accuracy_tau_train",
-    "rel. deviation": "test/relative_deviation",
-    "linear map dev.": "test/linear_map_relative_deviation",
-    "concept reliance": "test/concept_reliance",
-    "balanced acc.": "test/performer_balanced_accuracy",
-    "part error": "test/part_error_mean",
-    "grad x act.": "test/gradient_activation_part_error_mean",
-}
 PLACES = ("paths", "module", "resume", "logger", "callbacks")
 OWN_COLUMN = ("performer.target", "beta", "seed", "data.seed", "data.root", "concepts._target_", "concepts.count")
-LEGEND = """\
-entropy: of the contributions, in nats; high means that no few concepts explain everything (at most ln n: 3.66 for 39).
-balanced acc.: of the performer, mean of the shares of right answers among images with and without the target.
-part error: of the contributions of parts against removing their filters (Table 3); grad x act.: the same, untrained.
-acc.: agreement with the labels; the explainer's threshold is the best on test (the paper's protocol) or on train.
-rel. deviation: mean |performer - explainer| as a share of the performer's range of scores.
-linear map dev.: the same for one least-squares map from the concepts to the score, fitted on train: the control.
-concept reliance: share of the deviation with other images' concepts that the own ones avoid; 0: they do not matter.
-faithful: no if concept reliance is low, or if concepts that say nothing explain as much (controls of evaluate.py)."""
 BESIDE = {  # rows of the table of controls: what they are called, and the start of their metrics' names
     "this explainer": "test/",
     "constant concepts": f"{CONTROL}/constant/",
@@ -86,7 +67,15 @@ def beside_controls(metrics: Mapping[str, float | None]) -> list[list[str]]:
 def listing(runs: Sequence[Path]) -> str:
     """The comparison with what its columns mean and the folder of every row."""
     folders = "\n".join(f"run folder {number}: {run}" for number, run in enumerate(runs, start=1))
-    return f"{comparison(runs)}\n\n{LEGEND}\n\n{folders}"
+    legend = "\n".join(f"{measure.column}: {measure.sentence}" for measure in columns(runs))
+    return f"{comparison(runs)}\n\n{legend}\n\n{folders}"
+
+
+def columns(runs: Sequence[Path]) -> list[Measure]:
+    """Measures that have a column in the comparison and a number in one of the runs."""
+    numbers = {name for run in runs for name in judged_metrics(run)}
+    measures = measures_of(OmegaConf.select(OmegaConf.load(run / CONFIG), "metrics", default={}) for run in runs)
+    return [measure for measure in measures if measure.column and f"test/{measure.key}" in numbers]
 
 
 def comparison_table(runs: Sequence[Path]) -> list[list[str]]:
@@ -107,9 +96,8 @@ def comparison_table(runs: Sequence[Path]) -> list[list[str]]:
     keys = {key: None for option in options for key in option}  # in the order of the configuration
     varying = [key for key in keys if len({str(option.get(key)) for option in options}) > 1]
     measures = [judged_metrics(run) for run in runs]
-    columns = {name: key for name, key in COLUMNS.items() if any(key in measured for measured in measures)}
-    judged = ["faithful"] if any(FAITHFUL in measured for measured in measures) else []
-    header = ["#", "target", "beta", "concepts", "seed", *varying, *columns, *judged]
+    headings = columns(runs)
+    header = ["#", "target", "beta", "concepts", "seed", *varying, *(measure.column for measure in headings)]
     table = [header]
     for number, (metrics, config, option) in enumerate(zip(measures, configs, options, strict=True), start=1):
         chosen = [
@@ -119,9 +107,7 @@ def comparison_table(runs: Sequence[Path]) -> list[list[str]]:
             concept_choice(config.concepts),
             str(config.seed),
         ]
-        measured = [_number(metrics.get(key)) for key in columns.values()]
-        if judged:
-            measured.append({None: "-", 0.0: "NO", 1.0: "yes"}[metrics.get(FAITHFUL)])
+        measured = [_cell(f"test/{measure.key}", metrics) for measure in headings]
         table.append([*chosen, *(str(option.get(key, "-")) for key in varying), *measured])
     return table
 
@@ -150,6 +136,11 @@ def concept_choice(concepts: Any) -> str:
     """
     kind = concepts.get("_target_", "").removeprefix("semexplain.concepts.selection.").removesuffix("_concepts")
     return f"{kind} {concepts.get('count') or len(concepts.get('include') or ()) or ''}".strip()
+
+
+def _cell(name: str, metrics: Mapping[str, float | None]) -> str:
+    value = metrics.get(name)
+    return {None: "-", 0.0: "NO", 1.0: "yes"}[value] if name == FAITHFUL else _number(value)
 
 
 def _number(value: float | None) -> str:

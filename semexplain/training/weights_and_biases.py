@@ -5,17 +5,11 @@ from typing import Any
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from semexplain.metrics.catalogue import measures_of
 from semexplain.metrics.verdict import Verdict
 
 NOT_FAITHFUL = "not faithful"
-GOALS = {  # of validation metrics
-    "val/relative_deviation": "min",
-    "val/contribution_entropy": "max",
-    "val/explainer_accuracy_tau_eval": "max",
-    "val/prior_cosine": "max",
-    "val/distillation": "min",
-    "val/prior_loss": "min",
-}
+GOALS = {"higher": "max", "lower": "min"}
 
 
 class WeightsAndBiases(WandbLogger):
@@ -38,8 +32,10 @@ class WeightsAndBiases(WandbLogger):
         self.experiment.config.update(flat(options), allow_val_change=True)
         self.experiment.define_metric("epoch", summary="none")
         self.experiment.define_metric("*", step_metric="epoch")
-        for name, goal in GOALS.items():
-            self.experiment.define_metric(name, step_metric="epoch", summary=f"{goal},last")
+        for measure in measures_of([options.get("metrics") or {}]):
+            if measure.better and "*" not in measure.key:
+                summary = f"{GOALS[measure.better]},last"
+                self.experiment.define_metric(f"val/{measure.key}", step_metric="epoch", summary=summary)
 
     @rank_zero_only
     def judge(self, verdict: Verdict) -> None:

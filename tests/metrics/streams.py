@@ -1,79 +1,51 @@
-"""One small data set and a way to feed it to any metric, shared by the tests of all metrics."""
+"""One small data set, every metric there is, and a way to feed it to them, shared by the tests of all metrics."""
 
-from collections.abc import Iterable
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import torch
+from omegaconf import OmegaConf
+from support import ROOT
 from torch import Tensor
 from torchmetrics import Metric
 
+from semexplain import metrics
+from semexplain.config import instantiate
 from semexplain.explanation import Explanation
-from semexplain.metrics.accuracy import ExplainerAccuracy
-from semexplain.metrics.completeness_gap import CompletenessGap
-from semexplain.metrics.concept_count import ConceptCount
-from semexplain.metrics.concept_curves import ConceptCurves
-from semexplain.metrics.concept_reliance import ConceptReliance
-from semexplain.metrics.contribution_entropy import ContributionEntropy
-from semexplain.metrics.faithfulness_correlation import FaithfulnessCorrelation
-from semexplain.metrics.linear_map import LinearMap
-from semexplain.metrics.part_error import PartError
-from semexplain.metrics.part_ranks import PartRanks
-from semexplain.metrics.prior_agreement import PriorAgreement
-from semexplain.metrics.randomisation_similarity import RandomisationSimilarity
-from semexplain.metrics.relative_deviation import RelativeDeviation
-from semexplain.metrics.stability import Stability
-from semexplain.metrics.truth_agreement import TruthAgreement
+from semexplain.metrics.base import PreciseMetric
 
-
-class ThreePartError(PartError):
-    """Built without arguments, as the others are."""
-
-    def __init__(self) -> None:
-        super().__init__(("eye", "leg", "other"))
-
-
-class ThreePartRanks(PartRanks):
-    """Likewise."""
-
-    def __init__(self) -> None:
-        super().__init__(("eye", "leg", "other"))
-
-
-METRICS: list[type[Metric]] = [
-    CompletenessGap,
-    ConceptCount,
-    ConceptCurves,
-    ConceptReliance,
-    ContributionEntropy,
-    ExplainerAccuracy,
-    FaithfulnessCorrelation,
-    LinearMap,
-    PriorAgreement,
-    RandomisationSimilarity,
-    RelativeDeviation,
-    Stability,
-    ThreePartError,
-    ThreePartRanks,
-    TruthAgreement,
-]
+PARTS = ("eye", "leg", "other")
 PART_FIELDS = ("part_effects", "part_contributions", "part_attributions")
 
-FIELDS = {
-    CompletenessGap: (("contributions", "score_with_all", "score_with_none"), ()),
-    ConceptCount: (("contributions",), ()),
-    ConceptCurves: (("deletion", "insertion"), ()),
-    ConceptReliance: (("score", "prediction", "weights", "concepts"), ()),
-    ContributionEntropy: (("contributions", "label"), ()),
-    ExplainerAccuracy: (("score", "prediction", "label", "object_id"), ("prediction", "label")),
-    FaithfulnessCorrelation: (("subset_contributions", "subset_drops"), ()),
-    LinearMap: (("concepts", "score", "label"), ("concepts", "score")),
-    PriorAgreement: (("weights", "concepts", "prior"), ()),
-    RandomisationSimilarity: (("contributions", "randomised_contributions"), ()),
-    RelativeDeviation: (("score", "prediction"), ()),
-    Stability: (("contributions", "noisy_contributions"), ()),
-    ThreePartError: (("score", "label", *PART_FIELDS), ()),
-    ThreePartRanks: (("label", *PART_FIELDS), ()),
-    TruthAgreement: (("contributions", "truth"), ()),
-}
+
+def built(name: str) -> Metric:
+    """The metric of a yaml, completed with parts if it asks to be completed."""
+    node = OmegaConf.load(ROOT / f"conf/metrics/{name}.yaml")[name]
+    metric = instantiate(node)
+    return metric if isinstance(metric, Metric) else metric(parts=PARTS)
+
+
+def classes() -> Iterator[type[PreciseMetric]]:
+    """Every metric of the package that is fed what a run makes, in the order of its modules."""
+    for module in pkgutil.iter_modules(metrics.__path__):
+        for value in vars(importlib.import_module(f"semexplain.metrics.{module.name}")).values():
+            if inspect.isclass(value) and issubclass(value, PreciseMetric) and value.__module__.endswith(module.name):
+                yield value
+
+
+def every_metric() -> dict[str, Callable[[], Metric]]:
+    """Those with a yaml, by its name, and those that are built without one."""
+    factories: dict[str, Callable[[], Metric]] = {
+        path.stem: partial(built, path.stem) for path in sorted((ROOT / "conf/metrics").glob("*.yaml"))
+    }
+    with_yaml = {type(make()) for make in factories.values()}
+    return factories | {one.__name__: one for one in classes() if one not in with_yaml and one is not PreciseMetric}
+
+
+METRICS = every_metric()
 
 
 def dataset(size: int = 103, n: int = 6, seed: int = 0) -> dict[str, Tensor]:
@@ -114,12 +86,13 @@ def dataset(size: int = 103, n: int = 6, seed: int = 0) -> dict[str, Tensor]:
 
 
 def feed(metric: Metric, data: dict[str, Tensor], sizes: Iterable[int], *, observe: bool = False) -> Metric:
-    """Give the metric the data in batches of these sizes."""
-    fields = FIELDS[type(metric)][observe]
-    if not fields:
+    """Give the metric the fields that it names, in batches of these sizes."""
+    receive = getattr(metric, "observe", None) if observe else metric.update
+    if receive is None:
         return metric
+    fields = inspect.signature(receive).parameters
     for batch in zip(*(data[name].split(list(sizes)) for name in fields), strict=True):
-        (metric.observe if observe else metric.update)(**dict(zip(fields, batch, strict=True)))
+        receive(**dict(zip(fields, batch, strict=True)))
     return metric
 
 

@@ -21,15 +21,15 @@ def measure(rank: int, folder: Path) -> None:
         part = slice(None, shares[0]) if rank == 0 else slice(shares[0], None)
         data = {name: values[part] for name, values in dataset().items()}
         sizes = [size for size in (data["score"].shape[0] // 3, -(-2 * data["score"].shape[0] // 3)) if size]
-        for metric_class in METRICS:
-            metric = metric_class()
+        for name, make in METRICS.items():
+            metric = make()
             # The two processes observe uneven shares too.
             feed(metric, data, sizes, observe=True)
             feed(metric, data, sizes)
             result = compute(metric)
             if hasattr(metric, "coefficients"):
                 result["intercept"] = metric.coefficients()[1]
-            results[shares, metric_class.__name__] = result
+            results[shares, name] = result
     results["rows"] = of_all_processes(torch.arange(3.0) if rank == 0 else torch.tensor([3.0]))
     torch.save(results, folder / f"{rank}.pt")
     distributed.destroy_process_group()
@@ -43,19 +43,19 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
 
 
 @pytest.mark.parametrize("shares", SHARES.values(), ids=SHARES)
-@pytest.mark.parametrize("metric_class", METRICS, ids=lambda metric_class: metric_class.__name__)
-def test_two_processes_agree_with_one(results: list[dict], metric_class: type, shares: tuple[int, int]) -> None:
-    metric = metric_class()
+@pytest.mark.parametrize("name", METRICS)
+def test_two_processes_agree_with_one(results: list[dict], name: str, shares: tuple[int, int]) -> None:
+    metric = METRICS[name]()
     feed(metric, dataset(), [103], observe=True)
     feed(metric, dataset(), [103])
     expected = compute(metric)
     if hasattr(metric, "coefficients"):
         expected["intercept"] = metric.coefficients()[1]
     for rank in range(2):
-        result = results[rank][shares, metric_class.__name__]
+        result = results[rank][shares, name]
         assert result.keys() == expected.keys()
-        for name, value in expected.items():
-            torch.testing.assert_close(result[name], value, rtol=1e-12, atol=1e-13, msg=f"{name}, process {rank}")
+        for key, value in expected.items():
+            torch.testing.assert_close(result[key], value, rtol=1e-12, atol=1e-13, msg=f"{key}, process {rank}")
 
 
 def test_two_processes_put_their_rows_together(results: list[dict]) -> None:

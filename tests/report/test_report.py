@@ -10,10 +10,11 @@ import torch
 from omegaconf import OmegaConf
 
 from semexplain.explanation import Explanation
-from semexplain.report.definitions import define, in_order
+from semexplain.metrics.catalogue import measures_of
+from semexplain.metrics.measure import describe
 from semexplain.report.page import chosen_rows
 from semexplain.report.paper import paper_numbers
-from semexplain.report.run import images_report
+from semexplain.report.run import images_report, in_order
 
 
 def explanation(images: int = 6, n: int = 12, names: tuple[str, ...] = ()) -> Explanation:
@@ -92,11 +93,13 @@ def test_the_papers_numbers_are_those_of_the_experiment() -> None:
 
 
 def test_every_number_has_a_meaning() -> None:
+    metrics = "relative_deviation.RelativeDeviation", "part_error.PartError", "accuracy.ExplainerAccuracy"
+    measures = measures_of([{name: {"_target_": f"semexplain.metrics.{name}"} for name in metrics}])
     for name in ("relative_deviation", "part_error/eye", "performer_accuracy_low", "tau_eval", "part_share/other"):
-        assert define(f"test/{name}").meaning
-    first, more = in_order(["test/tau_0", "test/relative_deviation", "test/part_error/eye"])
-    assert first == ["test/relative_deviation", "test/part_error/eye"]
-    assert more == ["test/tau_0"]
+        assert describe(f"test/{name}", measures).meaning
+    first, more = in_order(["test/tau_eval", "test/part_error/eye", "test/relative_deviation"], measures)
+    assert list(first) == ["test/relative_deviation", "test/part_error/eye"]
+    assert list(more) == ["test/tau_eval"]
 
 
 def test_pictures_are_readable(tmp_path: Path) -> None:

@@ -19,7 +19,13 @@ def finished(folder: Path, beta: float, deviation: float, concepts: str = "all",
     options = (
         f"performer: {{target: Young}}\nbeta: {beta}\nseed: 0\nconcepts: {selection}\nexplainer: {{depth: {depth}}}\n"
     )
-    (folder / "config.yaml").write_text(options)
+    measured = (
+        "contribution_entropy.ContributionEntropy",
+        "accuracy.ExplainerAccuracy",
+        "relative_deviation.RelativeDeviation",
+    )
+    targets = {name: {"_target_": f"semexplain.metrics.{name}"} for name in measured}
+    (folder / "config.yaml").write_text(f"{options}metrics: {json.dumps(targets)}\n")
     metrics = {"test/relative_deviation": deviation, "test/contribution_entropy": 3.2, "test/performer_accuracy": None}
     (folder / "metrics.json").write_text(json.dumps(metrics))
     return folder

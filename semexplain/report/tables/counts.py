@@ -5,13 +5,14 @@ import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from semexplain.metrics.measure import Measure
 from semexplain.report.figures.style import display_name
 from semexplain.report.paper import ATTRIBUTES, NETWORKS
 from semexplain.report.tables.cells import Group, Setting, spread
 from semexplain.report.tables.layout import Table, setting_names, spread_text
 from semexplain.report.tables.quantities import DEVIATION, Quantity
 
-DROP = Quantity("accuracy drop", "", "drop", 1, 100)
+DROP = Quantity(Measure("accuracy drop", "accuracy drop"), "drop", 1, 100)
 
 
 class Count(NamedTuple):

@@ -3,7 +3,12 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from semexplain.metrics.part_error import TABLE_3
+from semexplain.metrics.accuracy import ExplainerAccuracy
+from semexplain.metrics.contribution_entropy import ContributionEntropy
+from semexplain.metrics.linear_map import LinearMap
+from semexplain.metrics.measure import Measure, describe
+from semexplain.metrics.part_error import TABLE_3, PartError
+from semexplain.metrics.relative_deviation import RelativeDeviation
 from semexplain.report.paper import paper_cell, paper_targets
 from semexplain.report.tables.cells import Group, Setting, Spread, spread
 
@@ -11,19 +16,28 @@ AVERAGE = "average"
 
 
 class Quantity(NamedTuple):
-    """A row of a table: its name, the metric (``{}`` is the part), the paper's table, how it is written, whose it is.
+    """A row of a table: what it shows (of parts: their mean), the paper's table, and how it is written there."""
 
-    ``whose`` is ``explainer`` if every explainer has its own; ``performer`` and ``linear map`` are the same for all
-    explainers of a performer, as is ``gradient × activation``.
-    """
-
-    title: str
-    metric: str
+    measure: Measure
     table: str
     digits: int = 3
     scale: float = 1.0
-    whose: str = "explainer"
     printed: bool = True
+
+    @property
+    def title(self) -> str:
+        """What the row is called."""
+        return self.measure.label
+
+    @property
+    def metric(self) -> str:
+        """The number's name in ``metrics.json``."""
+        return f"test/{self.measure.key}"
+
+    @property
+    def whose(self) -> str:
+        """``explainer`` if every explainer has its own; else what is the same for all explainers of a performer."""
+        return self.measure.of.removeprefix("the ") or "explainer"
 
     def paper(self, network: str, explainer: str, target: str) -> float | None:
         """What the paper has for a cell."""
@@ -40,42 +54,28 @@ class Quantity(NamedTuple):
         return "–" if value is None else f"{value:.{self.digits}f}".replace("-", "−")
 
 
+def _percent(key: str, *, printed: bool = True) -> Quantity:
+    return Quantity(describe(key, (*ExplainerAccuracy.reports, *LinearMap.reports)), "accuracy", 1, 100, printed)
+
+
 ENTROPY = (
-    Quantity("contribution entropy", "test/contribution_entropy", "entropy"),
-    Quantity(
-        "contribution entropy",
-        "test/linear_map_contribution_entropy",
-        "entropy",
-        whose="linear map",
-        printed=False,
-    ),
+    Quantity(describe("contribution_entropy", ContributionEntropy.reports), "entropy"),
+    Quantity(describe("linear_map_contribution_entropy", LinearMap.reports), "entropy", printed=False),
 )
 ACCURACY = (
-    Quantity("accuracy", "test/performer_accuracy", "accuracy", 1, 100, "performer"),
-    Quantity("accuracy, τ best on test", "test/explainer_accuracy_tau_eval", "accuracy", 1, 100),
-    Quantity("accuracy, τ best on train", "test/explainer_accuracy_tau_train", "accuracy", 1, 100, printed=False),
-    Quantity("accuracy, τ = 0", "test/explainer_accuracy_tau_0", "accuracy", 1, 100, printed=False),
-    Quantity("accuracy, τ = 0", "test/linear_map_accuracy_tau_0", "accuracy", 1, 100, "linear map", False),
+    _percent("performer_accuracy"),
+    _percent("explainer_accuracy_tau_eval"),
+    _percent("explainer_accuracy_tau_train", printed=False),
+    _percent("explainer_accuracy_tau_0", printed=False),
+    _percent("linear_map_accuracy_tau_0", printed=False),
 )
 DEVIATION = (
-    Quantity("relative deviation", "test/relative_deviation", "relative_deviation"),
-    Quantity(
-        "relative deviation",
-        "test/linear_map_relative_deviation",
-        "relative_deviation",
-        whose="linear map",
-        printed=False,
-    ),
+    Quantity(describe("relative_deviation", RelativeDeviation.reports), "relative_deviation"),
+    Quantity(describe("linear_map_relative_deviation", LinearMap.reports), "relative_deviation", printed=False),
 )
 PART_ERROR = (
-    Quantity("part error", "test/part_error{}", "part_error"),
-    Quantity(
-        "part error",
-        "test/gradient_activation_part_error{}",
-        "part_error",
-        whose="gradient × activation",
-        printed=False,
-    ),
+    Quantity(describe("part_error_mean", PartError.reports), "part_error"),
+    Quantity(describe("gradient_activation_part_error_mean", PartError.reports), "part_error", printed=False),
 )
 PARTS = TABLE_3
 
@@ -92,8 +92,8 @@ def measured(groups: Sequence[Group], quantity: Quantity, target: str) -> Spread
         Mean and spread over seeds, of an average over the seeds that all its targets have; none if no run has it.
     """
     if quantity.table == "part_error":
-        metric = quantity.metric.format("_mean" if target == AVERAGE else f"/{target}")
-        return _cell(groups, quantity, metric)
+        part = "_mean" if target == AVERAGE else f"/{target}"
+        return _cell(groups, quantity, quantity.metric.removesuffix("_mean") + part)
     if target != AVERAGE:
         return _cell([group for group in groups if group.target == target], quantity, quantity.metric)
     own = [[group for group in groups if group.target == name] for name in dict.fromkeys(g.target for g in groups)]
