@@ -40,15 +40,15 @@ def train(config: DictConfig, folder: Path) -> dict[str, float]:
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(config: DictConfig) -> float | None:
-    """The command; returns ``objective`` to a sweeper."""
+    """The command; returns ``objective`` to a search."""
     job = HydraConfig.get()
     folder = Path(job.runtime.output_dir)
     if job.mode == RunMode.MULTIRUN:
-        return sweeps.run_job(job, config, Path(__file__).absolute()).get(config.objective)
+        return sweeps.run_job(job, config, Path(__file__).absolute())
     try:
         require_one_folder(config, job.overrides.hydra)
         with alone_in(folder):
-            metrics = train(config, folder)
+            train(config, folder)
     except FolderInUseError as error:
         sys.exit(f"{error}")
     except ConfigError as error:
@@ -57,7 +57,7 @@ def main(config: DictConfig) -> float | None:
         sys.exit(f"{error}")
     except ImageError as error:
         sys.exit(error.text())
-    return metrics.get(config.objective)
+    return None
 
 
 if __name__ == "__main__":

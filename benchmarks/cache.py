@@ -10,10 +10,10 @@ import torch
 from measure import Goal, interleaved, ratios, report, single_thread
 from setting import BATCH, images, module, performer
 
+from semexplain.concepts.answers import record_of
 from semexplain.concepts.priors import feature_ratio
 from semexplain.data.arrays import ArrayDataset, whole_batch
 from semexplain.data.loading import EpochSampler, ResumableLoader
-from semexplain.concepts.answers import record_of
 from semexplain.system.row_store import RowStore
 
 ROWS = 2048

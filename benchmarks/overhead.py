@@ -13,6 +13,7 @@ from measure import Goal, report, single_thread
 from setting import train_step
 from torch import Tensor, nn
 
+from semexplain.concepts.losses import prior_l2
 from semexplain.concepts.priors import feature_ratio
 from semexplain.concepts.selection import all_concepts
 from semexplain.data.arrays import ArrayDataset, whole_batch
@@ -21,7 +22,6 @@ from semexplain.explainers.base import Explainer
 from semexplain.performers.vgg16_attributes import VGG16Attributes
 from semexplain.training.callbacks.prior_weight import PriorWeight
 from semexplain.training.distillation import Distillation
-from semexplain.concepts.losses import prior_l2
 
 STEPS = 1000
 

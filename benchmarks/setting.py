@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from semexplain.concepts.losses import distillation, prior_l2
 from semexplain.concepts.priors import feature_ratio
 from semexplain.concepts.selection import all_concepts
 from semexplain.data.attributes import ATTRIBUTES
@@ -20,7 +21,6 @@ from semexplain.explainers.base import Explainer
 from semexplain.explainers.resnet import ResNetExplainer
 from semexplain.performers.vgg16_attributes import VGG16Attributes
 from semexplain.training.distillation import Distillation
-from semexplain.concepts.losses import distillation, prior_l2
 
 BATCH = 16
 

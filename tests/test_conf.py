@@ -28,11 +28,18 @@ VALUES = {
 }
 
 
+def choices(group: str) -> list[str]:
+    """What a group offers; a name that begins with ``_`` is a base of others."""
+    return sorted(path.stem for path in (CONF / group).glob("[!_]*.yaml"))
+
+
 def options() -> list[str]:
-    names = sorted(f"{path.parent.name}={path.stem}" for path in CONF.glob("*/*.yaml") if path.parent.name != "local")
-    # tested below: not for a signed prior, and rivals; sizes belong to a scale and a performer, details to a method
-    groups = ("size=", "details=", "rival=")
-    return [name for name in names if name != "prior_loss=cross_entropy" and not name.startswith(groups)]
+    groups = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "local")
+    names = [f"{group}={name}" for group in groups for name in choices(group)]
+    # tested below: not for a signed prior, and rivals; details belong to a method
+    return [
+        name for name in names if name != "prior_loss=cross_entropy" and not name.startswith(("details=", "rival="))
+    ]
 
 
 @pytest.mark.parametrize("option", options())
@@ -51,11 +58,11 @@ def with_rival(*overrides: str) -> DictConfig:
     return config
 
 
-@pytest.mark.parametrize("rival", sorted(path.stem for path in (CONF / "rival").glob("*.yaml")))
+@pytest.mark.parametrize("rival", choices("rival"))
 def test_every_rival_composes_and_fits_the_code(rival: str):
     config = with_rival(f"rival={rival}")
     check_group(config, "rival")
-    assert config.rival._target_.startswith(f"semexplain.rivals.{rival}.")
+    assert config.rival._target_.startswith(f"semexplain.attributions.{rival}.")
 
 
 @pytest.mark.parametrize(
@@ -73,13 +80,13 @@ def test_mistakes_about_rivals(overrides: list[str], message: str):
         check_group(with_rival(*overrides), "rival")
 
 
-@pytest.mark.parametrize("experiment", sorted(path.stem for path in (CONF / "experiment").glob("*.yaml")))
-@pytest.mark.parametrize("scale", sorted(path.stem for path in (CONF / "scale").glob("*.yaml")))
+@pytest.mark.parametrize("experiment", choices("experiment"))
+@pytest.mark.parametrize("scale", choices("scale"))
 def test_every_experiment_fits_at_every_scale(experiment: str, scale: str):
     check(configured(f"experiment={experiment}", f"scale={scale}"))
 
 
-@pytest.mark.parametrize("experiment", sorted(path.stem for path in (CONF / "experiment").glob("*.yaml")))
+@pytest.mark.parametrize("experiment", choices("experiment"))
 def test_the_better_explainer_is_there_for_every_experiment(experiment: str):
     config = configured(f"experiment={experiment}", "method=semexplain")
     check(config)
@@ -126,6 +133,25 @@ def test_the_command_line_beats_the_scale_and_the_scale_beats_the_experiment():
     config = configured("experiment=celeba_male", "scale=laptop", "explainer=resnet50", "performer.image_size=64")
     assert (config.explainer.depth, config.data.image_size, config.performer.image_size) == (50, 64, 64)
     assert config.performer_training.train == "head"
+
+
+@pytest.mark.parametrize("scale", choices("scale"))
+def test_a_scale_says_what_it_means_for_every_performer(scale: str):
+    assert choices(f"scale/{scale}") == choices("performer")
+    for performer in choices("performer"):
+        for_one = OmegaConf.load(CONF / f"scale/{scale}/{performer}.yaml")
+        config = configured(f"scale={scale}", f"performer={performer}")
+        assert config.performer.image_size == for_one.performer.image_size
+        alone = configured(f"scale={scale}", f"performer={performer}", "performer.image_size=64")  # the command line
+        assert alone.data.image_size == 64
+
+
+@pytest.mark.parametrize("base", sorted(CONF.rglob("_*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_base_is_shared(base: Path):
+    """At least two files take it over, as it is no choice by itself."""
+    own = [OmegaConf.load(path).get("defaults", []) for path in base.parent.glob("[!_]*.yaml")]
+    place = f"/{base.parent.relative_to(CONF)}/{base.stem}"
+    assert sum(base.stem in defaults or place in defaults for defaults in own) >= 2
 
 
 MISTAKES = {
@@ -225,7 +251,7 @@ def test_own_packages_can_be_trusted(monkeypatch: pytest.MonkeyPatch):
 
 def test_the_readme_names_no_option_that_does_not_exist():
     text = (ROOT / "README.md").read_text()
-    experiments = {path.stem for path in (CONF / "experiment").glob("*.yaml")}
+    experiments = set(choices("experiment"))
     named = {word.split("=")[1].strip("`,.") for word in text.split() if word.startswith("experiment=")}
     assert named <= experiments | {"..."}
     assert named & experiments, Path("README.md")

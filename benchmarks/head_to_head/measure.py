@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
-
 from semexplain.attributions.start_gradient import GradientTimesActivationStart
 from semexplain.attributions.start_prior import PriorStart
-from semexplain.runs.truth import Truth, agreement, known_truth
+
 from semexplain.explanation import Explanation
 from semexplain.metrics.randomisation_similarity import RandomisationSimilarity
 from semexplain.metrics.truth_agreement import TruthAgreement
@@ -21,6 +20,7 @@ from semexplain.runs.build import build
 from semexplain.runs.folder import METRICS, measurable_config
 from semexplain.runs.run import evaluate_run
 from semexplain.runs.trained import load
+from semexplain.runs.truth import Truth, agreement, known_truth
 from semexplain.system.stopwatch import Stopwatch
 from semexplain.training.distillation import Distillation
 from train import train

@@ -14,7 +14,7 @@ from semexplain.config import ConfigError, instantiate
 from semexplain.data.module import ImageDataModule, ready_data
 from semexplain.performers.base import Performer
 from semexplain.runs.cache import cache_for
-from semexplain.runs.folder import CHECKPOINTS, PARTS, PERFORMER
+from semexplain.runs.folder import BEST, CHECKPOINTS, PARTS, PERFORMER, VALIDATION
 from semexplain.runs.naming import named_performer
 from semexplain.runs.options import outline
 from semexplain.runs.performer_store import trained_performer
@@ -22,6 +22,7 @@ from semexplain.system.devices import accelerator
 from semexplain.system.files import write_json
 from semexplain.system.processes import is_first, started_together
 from semexplain.training.callbacks.stop_together import StopTogether
+from semexplain.training.callbacks.validation_numbers import ValidationNumbers
 from semexplain.training.distillation import Distillation
 from semexplain.training.weights_and_biases import WeightsAndBiases
 
@@ -41,7 +42,8 @@ def build(
     _require_all_processes(config.trainer)
     datamodule = _labelled_data(config)
     checkpoint = trained_performer(config, datamodule)
-    callbacks = [*instantiate(config.callbacks).values(), StopTogether()]
+    numbers = ValidationNumbers(folder / BEST, folder / VALIDATION, config.objective)
+    callbacks = [*instantiate(config.callbacks).values(), StopTogether(), numbers]
     for callback in callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
             callback.dirpath = str(folder / CHECKPOINTS)  # Lightning would ask the first logger

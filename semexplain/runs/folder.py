@@ -19,6 +19,7 @@ from semexplain.system.processes import is_first, started_together
 
 log = logging.getLogger(__name__)
 CONFIG, METRICS, PERFORMER, PARTS = "config.yaml", "metrics.json", "performer.json", "parts.yaml"
+VALIDATION = "validation.json"  # as METRICS, of the best epoch on the validation split
 LOCK, EVALUATIONS = ".lock", "evaluations"
 CHECKPOINTS = Path("checkpoints")
 BEST, LAST = CHECKPOINTS / "best.ckpt", CHECKPOINTS / "last.ckpt"

@@ -57,7 +57,7 @@ def root_options(
         beta: Constant of λ(t) = β / √t, Eq. (3); 0 trains the baseline without prior.
         seed: Of the explainer's initialisation, its data order and random concepts.
         resume: Folder of an interrupted run to continue.
-        objective: Key of ``metrics.json`` that a sweep minimises.
+        objective: What a search makes least: a number ``val/...`` of the best epoch on the validation split.
         data: This and the rest are groups under ``conf/``, each checked against its own target.
         performer: The network to explain.
         performer_training: How it is trained where it is missing.

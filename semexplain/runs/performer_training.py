@@ -17,11 +17,13 @@ from safetensors.torch import save_file
 from semexplain.config import ConfigError, instantiate
 from semexplain.data.module import ImageDataModule, ready_data
 from semexplain.runs.cache import cache_for
+from semexplain.runs.folder import VALIDATION
 from semexplain.runs.performer_store import FILE
 from semexplain.system.devices import accelerator
 from semexplain.system.files import whole_file
 from semexplain.training.calibration import platt_scaling, rescale
 from semexplain.training.callbacks.random_state import RandomState
+from semexplain.training.callbacks.validation_numbers import ValidationNumbers
 from semexplain.training.classification import Classification
 
 log = logging.getLogger(__name__)
@@ -101,6 +103,7 @@ class PerformerTraining:
             ModelCheckpoint(folder, "best", monitor="val/loss", save_weights_only=True, enable_version_counter=False),
             ModelCheckpoint(folder, "last", every_n_epochs=1, enable_version_counter=False),
             RandomState(),
+            ValidationNumbers(folder / "best.ckpt", folder / VALIDATION),
             TQDMProgressBar(refresh_rate=10),
         ]
         if self.patience is not None:

@@ -1,6 +1,7 @@
 """Train, measure and evaluate: what a run does."""
 
 import logging
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from semexplain.config import ConfigError, check_group, instantiate
 from semexplain.data.module import ImageDataModule
 from semexplain.metrics.verdict import MARGIN, verdict
 from semexplain.runs.build import _labelled_data, build
-from semexplain.runs.folder import BEST, LAST, METRICS, PARTS, PERFORMER, check_data, measurable_config
+from semexplain.runs.folder import BEST, LAST, METRICS, PARTS, PERFORMER, VALIDATION, check_data, measurable_config
 from semexplain.runs.performer_store import performer_metrics, trained_performer
 from semexplain.system.files import write_json
 from semexplain.system.processes import is_first
@@ -47,6 +48,8 @@ def train_performer(config: DictConfig, folder: Path) -> dict[str, float]:
     metrics = performer_metrics(path)
     if is_first():
         write_json(folder / PERFORMER, {"path": str(path.absolute())})
+        if (numbers := path.with_name(VALIDATION)).exists():
+            shutil.copy(numbers, folder)
         write_json(folder / METRICS, metrics)
     log.info("Performer: %s", path)
     return metrics

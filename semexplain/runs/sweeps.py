@@ -10,7 +10,7 @@ import subprocess
 import sys
 from codecs import getincrementaldecoder
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from threading import Thread
@@ -22,9 +22,9 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.plugins.environments import TorchElasticEnvironment
 
-from semexplain.config import ConfigError
+from semexplain.config import ConfigError, suggest
 from semexplain.runs.comparison import concept_choice, finished_runs, listing
-from semexplain.runs.folder import CONFIG, METRICS, differences, settled
+from semexplain.runs.folder import CONFIG, METRICS, VALIDATION, differences, settled
 from semexplain.system.devices import free_gpus
 from semexplain.system.files import read_json, write_json
 from semexplain.system.once import held
@@ -32,10 +32,11 @@ from semexplain.system.processes import without_launcher
 
 log = logging.getLogger(__name__)
 RECORDS = ".jobs"
+PERFORMER_NUMBERS = ("val/loss", "val/accuracy")
 LAST_LINES = 8
 PATIENCE = 60.0  # seconds that a job has to end when it is told to
 _AGAIN = "To run what is not finished: the same command; unless it has a `sweep=`, with hydra.sweep.dir={}"
-NOT_OF_THE_RESULT = ("resume", "paths")  # where files lie does not decide what is in them,
+NOT_OF_THE_RESULT = ("resume", "paths", "objective")  # where files lie does not decide what is in them,
 NOT_OF_THE_DATA = ("index", "cache", "cache_gb", "num_workers")  # nor what is kept of them, or who reads them
 
 
@@ -80,7 +81,7 @@ def _name_of_job(*, _root_: DictConfig) -> str:
 OmegaConf.register_new_resolver("job_name", _name_of_job, replace=True)
 
 
-def run_job(hydra: Any, config: DictConfig, script: Path) -> dict[str, Any]:
+def run_job(hydra: Any, config: DictConfig, script: Path) -> float | None:
     """Run one job of a sweep as a single run of its own, in a fresh process, unless that has been done.
 
     Several trainings in one process share what libraries keep globally (process groups, loggers, seeds), and a
@@ -94,10 +95,11 @@ def run_job(hydra: Any, config: DictConfig, script: Path) -> dict[str, Any]:
         script: ``train.py``.
 
     Returns:
-        The job's metrics.
+        In a search the job's ``objective``.
 
     Raises:
         JobError: If the job failed.
+        ConfigError: If the job's folder holds another run, or it did not measure the objective.
     """
     folder = Path(hydra.runtime.output_dir).absolute()
     with held(folder / "job.lock", f"Another sweep is running the job in {folder}; waiting for it."):
@@ -106,17 +108,47 @@ def run_job(hydra: Any, config: DictConfig, script: Path) -> dict[str, Any]:
             _require_same_options(folder, config)
         if begun and (folder / METRICS).exists():
             log.info("Finished before: %s", folder)
-            return read_json(folder / METRICS)
-        own = [f"resume='{folder}'"] if begun else [*hydra.overrides.task]
-        command = [sys.executable, str(script), *own, f"hydra.run.dir='{folder}'", "hydra.mode=RUN"]
-        with free_gpus() as gpus:
-            group = {"WANDB_RUN_GROUP": _group(folder.parent, Path(config.paths.multirun).absolute())}
-            environment = {**group, **without_launcher(os.environ), **gpus}
-            status, last = _run(command, hydra.runtime.cwd, environment, folder)
-        if status != 0 or not (folder / METRICS).exists():
-            end = f"Killed by signal {-status}." if status < 0 else f"Exit status {status}."
-            raise JobError("\n".join([*last, end]))
-        return read_json(folder / METRICS)
+        else:
+            _start(hydra, config, script, [f"resume='{folder}'"] if begun else hydra.overrides.task)
+    return validation_number(folder, config.objective) if is_search(hydra) else None
+
+
+def is_search(hydra: Any) -> bool:
+    """Whether a sweep chooses its jobs by what others reached, as any engine does but Hydra's own grid."""
+    return hydra.runtime.choices.get("hydra/sweeper", "basic") != "basic"
+
+
+def require_validation_number(config: DictConfig) -> None:
+    """Refuse an objective by which a search would not choose on the validation split.
+
+    Raises:
+        SystemExit: If it is no number ``val/...``, or none of those that the training of a performer measures.
+    """
+    performer = config.task == "performer"
+    fits = config.objective in PERFORMER_NUMBERS if performer else config.objective.startswith("val/")
+    if not fits:
+        example = PERFORMER_NUMBERS[0] if performer else "val/relative_deviation"
+        raise SystemExit(
+            "objective: a search chooses by a number of the validation split, lest it tune on the test split: for "
+            f"example `objective={example}`, got {config.objective!r}."
+        )
+
+
+def validation_number(folder: Path, name: str) -> float:
+    """A number that a finished run's best epoch reached on the validation split.
+
+    Args:
+        folder: Of the run.
+        name: Of the number, ``val/...``.
+
+    Raises:
+        ConfigError: If the run has no such number.
+    """
+    numbers = read_json(folder / VALIDATION) if (folder / VALIDATION).exists() else {}
+    if numbers.get(name) is None:
+        measured = f"It has: {', '.join(numbers)}." if numbers else f"It has no {VALIDATION}."
+        raise ConfigError(f"objective: {folder} has no number {name!r}{suggest(name, numbers)}. {measured}")
+    return numbers[name]
 
 
 class SweepSummary(Callback):
@@ -133,10 +165,13 @@ class SweepSummary(Callback):
         """Choose where the jobs leave their records; launchers take this object along to where they run.
 
         Raises:
-            SystemExit: Under torchrun, whose every process would start the whole sweep.
+            SystemExit: Under torchrun, whose every process would start the whole sweep, and for a search that would
+                not choose on the validation split.
         """
         if TorchElasticEnvironment.detect():
             raise SystemExit("A sweep starts the processes of its jobs itself: start it without torchrun.")
+        if is_search(config.hydra):
+            require_validation_number(config)
         folder = Path(config.hydra.sweep.dir).absolute()
         self.records = folder / RECORDS / f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
         if config.hydra.runtime.choices.get("sweep") is None:  # no preset: one folder, also if experiments are swept
@@ -216,6 +251,19 @@ def _require_same_options(folder: Path, config: DictConfig) -> None:
             f"hydra.sweep.subdir: {folder} holds a run with other options. Leave the name to the sweep, or use another "
             "folder:\n  " + "\n  ".join(differing)
         )
+
+
+def _start(hydra: Any, config: DictConfig, script: Path, words: Sequence[str]) -> None:
+    """Run a job's process with these options in its folder, on a GPU of its own."""
+    folder = Path(hydra.runtime.output_dir).absolute()
+    command = [sys.executable, str(script), *words, f"hydra.run.dir='{folder}'", "hydra.mode=RUN"]
+    with free_gpus() as gpus:
+        group = {"WANDB_RUN_GROUP": _group(folder.parent, Path(config.paths.multirun).absolute())}
+        environment = {**group, **without_launcher(os.environ), **gpus}
+        status, last = _run(command, hydra.runtime.cwd, environment, folder)
+    if status != 0 or not (folder / METRICS).exists():
+        end = f"Killed by signal {-status}." if status < 0 else f"Exit status {status}."
+        raise JobError("\n".join([*last, end]))
 
 
 def _run(command: list[str], cwd: str, environment: Mapping[str, str], folder: Path) -> tuple[int, list[str]]:

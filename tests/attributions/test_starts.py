@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
-
-from semexplain.attributions.base import Question
 from semexplain.attributions.start_gradient import GradientTimesActivationStart
 from semexplain.attributions.start_linear import LinearMapStart
 from semexplain.attributions.start_prior import PriorStart
+from torch import Tensor
+
+from semexplain.attributions.base import Question
 from semexplain.explainers.linear import LinearExplainer
 from semexplain.explanation import Performance
 from semexplain.metrics.moments import least_squares, moments

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from semexplain.concepts.losses import prior_cross_entropy
 from semexplain.concepts.priors import filter_jacobian, gradient_times_activation
 from semexplain.explanation import Performance
-from semexplain.concepts.losses import prior_cross_entropy
 
 Head = Callable[[Tensor], Tensor]
 

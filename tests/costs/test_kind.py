@@ -55,7 +55,7 @@ def test_a_kind_is_one_short_file_and_one_yaml():
 
 
 def test_an_atom_is_taken_away_where_it_is(dictionary: Path):
-    """x is rebuilt cell by cell from the shares that are left."""
+    """X is rebuilt cell by cell from the shares that are left."""
     from atoms import Atoms
 
     kind = Atoms(str(dictionary))

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from semexplain.metrics.prior_agreement import PriorAgreement
 from semexplain.concepts.losses import degenerate
+from semexplain.metrics.prior_agreement import PriorAgreement
 from tests.metrics.streams import dataset
 
 

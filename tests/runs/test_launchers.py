@@ -101,5 +101,6 @@ def test_a_search_keeps_its_trials(faces: Path, tmp_path: Path):
     assert done.returncode == 0, done.stderr
     assert "2 of 2 jobs finished" in done.stdout
     best = OmegaConf.load(tmp_path / "sweep/optimization_results.yaml").best_value
-    measured = [json.loads(path.read_text()) for path in (tmp_path / "sweep").glob("*/metrics.json")]
-    assert best == pytest.approx(min(metrics["test/relative_deviation"] for metrics in measured))
+    reached = [json.loads(path.read_text()) for path in (tmp_path / "sweep").glob("*/validation.json")]
+    assert len(reached) == 2
+    assert best == pytest.approx(min(numbers["val/relative_deviation"] for numbers in reached))

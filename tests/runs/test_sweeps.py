@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.utils import JobReturn, JobStatus
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from support import ROOT, configured, smoke
 
 from semexplain.concepts.selection import random_concepts
@@ -34,14 +34,14 @@ if options.get("beta") == "7":
     sys.stderr.write("epoch 1\\repoch 2\\r\\nValueError: seven\\n")
     sys.exit(3)
 (folder / "metrics.json").write_text('{"test/relative_deviation": 0.5}')
+(folder / "validation.json").write_text('{"val/loss": 2.0, "val/relative_deviation": 0.25}')
 """
 
 
-def hydra_job(folder: Path, *overrides: str) -> SimpleNamespace:
+def hydra_job(folder: Path, *overrides: str, sweeper: str = "basic") -> SimpleNamespace:
     folder.mkdir(parents=True, exist_ok=True)
-    return SimpleNamespace(
-        runtime=SimpleNamespace(output_dir=str(folder), cwd=str(folder)), overrides=SimpleNamespace(task=overrides)
-    )
+    runtime = SimpleNamespace(output_dir=str(folder), cwd=str(folder), choices={"hydra/sweeper": sweeper})
+    return SimpleNamespace(runtime=runtime, overrides=SimpleNamespace(task=overrides))
 
 
 @pytest.fixture
@@ -79,14 +79,30 @@ def test_equal_numbers_are_equal_however_they_are_written():
 
 def test_a_job_is_run_once(script: Path, tmp_path: Path):
     config, folder = configured("beta=2", f"paths.multirun={tmp_path}"), tmp_path / "sweep/job"
-    assert run_job(hydra_job(folder, "beta=2"), config, script) == {"test/relative_deviation": 0.5}
+    assert run_job(hydra_job(folder, "beta=2"), config, script) is None
+    assert json.loads((folder / "metrics.json").read_text()) == {"test/relative_deviation": 0.5}
     started = json.loads((folder / "started.json").read_text())
     assert started["words"] == ["beta=2", f"hydra.run.dir='{folder}'", "hydra.mode=RUN"]
     assert started["environment"]["WANDB_RUN_GROUP"] == "sweep"
     (folder / "started.json").unlink()
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(settled(config)))  # as train.py does
-    assert run_job(hydra_job(folder, "beta=2"), config, script) == {"test/relative_deviation": 0.5}
+    assert run_job(hydra_job(folder, "beta=2"), config, script) is None
     assert not (folder / "started.json").exists()
+
+
+def test_a_search_gets_a_number_of_the_validation_split_also_of_a_job_that_had_finished(script: Path, tmp_path: Path):
+    job = hydra_job(tmp_path / "job", sweeper="search")
+    assert run_job(job, configured(), script) == 0.25
+    (tmp_path / "job/config.yaml").write_text(OmegaConf.to_yaml(settled(configured())))
+    (tmp_path / "job/started.json").unlink()
+    assert run_job(job, configured("objective=val/loss"), script) == 2.0  # what is asked for does not change the job
+    assert not (tmp_path / "job/started.json").exists()
+    with pytest.raises(
+        ConfigError, match=r"no number 'val/los' \(did you mean 'val/loss'\?\)\. It has: val/loss, val/rel"
+    ):
+        run_job(job, configured("objective=val/los"), script)
+    with pytest.raises(ConfigError, match=r"no number 'test/relative_deviation'"):
+        run_job(job, configured("objective=test/relative_deviation"), script)
 
 
 def test_an_interrupted_job_is_resumed(script: Path, tmp_path: Path):
@@ -138,10 +154,10 @@ def test_every_job_at_a_time_has_its_own_gpus(tmp_path: Path, monkeypatch: pytes
             assert again == third
 
 
-def sweep_config(folder: Path, number: int = 0, *overrides: str) -> OmegaConf:
+def sweep_config(folder: Path, number: int = 0, *overrides: str, sweeper: str = "basic") -> DictConfig:
     hydra = {
         "sweep": {"dir": str(folder)},
-        "runtime": {"choices": {"sweep": "beta"}, "output_dir": str(folder / f"job{number}")},
+        "runtime": {"choices": {"sweep": "beta", "hydra/sweeper": sweeper}, "output_dir": str(folder / f"job{number}")},
         "job": {"num": number},
         "overrides": {"task": list(overrides), "hydra": []},
     }
@@ -172,6 +188,29 @@ def test_a_sweep_under_torchrun_is_refused(tmp_path: Path, monkeypatch: pytest.M
         SweepSummary().on_multirun_start(sweep_config(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("overrides", "example"),
+    [
+        (["objective=test/relative_deviation"], "val/relative_deviation"),
+        (["objective=relative_deviation"], "val/relative_deviation"),
+        (["experiment=celeba_performer", "objective=test/accuracy"], "val/loss"),
+        (["task=performer"], "val/loss"),
+    ],
+)
+def test_a_search_does_not_tune_on_the_test_split(overrides: list[str], example: str, tmp_path: Path):
+    config = configured(*overrides)
+    SweepSummary().on_multirun_start(OmegaConf.merge(sweep_config(tmp_path), config))  # a grid has no use for it
+    with pytest.raises(SystemExit, match=f"^objective: .*`objective={example}`, got '{config.objective}'.$"):
+        SweepSummary().on_multirun_start(OmegaConf.merge(sweep_config(tmp_path, sweeper="search"), config))
+
+
+@pytest.mark.parametrize("overrides", [[], ["experiment=celeba_performer"], ["experiment=pascal_part_performer"]])
+def test_by_default_a_search_chooses_on_the_validation_split(overrides: list[str], tmp_path: Path):
+    config = OmegaConf.merge(sweep_config(tmp_path, sweeper="search"), configured(*overrides))
+    SweepSummary().on_multirun_start(config)
+    assert config.objective == ("val/loss" if overrides else "val/relative_deviation")
+
+
 PRESETS = {
     "beta": ("beta/celeba_male/laptop", [5]),
     "seeds": ("seeds/celeba_male/laptop", [5]),
@@ -181,7 +220,7 @@ PRESETS = {
 }
 
 
-@pytest.mark.parametrize("preset", sorted(path.stem for path in (ROOT / "conf/sweep").glob("*.yaml")))
+@pytest.mark.parametrize("preset", sorted(path.stem for path in (ROOT / "conf/sweep").glob("[!_]*.yaml")))
 def test_a_preset_is_one_command_with_a_folder_that_stays(preset: str):
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         overrides = [f"sweep={preset}", "experiment=celeba_male", "scale=laptop"]

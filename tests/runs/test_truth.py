@@ -10,7 +10,6 @@ from support import FACES
 from torch import Tensor, nn
 
 from semexplain.attributions import truth as truth_module
-from semexplain.runs.truth import Truth, agreement, known_truth
 from semexplain.data.celeba import CelebADataModule
 from semexplain.data.drawn.scenes import Redrawable, Scene
 from semexplain.data.images import Split
@@ -19,6 +18,7 @@ from semexplain.data.synthetic_animals import SyntheticAnimalsDataModule
 from semexplain.data.synthetic_faces import SyntheticFacesDataModule
 from semexplain.performers.base import Performer
 from semexplain.performers.vgg16_attributes import VGG16Attributes
+from semexplain.runs.truth import Truth, agreement, known_truth
 
 NAMES = ("red", "tall", "wet", "old")
 RATES = torch.tensor([0.5, 0.25, 0.75, 0.5], dtype=torch.float64)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from semexplain.attributions.start_gradient import GradientTimesActivationStart
+
+from semexplain.concepts.losses import prior_l2
 from semexplain.concepts.priors import feature_ratio
 from semexplain.concepts.selection import named_concepts
 from semexplain.data.celeba import CelebADataModule
@@ -17,7 +18,6 @@ from semexplain.performers.vgg16_attributes import VGG16Attributes
 from semexplain.runs.cache import PerformanceCache
 from semexplain.training.controls import Constant, Control, Redrawn, Shuffled
 from semexplain.training.distillation import Distillation
-from semexplain.concepts.losses import prior_l2
 
 NAMES = ["Bald", "Smiling", "Young"]  # in the order of the outputs
 

@@ -8,6 +8,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from semexplain.concepts.losses import prior_l2
 from semexplain.concepts.priors import feature_ratio
 from semexplain.concepts.selection import all_concepts, named_concepts
 from semexplain.data.celeba import CelebADataModule
@@ -20,7 +21,6 @@ from semexplain.performers.base import state_digest
 from semexplain.performers.vgg16_attributes import VGG16Attributes
 from semexplain.training.callbacks.prior_weight import PriorWeight
 from semexplain.training.distillation import Distillation
-from semexplain.concepts.losses import prior_l2
 
 
 def distillation(performer: VGG16Attributes, prior: Callable = feature_ratio, **explainer: object) -> Distillation:

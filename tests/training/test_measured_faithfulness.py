@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from semexplain.concepts.losses import prior_l2
 from semexplain.concepts.priors import feature_ratio, gradient_times_activation
 from semexplain.concepts.selection import all_concepts, named_concepts
 from semexplain.data.celeba import CelebADataModule
@@ -26,7 +27,6 @@ from semexplain.performers.base import Performer
 from semexplain.performers.vgg16_attributes import VGG16Attributes
 from semexplain.training import distillation as module_under_test
 from semexplain.training.distillation import Distillation
-from semexplain.concepts.losses import prior_l2
 
 NAMES = ["Smiling", "Bald", "Young"]
 FAITHFULNESS = {
