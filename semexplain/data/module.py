@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from semexplain.config import ConfigError, instantiate
 from semexplain.data.arrays import MIRRORED, ArrayDataset, RowArray, _plain, whole_batch
-from semexplain.data.images import SPLITS, ImageDataset, Split
+from semexplain.data.images import SPLITS, ImageDataset, ImageSize, Split, image_shape
 from semexplain.data.loading import EpochSampler, ResumableLoader, UnpaddedSampler
 
 
@@ -45,13 +45,14 @@ class ViewDataset(Dataset[Tensor]):
 class ImageDataModule(pl.LightningDataModule, ABC):
     """Splits of labelled images as batches ``{"image", "label", "index", "object_id"}``.
 
-    ``image``: uint8 ``(B, 3, S, S)``; ``label``: bool ``(B, K)``; ``index``: int64 ``(B,)``, position within the
+    ``image``: uint8 ``(B, 3, H, W)``; ``label``: bool ``(B, K)``; ``index``: int64 ``(B,)``, position within the
     split; ``object_id``: int64 ``(B,)``, equal for images of the same object. A data set is a subclass with a ``read``
     method that returns its splits and, where they are not known before, sets ``names``.
 
     Args:
         batch_size: Images per batch and process.
-        image_size: Side of the square images.
+        image_size: Side of the square RGB images, or channels, height and width, as the performer takes them; a run
+            completes null.
         num_workers: Worker processes per loader; 0 reads in the main process.
         seed: Seed of order and flips in training.
         flip: Mirror training images at random.
@@ -77,7 +78,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         self,
         *,
         batch_size: Annotated[int, Ge(2)] = 64,
-        image_size: Annotated[int, Ge(8)] = 224,
+        image_size: int | list[int] | None = 224,
         num_workers: Annotated[int, Ge(0)] = 2,
         seed: Annotated[int, Ge(0)] = 0,
         flip: bool = False,
@@ -87,12 +88,15 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         cache_dtype: Literal["float16", "float32"] = "float16",
     ) -> None:
         super().__init__()
+        size: ImageSize = image_size if isinstance(image_size, int) else tuple(image_size or ())
+        if size == () or min(image_shape(size)[1:]) < 8:
+            raise ValueError(f"`image_size` must be at least 8 pixels, got {image_size}.")
         self.limit = limit
         self.cache = cache
         self.cache_gb = cache_gb
         self.cache_dtype = cache_dtype
         self.batch_size = batch_size
-        self.image_size = image_size
+        self.image_size = size
         self.num_workers = num_workers
         self.seed = seed
         self.flip_train = flip

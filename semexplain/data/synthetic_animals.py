@@ -199,7 +199,7 @@ def _redrawn(
     index: int,
     seed: int,
     size: int,
-    image_size: int,
+    image_size: ImageSize,
     box: NDArray[np.int64],
     mirrored: bool,
 ) -> Tensor:

@@ -147,7 +147,7 @@ class SyntheticFacesDataModule(Redrawable, CelebADataModule):
 
 
 def _redrawn(
-    present: NDArray[np.bool_], attributes: NDArray[np.bool_], index: int, seed: int, size: int, image_size: int
+    present: NDArray[np.bool_], attributes: NDArray[np.bool_], index: int, seed: int, size: int, image_size: ImageSize
 ) -> Tensor:
     changed = attributes.copy()
     changed[_DRAWN] = present

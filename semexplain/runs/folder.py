@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from semexplain.config import ConfigError
 from semexplain.data.module import ImageDataModule
 from semexplain.metrics.verdict import CONTROL, MEANINGLESS, verdict
-from semexplain.runs.options import PATHS
+from semexplain.runs.options import PATHS, outline
 from semexplain.system.files import keep_aside, read_json, write_text
 from semexplain.system.processes import is_first, started_together
 
@@ -62,6 +62,8 @@ def open_run(config: DictConfig, folder: Path) -> DictConfig:
     """
     path = folder / CONFIG
     config = settled(config)
+    if config.data.get("image_size", 0) is None:
+        config.data.image_size = list(outline(config).image_shape)
     if config.resume is None:
         if is_first():
             write_text(path, OmegaConf.to_yaml(config))

@@ -12,7 +12,7 @@ from torch import Tensor
 from semexplain.concepts.part_proposals import propose_by_iou, propose_by_peak
 from semexplain.concepts.parts import Parts, merge, read_parts, write_parts
 from semexplain.config import ConfigError
-from semexplain.data.images import Split
+from semexplain.data.images import ImageSize, Split
 from semexplain.data.module import ImageDataModule
 from semexplain.performers.base import Performer
 from semexplain.system.once import once
@@ -27,7 +27,7 @@ class PartData(Protocol):
 
     parts: tuple[str, ...]
     naming: Split
-    image_size: int
+    image_size: ImageSize
 
     def part_map(self, split: Split, index: int) -> np.ndarray:
         """Part of every pixel of an image, ``(S, S)``, -1 for none."""

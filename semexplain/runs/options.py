@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from semexplain.attributions.starts import start_of
 from semexplain.config import ConfigError, instantiate, misfits, plain, problems_of_targets, refuse, suggest, targets
+from semexplain.data.images import image_shape
 from semexplain.explanation import Performance
 from semexplain.performers.base import Performer
 
@@ -126,7 +127,7 @@ def _contradictions(config: DictConfig, values: dict[str, Any]) -> Iterator[str]
         return
     yield from _concept_problems(config, values, performer)
     yield from _part_problems(config, values, performer)
-    yield from _data_problems(values)
+    yield from _data_problems(values, performer)
     yield from _callback_problems(values)
     precision = values["trainer"].get("precision", "32-true")
     if str(precision) not in PRECISIONS:
@@ -230,10 +231,11 @@ def _part_problems(config: DictConfig, values: dict[str, Any], performer: Perfor
         yield f"parts.file: there is no file {Path(file).absolute()}."
 
 
-def _data_problems(values: dict[str, Any]) -> Iterator[str]:
+def _data_problems(values: dict[str, Any], performer: Performer) -> Iterator[str]:
     """Of data and performer."""
-    size, seen = values["data"].get("image_size"), values["performer"].get("image_size")
-    if size != seen:
+    size = values["data"].get("image_size")
+    if size is not None and image_shape(size) != performer.image_shape:
+        seen = values["performer"].get("image_size", list(performer.image_shape))
         yield f"data.image_size: {size} but the performer sees images of performer.image_size={seen}. Set that alone."
     category, target = values["data"].get("category"), values["performer"].get("target")
     if category not in (None, target):

@@ -43,7 +43,8 @@ class ValidationNumbers(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write down the numbers of the best epoch."""
         if trainer.is_global_zero and self.best.exists():
-            write_json(self.file, torch.load(self.best, map_location="cpu", weights_only=True, mmap=True)["validation"])
+            best = torch.load(self.best, map_location="cpu", weights_only=True, mmap=True)
+            write_json(self.file, best.get("validation", {}))
 
 
 def _numbers(trainer: Trainer) -> dict[str, float]:
