@@ -20,6 +20,7 @@ from tqdm import tqdm
 from semexplain.data.drawn.animals import CLASS_NUMBERS, SMALLEST_SIZE, VERSION, Drawing, render, render_negative
 from semexplain.data.drawn.folder import jpeg, require_at_least, write_once
 from semexplain.data.drawn.scenes import Redrawable, Scene, as_read
+from semexplain.data.images import ImageSize
 from semexplain.data.pascal_annotations import PARTS, Category
 from semexplain.data.pascal_part import PascalPartDataModule
 

@@ -22,6 +22,7 @@ from semexplain.data.drawn.face_causes import _DRAWN, DRAWN_AS, ground_truth, sa
 from semexplain.data.drawn.faces import SMALLEST_SIZE, draw_face
 from semexplain.data.drawn.folder import jpeg, require_at_least, write_once
 from semexplain.data.drawn.scenes import Redrawable, Scene, as_read
+from semexplain.data.images import ImageSize
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The causal model: latents -> local attributes -> global attributes
