@@ -105,7 +105,7 @@ def test_atoms_are_trained_evaluated_reported_and_explained(
     assert "test/control/constant/relative_deviation" in judged
     assert all(judged[name] == value for name, value in metrics.items() if "faithful" not in name)
 
-    assert main(["report", f"run={run}"]) == 0
+    assert main(["report", str(run)]) == 0
     assert "atom" in (run / "report.html").read_text()
     photos = tmp_path / "animals/JPEGImages"
     assert main(["explain", f"run={run}", f"images={photos}", f"out={tmp_path / 'mine'}"]) == 0
