@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 def build(
-    config: DictConfig, folder: Path, *, named: Path | None = None
+    config: DictConfig, folder: Path, *, named: Path | None = None, data: ImageDataModule | None = None
 ) -> tuple[ImageDataModule, Distillation, pl.Trainer]:
     """Data, module and trainer of an explainer run, with the performer trained first if nobody has.
 
@@ -38,9 +38,10 @@ def build(
         config: The run's configuration.
         folder: Where the run writes.
         named: File with the names that the run gave to the filters, to use again; they are proposed by default.
+        data: The configuration's data, if they have been read.
     """
     _require_all_processes(config.trainer)
-    datamodule = _labelled_data(config)
+    datamodule = _labelled_data(config) if data is None else data
     checkpoint = trained_performer(config, datamodule)
     numbers = ValidationNumbers(folder / BEST, folder / VALIDATION, config.objective)
     callbacks = [*instantiate(config.callbacks).values(), StopTogether(), numbers]

@@ -48,7 +48,7 @@ def finished(
     folder = root / str(len(list(root.glob("*"))))
     folder.mkdir(parents=True)
     kind, _, chosen = concepts.partition(" ")
-    selection: dict[str, Any] = {"_target_": f"{PACKAGE}concepts.{kind}_concepts", "_partial_": True}
+    selection: dict[str, Any] = {"_target_": f"{PACKAGE}concepts.selection.{kind}_concepts", "_partial_": True}
     selection |= {"count": int(chosen), "seed": seed} if kind == "random" else {}
     selection |= {"include": chosen.split()} if kind == "named" else {}
     case1 = {"_target_": f"{PACKAGE}performers.interpretable_cnn.InterpretableCNN", "architecture": network}
