@@ -241,6 +241,7 @@ def test_the_papers_protocol_counts_replicas_and_writes_each_image_once(animals:
     assert test.repeats.max() > 1
     table = pq.read_table(tmp_path / "run/explanations.parquet").to_pydict()
     assert table["id"] == list(test.ids)
+    assert Run(tmp_path / "run").recorded["test_objects"] == len(np.unique(test.groups))
     right = [(score > 0) == label for score, label in zip(table["score"], table["label"], strict=True)]
     assert metrics["test/performer_accuracy"] == pytest.approx(np.average(right, weights=test.repeats))
 

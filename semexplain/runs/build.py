@@ -77,7 +77,10 @@ def build(
         same = module.performer is performer  # unless a control explains another one
         digest = module.identity["performer_sha256"] if same else performer.digest()
         path = None if checkpoint is None else str(checkpoint.absolute())
-        write_json(folder / PERFORMER, {"path": path, "sha256": digest, "data_sha256": datamodule.fingerprint()})
+        test = datamodule.splits["test"]
+        objects = len(test.ids if test.groups is None else set(test.groups.tolist()))
+        read = {"data_sha256": datamodule.fingerprint(), "test_objects": objects}
+        write_json(folder / PERFORMER, {"path": path, "sha256": digest, **read})
     return datamodule, module, trainer
 
 

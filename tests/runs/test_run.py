@@ -11,6 +11,7 @@ from support import configured
 from evaluate import evaluate
 from semexplain.config import ConfigError
 from semexplain.explanation import Explanation
+from semexplain.metrics.accuracy import wilson_interval
 from semexplain.report.own_images import explain_files
 from semexplain.report.run import run_report
 from semexplain.runs import build, run
@@ -56,6 +57,14 @@ def test_an_evaluation_reads_the_data_once(sweep: Path, tmp_path: Path, monkeypa
         monkeypatch.setattr(module, "ready_data", lambda node, ready=ready: read.append(node) or ready(node))
     assert evaluate(config, tmp_path / "second") == first
     assert len(read) == 1
+
+
+def test_the_interval_is_that_of_the_noted_objects(sweep: Path):
+    opened = Run(sweep / "1")
+    right = torch.tensor(opened.metrics["test/performer_accuracy"], dtype=torch.float64)
+    low, high = wilson_interval(right, opened.recorded["test_objects"])
+    assert opened.metrics["test/performer_accuracy_low"] == pytest.approx(float(low), abs=1e-6)
+    assert opened.metrics["test/performer_accuracy_high"] == pytest.approx(float(high), abs=1e-6)
 
 
 def never(*_: object, **__: object) -> None:

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import pyarrow.parquet as pq
 
 from semexplain.data.attributes import ATTRIBUTES as ATTRIBUTE_NAMES
-from semexplain.metrics.accuracy import wilson_count
 from semexplain.report.paper import ATTRIBUTES, explainer_row, paper_targets
 from semexplain.runs.comparison import concept_choice, options_of
 from semexplain.runs.folder import EXPLANATIONS
@@ -33,7 +32,10 @@ class Spread(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A finished run and where it belongs: network, target, β, concepts, seed, all other options, its numbers."""
+    """A finished run and where it belongs: network, target, β, concepts, seed, all other options, its numbers.
+
+    ``objects``: different objects in its test images, if it noted them.
+    """
 
     folder: Path
     network: str
@@ -43,6 +45,7 @@ class Entry(NamedTuple):
     seed: int
     options: dict[str, str]
     metrics: dict[str, float | None]
+    objects: int | None
 
 
 class Group(NamedTuple):
@@ -74,9 +77,7 @@ class Group(NamedTuple):
     @property
     def objects(self) -> int | None:
         """Different objects in the test images: the trials behind the interval of the performer's accuracy."""
-        bounds = [self.runs[0].metrics.get(f"test/performer_accuracy{end}") for end in ("", "_low", "_high")]
-        known = [bound for bound in bounds if bound is not None]
-        return wilson_count(*known) if len(known) == 3 else None
+        return self.runs[0].objects
 
     @property
     def concept_count(self) -> int | None:
@@ -151,6 +152,7 @@ def _entry(run: Run) -> Entry:
         int(config.seed),
         {key: str(value) for key, value in options.items()},
         run.metrics,
+        run.recorded.get("test_objects"),
     )
 
 

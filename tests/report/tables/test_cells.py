@@ -1,12 +1,11 @@
 """Runs that differ in nothing but the seed are one cell; any other difference is a setting of its own."""
 
+import json
 import statistics
 from pathlib import Path
 
 import pytest
-import torch
 
-from semexplain.metrics.accuracy import wilson_count, wilson_interval
 from semexplain.report.tables.cells import grouped, spread
 from semexplain.report.tables.layout import setting_names
 from semexplain.report.tables.quantities import ACCURACY, AVERAGE, ENTROPY, measured
@@ -104,19 +103,11 @@ def test_what_a_performer_does_is_one_number_however_many_explainers_it_has(tmp_
     assert measured(groups, ACCURACY[0], "male") == pytest.approx((90, None, 1))
 
 
-@pytest.mark.parametrize("trials", [1, 2, 19, 68, 400, 19962])
-@pytest.mark.parametrize("share", [0.0, 0.03, 0.25, 0.5, 0.75, 0.957, 1.0])
-def test_the_trials_behind_an_interval_are_found_again(trials: int, share: float):
-    right = torch.tensor(round(share * trials) / trials, dtype=torch.float64)
-    low, high = wilson_interval(right, trials)
-    assert wilson_count(float(right), float(low), float(high)) == trials
-    if 0.02 < share < 0.98:  # metrics.json has single precision
-        assert wilson_count(*(float(bound.float()) for bound in (right, low, high))) == trials
-
-
-@pytest.mark.parametrize("numbers_", [(0.9, 0.0, 0.0), (0.5, 0.6, 0.7), (0.9, 0.9, 0.9)])
-def test_numbers_that_are_no_interval_have_no_trials(numbers_: tuple[float, float, float]):
-    assert wilson_count(*numbers_) is None
+def test_a_run_that_noted_no_objects_has_none(tmp_path: Path):
+    run = finished(tmp_path, "Male", 0.2)
+    (run / "performer.json").write_text(json.dumps({"sha256": "f", "data_sha256": "d"}))
+    (group,), _ = grouped([Run(run)])
+    assert group.objects is None
 
 
 def test_nothing_has_no_mean():
