@@ -5,7 +5,7 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from semexplain.config import ConfigError
 from semexplain.data.images import ImageError
@@ -13,9 +13,10 @@ from semexplain.metrics.catalogue import measures_of
 from semexplain.metrics.verdict import FAITHFUL, verdict
 from semexplain.runs.comparison import beside_controls
 from semexplain.runs.controls import trained_controls
-from semexplain.runs.folder import CONFIG, METRICS, discard, require_one_folder
+from semexplain.runs.folder import METRICS, discard, require_one_folder
 from semexplain.runs.markdown import markdown_table
-from semexplain.runs.run import JUDGED_BY, evaluate_run
+from semexplain.runs.run import Run
+from semexplain.runs.tasks import JUDGED_BY, evaluate_run
 from semexplain.system.files import read_json
 from semexplain.system.processes import is_first
 from semexplain.system.quiet import hush
@@ -28,20 +29,19 @@ def evaluate(config: DictConfig, folder: Path) -> dict[str, float]:
         raise ConfigError("run: name the folder of the run to measure, `python evaluate.py run=outputs/...`.")
     if not 0 < config.faithful_margin < 1:
         raise ConfigError(f"faithful_margin: expected a share between 0 and 1, got {config.faithful_margin}.")
-    run = Path(config.run)
     moved = {
         f"{group}.{key}": config[group][key]
         for group in ("data", "performer", "trainer", "parts")
         for key in config[group]
     }
-    overrides = {key: value for key, value in moved.items() if value is not None}
+    run = Run(config.run, {key: value for key, value in moved.items() if value is not None})
     rival, images = config.get("rival"), config.images
     alike = rival is None and images is None  # controls are of the explainer, and measured on all test images
-    controls = trained_controls(run, overrides, list(config.controls or ())) if alike else {}
+    names = list(config.controls or ()) if alike else []
+    controls = trained_controls(run.path, run.overrides, names, opened=run)
     metrics = evaluate_run(
         run,
         folder,
-        overrides,
         controls=controls,
         margin=config.faithful_margin,
         rival=rival,
@@ -53,29 +53,29 @@ def evaluate(config: DictConfig, folder: Path) -> dict[str, float]:
     return metrics
 
 
-def report(run: Path, folder: Path, metrics: dict[str, float], config: DictConfig) -> None:
+def report(run: Run, folder: Path, metrics: dict[str, float], config: DictConfig) -> None:
     """Print the metrics, what controls reach, the verdict, and whether the metrics are the run's own."""
     if "rival" in config:
         name = config.rival._target_.split(".")[-2]
         seconds, milliseconds = (metrics[f"test/rival_{key}"] for key in ("fit_seconds", "milliseconds_per_image"))
         print(f"rival: {name}, fitted in {seconds:.1f} s, {milliseconds:.3g} ms an image")
-    measures = measures_of([OmegaConf.load(run / CONFIG).metrics, JUDGED_BY, config.metrics])
+    measures = measures_of([run.config.metrics, JUDGED_BY, config.metrics])
     columns = {f"test/{measure.key}": measure.column for measure in measures if measure.column}
     columns.pop(FAITHFUL)  # said in words below
     print("\n".join(f"{name:20} {metrics[key]:.4f}" for key, name in columns.items() if key in metrics))
     print(f"\n{markdown_table(beside_controls(metrics))}\n")
     print(verdict(metrics) or "No verdict on faithfulness: concept reliance was not measured, or is not a number.")
     if "rival" in config or config.images is not None:
-        print(f"measured on {config.images or 'all'} test images; the run's own numbers: {run / METRICS}")
-    elif (run / METRICS).exists():
-        own, again = read_json(run / METRICS), read_json(folder / METRICS)
-        own.pop(FAITHFUL, None)  # judged by more now
-        differing = [name for name in own if own[name] != again.get(name)]
+        print(f"measured on {config.images or 'all'} test images; the run's own numbers: {run.path / METRICS}")
+    elif (run.path / METRICS).exists():
+        again = read_json(folder / METRICS)
+        own = {name: value for name, value in run.metrics.items() if name != FAITHFUL}  # judged by more now
+        differing = [name for name, value in own.items() if value != again.get(name)]
         print(
             f"{len(own) - len(differing)} of {len(own)} numbers equal the run's own; different: {differing or 'none'}"
         )
     else:
-        print(f"The run is not finished (python train.py resume={run}); measured at its best epoch so far.")
+        print(f"The run is not finished (python train.py resume={run.path}); measured at its best epoch so far.")
     print(f"evaluation: {folder}")
 
 

@@ -15,7 +15,8 @@ from semexplain.runs import sweeps
 from semexplain.runs.comparison import comparison
 from semexplain.runs.folder import CONFIG, FolderInUseError, alone_in, discard, open_run, require_one_folder
 from semexplain.runs.options import check
-from semexplain.runs.run import train_explainer, train_performer
+from semexplain.runs.run import Run
+from semexplain.runs.tasks import train_explainer, train_performer
 from semexplain.system.processes import is_first
 from semexplain.system.quiet import hush
 
@@ -31,7 +32,7 @@ def train(config: DictConfig, folder: Path) -> dict[str, float]:
     except (SystemExit, KeyboardInterrupt) as interruption:  # Lightning turns both signals into an exit
         raise SystemExit(f"\nInterrupted. To go on: python train.py resume={folder}") from interruption
     if is_first():
-        print(f"\n{comparison([folder])}\n" if config.task == "explainer" else "")
+        print(f"\n{comparison([Run(folder)])}\n" if config.task == "explainer" else "")
         if judged := verdict(metrics):
             print(f"{judged}\n")
         print(f"run folder: {folder}")

@@ -14,8 +14,9 @@ from semexplain.report.filters import report_filters
 from semexplain.report.own_images import explain_files
 from semexplain.report.run import MOST, REPORT, run_report
 from semexplain.report.tables.write import SEEDS, write_tables
-from semexplain.report.write_explanations import FILE as EXPLANATIONS
 from semexplain.runs.comparison import finished_runs, listing, unfinished_runs
+from semexplain.runs.folder import EXPLANATIONS
+from semexplain.runs.run import Run
 from semexplain.runs.trained import Precision
 from semexplain.system.quiet import hush
 
@@ -99,7 +100,7 @@ def run_demo(overrides: list[str]) -> int:
 
 def run_parts(run: Path, folder: Path, overrides: list[str]) -> int:
     """Draw the filters of a run and print how well they stand for parts."""
-    result = report_filters(run, folder, dict(_moved(override) for override in overrides))
+    result = report_filters(Run(run, dict(_moved(override) for override in overrides)), folder)
     print("\n".join(f"{name:22} {value:.4g}" for name, value in result.items()))
     names = folder / "parts.yaml"
     print(f"edit {names} and give it back: python evaluate.py run={run} parts.file={names}")
@@ -126,17 +127,15 @@ def run_explain(options: list[str]) -> int:
     run = Path(given["run"])
     folder = Path(given.get("out") or run / "images" / datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f"))
     numbers = {name: _whole(name, given[name]) for name in ("batch_size", "most") if name in given}
-    overrides = {name: given[name] for name in MOVABLE if name in given}
     precision = given.get("precision", "float32")
     if precision not in get_args(Precision):
         raise ConfigError(f"precision: expected one of {', '.join(get_args(Precision))}, got {precision!r}.")
     page = explain_files(
-        run,
+        Run(run, {name: given[name] for name in MOVABLE if name in given}),
         given["images"],
         folder,
         device=given.get("device", "auto"),
         precision=cast(Precision, precision),
-        overrides=overrides,
         **numbers,
     )
     print(f"table: {page.parent / EXPLANATIONS}\npage: {page}")
@@ -167,13 +166,13 @@ def run_report_of(folders: list[Path], most: int, overrides: dict[str, str]) -> 
     """Write the page of every finished run in some folders, and of several runs one more that compares them."""
     runs = _finished(folders)
     for run in runs:
-        print(f"page: {run_report(run, most=most, overrides=overrides)}")
+        print(f"page: {run_report(Run(run.path, overrides), most=most)}")  # whose networks are not kept
     if len(runs) > 1:
         print(f"page that compares them: {comparison_report(runs, folders[0] / REPORT)}")
     return 0
 
 
-def _finished(folders: list[Path]) -> list[Path]:
+def _finished(folders: list[Path]) -> list[Run]:
     absent = [str(folder) for folder in folders if not folder.is_dir()]
     if absent:
         raise ConfigError(f"There is no folder {', '.join(absent)}.")

@@ -21,10 +21,10 @@ from semexplain.config import ConfigError, instantiate
 from semexplain.data.module import ready_data
 from semexplain.data.synthetic_animals import SyntheticAnimalsDataModule
 from semexplain.runs.controls import trained_controls
-from semexplain.runs.folder import recorded_config
 from semexplain.runs.performer_store import trained_performer
 from semexplain.runs.performer_training import class_weights
-from semexplain.runs.run import evaluate_run
+from semexplain.runs.run import Run
+from semexplain.runs.tasks import evaluate_run
 from semexplain.training.calibration import platt_scaling
 from train import train
 
@@ -92,7 +92,7 @@ def test_every_control_measures_parts(control: str, run: Path, animals: Path, tm
 
 def test_the_explainer_of_filters_is_evaluated_beside_controls(run: Path, tmp_path: Path):
     controls = trained_controls(run, {}, ["constant", "shuffled"])
-    metrics = evaluate_run(run, tmp_path, {}, controls=controls)
+    metrics = evaluate_run(Run(run), tmp_path, controls=controls)
     assert metrics["test/excess_over_control"] == pytest.approx(
         min(value for name, value in controls.items() if "deviation" in name) - metrics["test/relative_deviation"]
     )
@@ -119,7 +119,7 @@ def test_the_run_names_its_filters_and_measures_parts(run: Path):
 
 def test_the_part_error_is_that_of_the_table(run: Path, animals: Path):
     """Recomputed image by image and part by part from the explanations, with one pass through the head per part."""
-    config = recorded_config(run, {})
+    config = Run(run).config
     performer = instantiate(config.performer).freeze()
     datamodule = instantiate(config.data)
     datamodule.prepare_data()
@@ -155,12 +155,12 @@ def test_the_part_error_is_that_of_the_table(run: Path, animals: Path):
 
 
 def test_evaluate_repeats_the_numbers_and_takes_a_persons_names(run: Path, tmp_path: Path):
-    assert evaluate_run(run, tmp_path / "again", {}) == json.loads((run / "metrics.json").read_text())
+    assert evaluate_run(Run(run), tmp_path / "again") == json.loads((run / "metrics.json").read_text())
     named = yaml.safe_load((run / "parts.yaml").read_text())
     one, two = [i for i, name in named["assignment"].items() if name not in ("none", "tail")][:2]
     mine = {**named, "source": "manual", "assignment": {one: "tail", two: "none"}}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(mine))
-    metrics = evaluate_run(run, tmp_path / "mine", {"parts.file": str(tmp_path / "mine.yaml")})
+    metrics = evaluate_run(Run(run, {"parts.file": str(tmp_path / "mine.yaml")}), tmp_path / "mine")
     assert "test/part_error/tail" in metrics
     written = yaml.safe_load((tmp_path / "mine/parts.yaml").read_text())
     assert written["assignment"] == {**named["assignment"], one: "tail", two: "none"}
@@ -168,7 +168,7 @@ def test_evaluate_repeats_the_numbers_and_takes_a_persons_names(run: Path, tmp_p
     mine["performer"]["sha256"] = "0" * 64
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(mine))
     with pytest.raises(ConfigError, match=r"parts.file: .*names the filters of another performer: its sha256 is '000"):
-        evaluate_run(run, tmp_path / "other", {"parts.file": str(tmp_path / "mine.yaml")})
+        evaluate_run(Run(run, {"parts.file": str(tmp_path / "mine.yaml")}), tmp_path / "other")
 
 
 def test_the_filters_are_drawn_for_a_person_to_name(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -207,7 +207,7 @@ def test_kept_names_belong_to_the_masks_they_come_from(animals: Path, run: Path,
                 swapped = {"torso": "tail", "tail": "torso"}
                 part["part_name"] = np.array([swapped.get(str(part["part_name"][0]), str(part["part_name"][0]))])
         savemat(path, {"anno": content["anno"]})
-    config = recorded_config(run, {"data.root": str(tmp_path / "animals"), "data._target_": PASCAL_PART})
+    config = Run(run, {"data.root": str(tmp_path / "animals"), "data._target_": PASCAL_PART}).config
     for key in ("train", "valid", "negatives_count", "draw_size", "draw_seed"):
         config.data.pop(key)
     config.data.index = None
@@ -241,6 +241,7 @@ def test_the_papers_protocol_counts_replicas_and_writes_each_image_once(animals:
     assert test.repeats.max() > 1
     table = pq.read_table(tmp_path / "run/explanations.parquet").to_pydict()
     assert table["id"] == list(test.ids)
+    assert Run(tmp_path / "run").recorded["test_objects"] == len(np.unique(test.groups))
     right = [(score > 0) == label for score, label in zip(table["score"], table["label"], strict=True)]
     assert metrics["test/performer_accuracy"] == pytest.approx(np.average(right, weights=test.repeats))
 
@@ -303,7 +304,7 @@ def test_the_papers_size_runs_two_steps(network: str, animals: Path, tmp_path: P
 def test_rivals_share_the_score_out_among_filters(rival: str, run: Path, tmp_path: Path):
     """Gradient times activation is the control that the metrics of parts print anyway; relevance equals it here."""
     pytest.importorskip("zennit" if rival == "zennit_relevance" else "torch")
-    metrics = evaluate_run(run, tmp_path, {}, rival=configured(f"rival={rival}", name="evaluate").rival, images=30)
+    metrics = evaluate_run(Run(run), tmp_path, rival=configured(f"rival={rival}", name="evaluate").rival, images=30)
     control = pytest.approx(metrics["test/gradient_activation_part_error_mean"], rel=1e-3)
     same = rival in ("gradient_times_activation", "zennit_relevance")
     assert (metrics["test/part_error_mean"] == control) is same

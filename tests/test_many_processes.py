@@ -16,8 +16,9 @@ from support import ROOT, configured, smoke
 
 from semexplain.config import ConfigError
 from semexplain.runs.build import build
-from semexplain.runs.folder import recorded_config, require_one_folder
-from semexplain.runs.run import evaluate_run
+from semexplain.runs.folder import require_one_folder
+from semexplain.runs.run import Run
+from semexplain.runs.tasks import evaluate_run
 from semexplain.system.processes import on_its_own, started_together
 from train import train
 
@@ -72,7 +73,7 @@ def test_a_sweep_leaves_one_folder_and_a_job_one_of_everything(sweep: Path, two:
 
 def test_two_processes_measure_what_one_does(two: Path, tmp_path: Path):
     """The second job's test numbers, measured by two processes on 12 and 11 images, again by one on 23."""
-    one = evaluate_run(two, tmp_path, {"trainer.devices": 1})
+    one = evaluate_run(Run(two, {"trainer.devices": 1}), tmp_path)
     # The networks' float32 sums depend on the batch, so the rows differ in the last digits; what is made of them less.
     assert {"test/deletion_area", "test/faithfulness_correlation", "test/completeness_gap"} < one.keys()
     own = json.loads((two / "metrics.json").read_text())
@@ -89,7 +90,7 @@ def test_two_processes_validate_what_a_checkpoint_holds(two: Path, tmp_path: Pat
     """Batch statistics are of a process's own images; the validation is of those that are saved."""
     with (two / "metrics.csv").open() as file:
         (logged,) = [float(value) for row in csv.DictReader(file) if (value := row["val/relative_deviation"])]
-    config = recorded_config(two, {"trainer.devices": 1})
+    config = Run(two, {"trainer.devices": 1}).config
     datamodule, module, trainer = build(config, tmp_path)
     module.restore(two / "checkpoints/last.ckpt")
     (measured,) = trainer.validate(module, datamodule, verbose=False)

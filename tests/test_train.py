@@ -21,7 +21,8 @@ from semexplain.config import ConfigError, instantiate
 from semexplain.metrics.verdict import FAITHFUL
 from semexplain.runs.folder import FolderInUseError, alone_in
 from semexplain.runs.performer_store import performer_description
-from semexplain.runs.run import evaluate_run
+from semexplain.runs.run import Run
+from semexplain.runs.tasks import evaluate_run
 from semexplain.training.callbacks.prior_weight import PriorWeight
 from semexplain.training.classification import Classification
 from train import train
@@ -89,7 +90,7 @@ def test_the_metrics_are_those_of_the_table(run: Path):
 
 
 def test_evaluate_repeats_the_runs_numbers(run: Path, tmp_path: Path):
-    metrics = evaluate_run(run, tmp_path, {})
+    metrics = evaluate_run(Run(run), tmp_path)
     assert metrics == json.loads((run / "metrics.json").read_text())
     again, own = (pq.read_table(folder / "explanations.parquet") for folder in (tmp_path, run))
     assert again.equals(own)
@@ -101,26 +102,26 @@ def test_evaluate_judges_a_run_that_did_not_measure_its_reliance(run: Path, tmp_
     for metrics in (config.metrics, config.module.metrics):
         del metrics.concept_reliance
     OmegaConf.save(config, tmp_path / "old/config.yaml")
-    metrics = evaluate_run(tmp_path / "old", tmp_path / "again", {})
+    metrics = evaluate_run(Run(tmp_path / "old"), tmp_path / "again")
     assert metrics == json.loads((run / "metrics.json").read_text())
     assert {"test/concept_reliance", FAITHFUL} <= metrics.keys()
 
 
 def test_evaluate_from_another_folder(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    assert evaluate_run(run, tmp_path, {}) == json.loads((run / "metrics.json").read_text())
+    assert evaluate_run(Run(run), tmp_path) == json.loads((run / "metrics.json").read_text())
 
 
 def test_evaluate_names_a_performer_that_is_gone_and_data_that_changed(run: Path, faces: Path, tmp_path: Path):
     with pytest.raises(ConfigError, match=r"performer with SHA-256 [0-9a-f]{64}, which is no longer at .*gone"):
-        evaluate_run(run, tmp_path, {"performer.checkpoint": str(tmp_path / "gone.safetensors")})
+        evaluate_run(Run(run, {"performer.checkpoint": str(tmp_path / "gone.safetensors")}), tmp_path)
     shutil.copytree(faces, tmp_path / "faces")
     partition = tmp_path / "faces" / "list_eval_partition.txt"
     partition.write_text(partition.read_text().replace("000113.jpg 2\n", "").replace("000112.jpg 2\n", ""))
     with pytest.raises(ConfigError, match=r"data: images or labels in .* are not those of the run"):
-        evaluate_run(run, tmp_path, {"data.root": str(tmp_path / "faces"), "data.limit": 20})
+        evaluate_run(Run(run, {"data.root": str(tmp_path / "faces"), "data.limit": 20}), tmp_path)
     shutil.copytree(faces, tmp_path / "moved")
-    assert evaluate_run(run, tmp_path, {"data.root": str(tmp_path / "moved")})
+    assert evaluate_run(Run(run, {"data.root": str(tmp_path / "moved")}), tmp_path)
 
 
 def test_checkpoints_are_in_the_run_folder_whatever_logs_first(run: Path, faces: Path, tmp_path: Path):
@@ -131,13 +132,13 @@ def test_checkpoints_are_in_the_run_folder_whatever_logs_first(run: Path, faces:
 
 def test_evaluate_of_something_else(tmp_path: Path, run: Path):
     with pytest.raises(ConfigError, match="not a run folder, it has no config.yaml"):
-        evaluate_run(tmp_path, tmp_path, {})
+        evaluate_run(Run(tmp_path), tmp_path)
     (tmp_path / "config.yaml").write_text((run / "config.yaml").read_text())
     with pytest.raises(ConfigError, match="ended before it had a performer"):
-        evaluate_run(tmp_path, tmp_path, {})
+        evaluate_run(Run(tmp_path), tmp_path)
     (tmp_path / "performer.json").write_text((run / "performer.json").read_text())
     with pytest.raises(ConfigError, match="ended before its first validation"):
-        evaluate_run(tmp_path, tmp_path, {})
+        evaluate_run(Run(tmp_path), tmp_path)
 
 
 def test_the_performer_is_trained_once(run: Path, faces: Path, tmp_path: Path):

@@ -17,8 +17,9 @@ from semexplain.explanation import Explanation
 from semexplain.metrics.randomisation_similarity import RandomisationSimilarity
 from semexplain.metrics.truth_agreement import TruthAgreement
 from semexplain.runs.build import build
-from semexplain.runs.folder import METRICS, measurable_config
-from semexplain.runs.run import evaluate_run
+from semexplain.runs.folder import METRICS
+from semexplain.runs.run import Run
+from semexplain.runs.tasks import evaluate_run
 from semexplain.runs.trained import load
 from semexplain.runs.truth import Truth, agreement, known_truth
 from semexplain.system.stopwatch import Stopwatch
@@ -64,7 +65,7 @@ def evaluated(
     options = composed("evaluate", rival)
     with peak_memory() as memory:
         found = evaluate_run(
-            run, folder, {}, rival=options.get("rival"), images=images, metrics=_plain(options.metrics)
+            Run(run), folder, rival=options.get("rival"), images=images, metrics=_plain(options.metrics)
         )
     numbers = {name.removeprefix("test/"): value for name, value in found.items()}
     if rival:
@@ -80,7 +81,7 @@ def truth_of(world: World, run: Path, folder: Path) -> Truth | None:
     if not world.shapley:
         return None
     if not path.exists():
-        config = measurable_config(run, {})
+        config = Run(run).config
         config.logger = {}
         datamodule, module, _ = build(config, folder / "scratch")
         datamodule.setup("test")

@@ -1,6 +1,5 @@
 """How often performer and explainer are right about the label (accuracy table and supplement)."""
 
-import math
 from typing import Any
 
 import torch
@@ -101,36 +100,6 @@ def wilson_interval(fraction: Tensor, count: int) -> tuple[Tensor, Tensor]:
     centre = (fraction + slack / 2) / (1 + slack)
     reach = Z_95 / (1 + slack) * (fraction * (1 - fraction) / count + slack / (4 * count)).sqrt()
     return centre - reach, centre + reach
-
-
-def wilson_count(fraction: float, low: float, high: float) -> int | None:
-    r"""The number of trials N behind an interval of :func:`wilson_interval`.
-
-    With half the interval's width r, :math:`s = z^2 / N` solves
-
-    .. math:: \left(\tfrac14 - r^2\right) s^2 + \left(p(1 - p) - 2 r^2\right) s - r^2 = 0
-
-    which loses few digits: bounds in single precision are enough for 20,000 trials, unless p is nearly 0 or 1.
-
-    Args:
-        fraction: Observed rate p.
-        low: Lower bound.
-        high: Upper bound.
-
-    Returns:
-        N; none if the numbers are no such interval.
-
-    Example:
-        >>> wilson_count(0.5, 0.2366, 0.7634)
-        10
-    """
-    reach = (high - low) / 2
-    if not 0 < reach < 0.5:
-        return None
-    linear, square = fraction * (1 - fraction) - 2 * reach**2, 0.25 - reach**2
-    slack = (math.sqrt(linear**2 + 4 * square * reach**2) - linear) / (2 * square)
-    centre = (fraction + slack / 2) / (1 + slack)
-    return round(Z_95**2 / slack) if abs(centre - (low + high) / 2) < 1e-3 else None
 
 
 class ExplainerAccuracy(PreciseMetric):

@@ -3,37 +3,37 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from omegaconf import OmegaConf
+from typing import cast
 
 from semexplain.explanation import Explanation
 from semexplain.report.figures.capacity import capacity
-from semexplain.report.figures.distribution import distribution
+from semexplain.report.figures.described import description_of
+from semexplain.report.figures.distribution import PAIR, distribution
 from semexplain.report.figures.frontier import Point, frontier
 from semexplain.report.figures.style import display_name
 from semexplain.report.page import Picture, picture, render
 from semexplain.report.run import REPORT
-from semexplain.report.write_explanations import FILE as EXPLANATIONS
 from semexplain.runs.comparison import columns, comparison_table
-from semexplain.runs.folder import CONFIG, METRICS
-from semexplain.system.files import read_json, write_text
+from semexplain.runs.run import Run
+from semexplain.system.files import write_text
+
+DEVIATION, ENTROPY = "test/relative_deviation", "test/contribution_entropy"
 
 
-def comparison_report(runs: Sequence[Path], path: Path) -> Path:
+def comparison_report(runs: Sequence[Run], path: Path) -> Path:
     """Write a page that compares finished runs: table, β frontier, capacity, and contributions on the same images.
 
     Args:
-        runs: Their folders.
+        runs: Finished runs.
         path: The page.
 
     Raises:
         ValueError: If there are none.
     """
     header, *rows = comparison_table(runs)
-    pages = [run / REPORT for run in runs]
+    pages = [run.path / REPORT for run in runs]
     links = [os.path.relpath(page, path.parent) if page.exists() else "" for page in pages]
-    targets = sorted({display_name(OmegaConf.load(run / CONFIG).performer.target) for run in runs})
+    targets = sorted({display_name(run.written.performer.target) for run in runs})
     page = render(
         "comparison.html.j2",
         title=f"{len(runs)} explainers compared",
@@ -47,62 +47,38 @@ def comparison_report(runs: Sequence[Path], path: Path) -> Path:
     return path
 
 
-def _figures(runs: Sequence[Path]) -> list[Picture]:
-    configs = [OmegaConf.load(run / CONFIG) for run in runs]
-    metrics = [read_json(run / METRICS) for run in runs]
-    found = []
+def _figures(runs: Sequence[Run]) -> list[Picture]:
+    pictures = []
+    known = [run for run in runs if run.metrics[DEVIATION] is not None]
     points = [
         Point(
-            float(config.beta),
-            measured["test/contribution_entropy"],
-            measured["test/relative_deviation"],
-            measured.get("test/part_error_mean"),
+            float(run.written.beta),
+            cast(float, run.metrics[ENTROPY]),
+            cast(float, run.metrics[DEVIATION]),
+            run.metrics.get("test/part_error_mean"),
         )
-        for config, measured in zip(configs, metrics, strict=True)
-        if None not in (measured.get("test/contribution_entropy"), measured["test/relative_deviation"])
+        for run in known
+        if run.metrics.get(ENTROPY) is not None
     ]
     if len({point.beta for point in points}) > 1:
-        found.append(
-            picture(
-                "What the prior costs and buys",
-                frontier(points),
-                "Points: relative deviation over entropy, one for each run; the table above has the numbers.",
-                "Right: contributions spread over more concepts. Low: closer to the network's score.",
-            )
-        )
+        pictures.append(picture(frontier(points), description_of(frontier)))
     counts: dict[int, list[float]] = {}
-    explained = [Explanation.load(run / EXPLANATIONS) for run in runs]
-    for explanation, measured in zip(explained, metrics, strict=True):
-        if measured["test/relative_deviation"] is not None:
-            counts.setdefault(len(explanation.concepts), []).append(measured["test/relative_deviation"])
+    for run in known:
+        counts.setdefault(len(run.explanation.concepts), []).append(cast(float, run.metrics[DEVIATION]))
     if len(counts) > 1:
-        found.append(
-            picture(
-                "More concepts, more capacity",
-                capacity({"relative deviation": {"": counts}}),
-                "Line: relative deviation over the number of concepts; the table above has the numbers.",
-                "Compare Fig. 8 of the paper.",
-            )
-        )
-    pair = _pair(configs, explained)
+        pictures.append(picture(capacity({"relative deviation": {"": counts}}), description_of(capacity)))
+    pair = _pair(runs)
     if pair is not None:
-        found.append(
-            picture(
-                "Without and with the prior",
-                distribution(pair[1], pair[0]),
-                "Two rows of bars: mean share of every concept, without and with the prior, on the same images.",
-                "The first runs with β = 0 and above, on the same images (compare Fig. 7 of the paper).",
-            )
-        )
-    return found
+        pictures.append(picture(distribution(pair[1], pair[0]), PAIR))
+    return pictures
 
 
-def _pair(configs: Sequence[Any], explained: Sequence[Explanation]) -> tuple[Explanation, Explanation] | None:
+def _pair(runs: Sequence[Run]) -> tuple[Explanation, Explanation] | None:
     """The first two explanations of the same images and concepts, without and with prior."""
-    both = list(zip(configs, explained, strict=True))
-    for config, baseline in both:
-        for other, ours in both:
+    for one in runs:
+        for other in runs:
+            baseline, ours = one.explanation, other.explanation
             same = (baseline.concepts, baseline.ids, baseline.target) == (ours.concepts, ours.ids, ours.target)
-            if config.beta == 0 < other.beta and same:
+            if one.written.beta == 0 < other.written.beta and same:
                 return baseline, ours
     return None

@@ -2,35 +2,27 @@
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from semexplain.concepts.part_proposals import location_stability, propose_by_iou, propose_by_peak
-from semexplain.concepts.parts import read_parts, write_parts
-from semexplain.config import ConfigError, instantiate
-from semexplain.data.module import ready_data
+from semexplain.concepts.parts import write_parts
+from semexplain.config import ConfigError
 from semexplain.performers.grad_cam import grad_cam
 from semexplain.report.contact_sheet import contact_sheet, save_sheet, write_contact_sheets
-from semexplain.runs.folder import PARTS, check_data, recorded_config
-from semexplain.runs.naming import (
-    feature_maps,
-    filter_maps,
-    named_performer,
-    naming_images,
-    naming_part_maps,
-    with_part_masks,
-)
+from semexplain.runs.folder import PARTS
+from semexplain.runs.naming import feature_maps, filter_maps, naming_images, naming_part_maps, with_part_masks
+from semexplain.runs.run import Run
 from semexplain.system.devices import accelerator
 from semexplain.system.files import write_json
 
 log = logging.getLogger(__name__)
 
 
-def report_filters(run: Path, folder: Path, overrides: Mapping[str, Any]) -> dict[str, float]:
+def report_filters(run: Run, folder: Path) -> dict[str, float]:
     """Draw every filter of the performer that a run explains, and measure how well filters stand for parts.
 
     Writes ``page-001.png``, ... with the images at which each filter fires most, ``grad_cam.png`` with the images of
@@ -38,9 +30,8 @@ def report_filters(run: Path, folder: Path, overrides: Mapping[str, Any]) -> dic
     ``parts.file``, and ``interpretability.json``.
 
     Args:
-        run: Folder of an explainer's run with named parts.
+        run: An explainer's run with named parts.
         folder: Where to write.
-        overrides: Values to use in place of the run's own, by dotted key: where data or performer are now.
 
     Returns:
         ``filters`` and ``named``, their numbers; ``named/<part>``, how many stand for each part;
@@ -52,18 +43,11 @@ def report_filters(run: Path, folder: Path, overrides: Mapping[str, Any]) -> dic
     Raises:
         ConfigError: If the folder is not such a run, or its data or performer are gone.
     """
-    config = recorded_config(run, overrides)
-    if not (run / PARTS).exists():
-        raise ConfigError(f"run: {run} has no {PARTS}: its concepts are not filters that stand for parts.")
-    datamodule = ready_data(config.data)
-    check_data(config, datamodule, run)
-    data = with_part_masks(datamodule)
-    performer = instantiate(config.performer, checkpoint=config.performer.checkpoint).freeze()
-    try:
-        parts = read_parts(run / PARTS, performer=named_performer(performer))
-    except ValueError as error:
-        raise ConfigError(f"run: {error}") from error
-    device = torch.device(accelerator(config.trainer.accelerator).replace("gpu", "cuda"))
+    performer, parts = run.performer, run.parts
+    if parts is None:
+        raise ConfigError(f"run: {run.path} has no {PARTS}: its concepts are not filters that stand for parts.")
+    data = with_part_masks(run.data)
+    device = torch.device(accelerator(run.config.trainer.accelerator).replace("gpu", "cuda"))
     images, part_maps = naming_images(data), naming_part_maps(data)
     encoded = feature_maps(performer, images, device)
     maps = filter_maps(performer, encoded, device)

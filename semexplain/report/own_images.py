@@ -1,24 +1,20 @@
 """Explain one's own images with the explainer of a run: a table and a page (``semexplain explain``)."""
 
 import glob
-import logging
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from semexplain.config import ConfigError
 from semexplain.report.page import chosen_rows
-from semexplain.report.run import MOST, REPORT, images_report
-from semexplain.report.write_explanations import FILE as EXPLANATIONS
-from semexplain.runs.trained import Precision, load
-
-log = logging.getLogger(__name__)
+from semexplain.report.run import MOST, REPORT, images_report, report_figures
+from semexplain.runs.folder import EXPLANATIONS
+from semexplain.runs.run import Run
+from semexplain.runs.trained import Precision, TrainedExplainer
 
 
 def explain_files(
-    run: Path,
+    run: Run,
     images: str,
     folder: Path,
     *,
@@ -26,21 +22,19 @@ def explain_files(
     most: int = MOST,
     device: str = "auto",
     precision: Precision = "float32",
-    overrides: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write ``explanations.parquet`` and ``report.html`` about image files.
 
     A file that cannot be read is reported and left out, the rest is done.
 
     Args:
-        run: Folder of an explainer's run.
+        run: An explainer's run.
         images: A file, a folder (all images in it and below), or a pattern such as ``'photos/*.jpg'``.
         folder: Where to write.
         batch_size: Images at a time.
         most: Images in the page's gallery.
         device: ``auto``, ``cpu`` or ``cuda``.
         precision: ``float32`` or ``bfloat16``, see :class:`~semexplain.runs.trained.TrainedExplainer`.
-        overrides: Where things are now, by dotted key.
 
     Returns:
         The page's path.
@@ -49,7 +43,7 @@ def explain_files(
         ConfigError: If there are no such images, none can be read, or the run cannot be rebuilt.
     """
     paths = image_files(images)
-    trained = load(run, device=device, overrides=overrides or {}, precision=precision)
+    trained = TrainedExplainer.of(run, device, precision)
     try:
         everything = trained.explain(paths, batch_size=batch_size)
     except ValueError as error:
@@ -57,9 +51,9 @@ def explain_files(
     skipped = sorted({str(path) for path in paths} - set(everything.ids))
     everything.save(folder / EXPLANATIONS)
     kept = everything[chosen_rows(everything, most)]
-    shown = trained.explain(list(kept.ids), batch_size=batch_size, pictures=True, progress=False)
-    about = f"{len(everything)} images, explained by {run}"
-    return images_report(folder / REPORT, everything, shown, about, skipped)
+    shown = trained.pictured(kept, kept.ids, batch_size=batch_size)
+    about = f"{len(everything)} images, explained by {run.path}"
+    return images_report(folder / REPORT, everything, shown, about, skipped, report_figures(run))
 
 
 def image_files(images: str) -> list[Path]:
@@ -71,14 +65,14 @@ def image_files(images: str) -> list[Path]:
     path = Path(images).expanduser()
     if path.is_dir():
         endings = {ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-        found = [file for file in path.rglob("*") if file.suffix.lower() in endings and file.is_file()]
+        files = [file for file in path.rglob("*") if file.suffix.lower() in endings and file.is_file()]
     elif path.is_file():
-        found = [path]
+        files = [path]
     else:
-        found = [Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file()]
-    if not found:
+        files = [Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file()]
+    if not files:
         raise ConfigError(
             f"images: there is no image file in {images!r}; give a file, a folder, or a quoted pattern such as "
             "'photos/*.jpg'."
         )
-    return sorted(found)
+    return sorted(files)

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from semexplain.explanation import Explanation
+from semexplain.report.figures.described import Description
 from semexplain.report.figures.distribution import contribution_shares
 from semexplain.report.figures.style import BASE, UNEXPLAINED, display_name, new_figure, terms
 from semexplain.report.figures.style import draw_image as draw
@@ -76,11 +77,12 @@ def number(value: float | None) -> str:
     return f"{value:.4f}" if abs(value) < 10 else f"{value:.4g}"
 
 
-def picture(title: str, figure: Figure, alt: str, caption: str) -> Picture:
-    """A figure as it stands in a page."""
+def picture(figure: Figure, description: Description, first: str = "") -> Picture:
+    """A figure as it stands in a page, with the name of its first image in the heading that asks for it."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg")
-    return Picture(title, _address(buffer.getvalue(), "svg+xml"), alt, caption)
+    title = description.title.format(first=first)
+    return Picture(title, _address(buffer.getvalue(), "svg+xml"), description.alt, description.caption)
 
 
 def cards(explanation: Explanation) -> list[Card]:
@@ -88,7 +90,7 @@ def cards(explanation: Explanation) -> list[Card]:
     entropies = torch.special.entr(torch.from_numpy(contribution_shares(explanation))).sum(1).tolist()
     reasons = explanation.reasons(3)
     table = explanation.shown[1]
-    found = []
+    gallery = []
     for row, name in enumerate(explanation.ids):
         score, prediction = float(explanation.score[row]), float(explanation.prediction[row])
         label = None if explanation.label is None else bool(explanation.label[row])
@@ -103,7 +105,7 @@ def cards(explanation: Explanation) -> list[Card]:
             "disagrees": (score > 0) != (prediction > 0),
             "contributions": [float(f"{value:.5g}") for value in table[row].tolist()],
         }
-        found.append(
+        gallery.append(
             Card(
                 name,
                 data,
@@ -113,7 +115,7 @@ def cards(explanation: Explanation) -> list[Card]:
                 _overlay(explanation, row),
             )
         )
-    return found
+    return gallery
 
 
 def names_shown(explanation: Explanation) -> list[str]:
@@ -124,12 +126,12 @@ def names_shown(explanation: Explanation) -> list[str]:
 def _bars(explanation: Explanation, row: int) -> list[Bar]:
     items = terms(explanation, row, TOP)
     reach = max((abs(value) for _, value in items), default=0.0) or 1.0
-    found = []
+    bars = []
     for name, value in items:
         width = 50 * abs(value) / reach
         kind = "neither" if name in (BASE, UNEXPLAINED) else "for" if value >= 0 else "against"
-        found.append(Bar(name, value, 50.0 if value >= 0 else 50 - width, width, kind))
-    return found
+        bars.append(Bar(name, value, 50.0 if value >= 0 else 50 - width, width, kind))
+    return bars
 
 
 def _thumbnail(explanation: Explanation, row: int) -> str:
@@ -177,9 +179,9 @@ def chosen_rows(explanation: Explanation, most: int) -> Sequence[int]:
         order = wrong.argsort(descending=True)[:share]
         rows += [row for row in order.tolist() if wrong[row] > 0]
     rest = torch.linspace(0, len(explanation) - 1, most).round().long().tolist()
-    found = list(dict.fromkeys(rows))
-    found += [row for row in dict.fromkeys(rest) if row not in set(found)][: most - len(found)]
-    return sorted(found)
+    chosen = list(dict.fromkeys(rows))
+    chosen += [row for row in dict.fromkeys(rest) if row not in set(chosen)][: most - len(chosen)]
+    return sorted(chosen)
 
 
 def cards_page(explanation: Explanation) -> str:

@@ -1,43 +1,40 @@
 """Pages about one explainer: of a run's test images, or of anyone's."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
-from semexplain.config import ConfigError
-from semexplain.data.module import ready_data
+from semexplain.config import instantiate
 from semexplain.explanation import Explanation
 from semexplain.metrics.catalogue import measures_of
 from semexplain.metrics.measure import Measure, describe
-from semexplain.metrics.verdict import Verdict, verdict
-from semexplain.report.figures.bars import bars
-from semexplain.report.figures.distribution import distribution
-from semexplain.report.figures.parts_pie import parts_pie
+from semexplain.metrics.verdict import verdict
+from semexplain.report.figures.described import description_of
 from semexplain.report.figures.style import display_name
-from semexplain.report.figures.summary import summary
-from semexplain.report.figures.waterfall import waterfall
 from semexplain.report.page import Picture, cards, chosen_rows, names_shown, picture, render
 from semexplain.report.paper import paper_numbers, paper_source
-from semexplain.report.write_explanations import FILE as EXPLANATIONS
 from semexplain.runs.comparison import beside_controls
-from semexplain.runs.folder import METRICS, check_data, judged_metrics, recorded_config
-from semexplain.runs.trained import load
+from semexplain.runs.run import Run
+from semexplain.runs.trained import TrainedExplainer
 from semexplain.system.files import write_text
 
 MOST = 200  # images in a page
 REPORT = "report.html"
+NOT_MEASURED: dict[str, Any] = {"verdict": None, "controls": (), "measures": (), "more": (), "paper": False}
+Draws = Mapping[str, Callable[[Explanation], Figure]]
 
 
-def run_report(run: Path, *, most: int = MOST, overrides: Mapping[str, Any] | None = None) -> Path:
+def run_report(run: Run, *, most: int = MOST) -> Path:
     """Write ``report.html`` into a finished run's folder: its measures beside the paper's, figures, and test images.
 
+    All numbers are those that the run wrote; only the gallery's pictures and their Grad-CAM are made anew.
+
     Args:
-        run: The run's folder.
+        run: The run.
         most: Images in the gallery.
-        overrides: Where data or performer are now, by dotted key.
 
     Returns:
         The page's path.
@@ -45,34 +42,21 @@ def run_report(run: Path, *, most: int = MOST, overrides: Mapping[str, Any] | No
     Raises:
         ConfigError: If the folder is no finished run, or its data or performer are gone.
     """
-    overrides = overrides or {}
-    config = recorded_config(run, overrides)
-    if not (run / METRICS).exists() or not (run / EXPLANATIONS).exists():
-        raise ConfigError(f"run: {run} has no {METRICS} or no {EXPLANATIONS}: it is not finished. `resume` it.")
-    everything = Explanation.load(run / EXPLANATIONS)
-    datamodule = ready_data(config.data)
-    check_data(config, datamodule, run)
-    split = datamodule.splits["test"]
-    position = {name: number for number, name in enumerate(split.ids)}
-    rows = chosen_rows(everything, most)
-    kept = everything[rows]
-    images = (split.read(position[name], config.performer.image_size) for name in kept.ids)
-    trained = load(run, device=config.trainer.accelerator, overrides=overrides)
-    shown = replace(trained.explain(images, pictures=True), ids=kept.ids, label=kept.label)
-    numbers = judged_metrics(run)
-    control = f", control: {display_name(told._target_.rpartition('.')[2])}" if (told := config.get("control")) else ""
+    config, everything, metrics = run.config, run.explanation, run.judged_metrics
+    control = f", control: {display_name(config.control._target_.rpartition('.')[2])}" if config.get("control") else ""
     printed = paper_numbers(config)
-    first, more = in_order(list(numbers), measures_of([config.metrics]))
+    first, more = in_order(list(metrics), measures_of([config.metrics]))
     return _write(
-        run / REPORT,
-        f"Why {display_name(everything.target)}? {run.parent.name}/{run.name}",
-        f"{len(everything)} test images, {len(everything.concepts)} concepts, β = {config.beta:g}{control}",
+        run.path / REPORT,
         everything,
-        shown,
-        verdict=verdict(numbers),
-        controls=beside_controls(numbers),
-        measures=[(measure, numbers[name], printed.get(name)) for name, measure in first.items()],
-        more=[(measure, numbers[name], None) for name, measure in more.items()],
+        _gallery(run, most),
+        report_figures(run),
+        title=f"Why {display_name(everything.target)}? {run.path.parent.name}/{run.path.name}",
+        subtitle=f"{len(everything)} test images, {len(everything.concepts)} concepts, β = {config.beta:g}{control}",
+        verdict=verdict(metrics),
+        controls=beside_controls(metrics),
+        measures=[(measure, metrics[name], printed.get(name)) for name, measure in first.items()],
+        more=[(measure, metrics[name], None) for name, measure in more.items()],
         paper=any(name in printed for name in first),
         configuration=OmegaConf.to_yaml(config),
     )
@@ -87,7 +71,9 @@ def in_order(names: Sequence[str], measures: Sequence[Measure]) -> tuple[dict[st
     return {name: by_name[name] for name in order}, {n: m for n, m in by_name.items() if n not in order}
 
 
-def images_report(path: Path, everything: Explanation, shown: Explanation, about: str, skipped: Sequence[str]) -> Path:
+def images_report(
+    path: Path, everything: Explanation, shown: Explanation, about: str, skipped: Sequence[str], figures: Draws
+) -> Path:
     """Write a page about images that are not of a data set.
 
     Args:
@@ -96,89 +82,60 @@ def images_report(path: Path, everything: Explanation, shown: Explanation, about
         shown: Those in the gallery, with pictures.
         about: One line, such as which explainer explained them.
         skipped: Names of images that could not be read.
+        figures: What to draw, by name.
     """
     title = f"Why {display_name(everything.target)}?"
-    return _write(path, title, about, everything, shown, configuration=about, skipped=list(skipped))
+    words = {"title": title, "subtitle": about, "configuration": about, "skipped": list(skipped)}
+    return _write(path, everything, shown, figures, **words, **NOT_MEASURED)
+
+
+def report_figures(run: Run) -> Draws:
+    """What the run's configuration draws in pages, by name."""
+    return instantiate(run.config.report_figures)
+
+
+def _gallery(run: Run, most: int) -> Explanation:
+    """The explanations that a page shows singly, with their pictures."""
+    kept = run.explanation[chosen_rows(run.explanation, most)]
+    split = run.data.splits["test"]
+    position = {name: number for number, name in enumerate(split.ids)}
+    images = (split.read(position[name], run.data.image_size) for name in kept.ids)
+    return TrainedExplainer.of(run, run.config.trainer.accelerator).pictured(kept, images)
 
 
 def _write(
     path: Path,
-    title: str,
-    subtitle: str,
     everything: Explanation,
     shown: Explanation,
+    figures: Draws,
     *,
-    configuration: str,
-    verdict: Verdict | None = None,
-    controls: Sequence[Sequence[str]] = (),
-    measures: Sequence[tuple[Measure, float | None, float | None]] = (),
-    more: Sequence[tuple[Measure, float | None, float | None]] = (),
-    paper: bool = False,
     skipped: Sequence[str] = (),
+    **words: Any,
 ) -> Path:
     gallery = cards(shown)
     page = render(
         "run.html.j2",
-        title=title,
-        subtitle=subtitle,
         target=display_name(everything.target),
         parts=bool(everything.parts),
-        verdict=verdict,
-        controls=controls,
-        measures=measures,
-        more=more,
-        paper=paper,
         source=paper_source(),
         total=len(everything),
-        pictures=_figures(everything, shown),
+        pictures=_pictures(figures, everything, shown),
         cards=gallery,
         names=names_shown(shown),
         labelled=shown.label is not None,
         skipped=skipped,
-        configuration=configuration,
         data=[item.explanation for item in gallery],
+        **words,
     )
     write_text(path, page)
     return path
 
 
-def _figures(everything: Explanation, shown: Explanation) -> list[Picture]:
-    found = [
-        picture(
-            "What counts overall",
-            summary(everything),
-            "Bars: mean absolute contribution of the largest concepts; the gallery below has the single images.",
-            "Mean absolute contribution, apart for images with scores above 0 and others (hatched).",
-        ),
-        picture(
-            "How contributions are spread",
-            distribution(everything),
-            "Bars: mean share of every concept in the absolute contributions.",
-            "Each concept's mean share of the absolute contributions, in the network's order (compare Fig. 7).",
-        ),
-        picture(
-            f"From b to the score: {shown.ids[0]}",
-            waterfall(shown),
-            "Staircase from the base value over the contributions to the score of the first image.",
-            "Every contribution moves the prediction; the last step is what is not explained.",
-        ),
-    ]
-    if everything.parts:
-        found.append(
-            picture(
-                "Parts and Grad-CAM",
-                parts_pie(shown, images=3),
-                "Pies of the parts' shares of three images, beside their Grad-CAM; the bars below have the numbers.",
-                "A part's share of all absolute contributions; hatched: against the score (compare Fig. 5).",
-            )
-        )
-    else:
-        found.append(
-            picture(
-                "Signed contributions",
-                bars(shown, images=2),
-                "Bars of the contributions of the first two images; the gallery below has the numbers.",
-                "Largest contributions of the first two images (compare Fig. 6 of the paper).",
-            )
-        )
-    return found
+def _pictures(figures: Draws, everything: Explanation, shown: Explanation) -> list[Picture]:
+    pictures = []
+    for draw in figures.values():
+        description = description_of(draw)
+        if description.parts in (None, bool(everything.parts)):
+            figure = draw(everything if description.images is None else shown[: description.images])
+            pictures.append(picture(figure, description, shown.ids[0]))
+    return pictures

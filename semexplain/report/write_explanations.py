@@ -9,9 +9,8 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from semexplain.explanation import Explanation
+from semexplain.runs.folder import EXPLANATIONS
 from semexplain.training.distillation import Distillation
-
-FILE = "explanations.parquet"
 
 
 class WriteExplanations(Callback):
@@ -57,4 +56,4 @@ class WriteExplanations(Callback):
         everything = Explanation.join([explanation for _, explanation in batches])
         everything = replace(everything, ids=tuple(ids[number] for number in numbers))
         order = np.unique(numbers, return_index=True)[1]  # an image that counts several times has one row
-        everything[order].save(Path(trainer.default_root_dir) / FILE)
+        everything[order].save(Path(trainer.default_root_dir) / EXPLANATIONS)

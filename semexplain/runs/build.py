@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 def build(
-    config: DictConfig, folder: Path, *, named: Path | None = None
+    config: DictConfig, folder: Path, *, named: Path | None = None, data: ImageDataModule | None = None
 ) -> tuple[ImageDataModule, Distillation, pl.Trainer]:
     """Data, module and trainer of an explainer run, with the performer trained first if nobody has.
 
@@ -38,9 +38,10 @@ def build(
         config: The run's configuration.
         folder: Where the run writes.
         named: File with the names that the run gave to the filters, to use again; they are proposed by default.
+        data: The configuration's data, if they have been read.
     """
     _require_all_processes(config.trainer)
-    datamodule = _labelled_data(config)
+    datamodule = _labelled_data(config) if data is None else data
     checkpoint = trained_performer(config, datamodule)
     numbers = ValidationNumbers(folder / BEST, folder / VALIDATION, config.objective)
     callbacks = [*instantiate(config.callbacks).values(), StopTogether(), numbers]
@@ -76,7 +77,10 @@ def build(
         same = module.performer is performer  # unless a control explains another one
         digest = module.identity["performer_sha256"] if same else performer.digest()
         path = None if checkpoint is None else str(checkpoint.absolute())
-        write_json(folder / PERFORMER, {"path": path, "sha256": digest, "data_sha256": datamodule.fingerprint()})
+        test = datamodule.splits["test"]
+        objects = len(test.ids if test.groups is None else set(test.groups.tolist()))
+        read = {"data_sha256": datamodule.fingerprint(), "test_objects": objects}
+        write_json(folder / PERFORMER, {"path": path, "sha256": digest, **read})
     return datamodule, module, trainer
 
 

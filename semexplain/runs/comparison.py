@@ -9,9 +9,9 @@ from omegaconf import OmegaConf
 from semexplain.metrics.catalogue import measures_of
 from semexplain.metrics.measure import Measure
 from semexplain.metrics.verdict import CONTROL, EXCESS, EXCESS_SHARE, FAITHFUL
-from semexplain.runs.folder import CONFIG, METRICS, judged_metrics
+from semexplain.runs.folder import CONFIG, METRICS
 from semexplain.runs.markdown import markdown_table
-from semexplain.system.files import read_json
+from semexplain.runs.run import Run
 from semexplain.training.weights_and_biases import flat
 
 PLACES = ("paths", "module", "resume", "logger", "callbacks")
@@ -26,11 +26,11 @@ BESIDE = {  # rows of the table of controls: what they are called, and the start
 ACCURACIES = ("explainer_accuracy_tau_train", "accuracy_tau_0")  # the linear map has no other threshold
 
 
-def finished_runs(folders: Iterable[Path]) -> list[Path]:
-    """Explainer run folders in or under the given folders, in the order of their names."""
-    found = {path.parent for folder in folders for path in folder.rglob(METRICS) if (path.parent / CONFIG).exists()}
-    finished = [run for run in found if "test/relative_deviation" in read_json(run / METRICS)]
-    return sorted(finished, key=lambda run: (run.parent, len(run.name), run.name))  # job 10 after job 9
+def finished_runs(folders: Iterable[Path]) -> list[Run]:
+    """Finished runs of explainers in or under the given folders, in the order of their names."""
+    paths = {path.parent for folder in folders for path in folder.rglob(METRICS) if (path.parent / CONFIG).exists()}
+    ordered = sorted(paths, key=lambda path: (path.parent, len(path.name), path.name))  # job 10 after job 9
+    return [run for run in map(Run, ordered) if "test/relative_deviation" in run.metrics]
 
 
 def unfinished_runs(folders: Iterable[Path]) -> list[Path]:
@@ -39,7 +39,7 @@ def unfinished_runs(folders: Iterable[Path]) -> list[Path]:
     return sorted(run for run in started if not (run / METRICS).exists())
 
 
-def comparison(runs: Sequence[Path]) -> str:
+def comparison(runs: Sequence[Run]) -> str:
     """A Markdown table of finished runs, see :func:`comparison_table`."""
     return markdown_table(comparison_table(runs))
 
@@ -48,7 +48,7 @@ def beside_controls(metrics: Mapping[str, float | None]) -> list[list[str]]:
     """Deviation and accuracy of a run's explainer, of the same explainer on controls, and of one linear map.
 
     Args:
-        metrics: Of the run, as :func:`semexplain.runs.folder.judged_metrics` returns them.
+        metrics: Of the run, as :func:`semexplain.runs.run.Run.judged_metrics` has them.
 
     Returns:
         Header and rows of what was measured.
@@ -64,25 +64,25 @@ def beside_controls(metrics: Mapping[str, float | None]) -> list[list[str]]:
     return table
 
 
-def listing(runs: Sequence[Path]) -> str:
+def listing(runs: Sequence[Run]) -> str:
     """The comparison with what its columns mean and the folder of every row."""
-    folders = "\n".join(f"run folder {number}: {run}" for number, run in enumerate(runs, start=1))
+    folders = "\n".join(f"run folder {number}: {run.path}" for number, run in enumerate(runs, start=1))
     legend = "\n".join(f"{measure.column}: {measure.sentence}" for measure in columns(runs))
     return f"{comparison(runs)}\n\n{legend}\n\n{folders}"
 
 
-def columns(runs: Sequence[Path]) -> list[Measure]:
+def columns(runs: Sequence[Run]) -> list[Measure]:
     """Measures that have a column in the comparison and a number in one of the runs."""
-    numbers = {name for run in runs for name in judged_metrics(run)}
-    measures = measures_of(OmegaConf.select(OmegaConf.load(run / CONFIG), "metrics", default={}) for run in runs)
+    numbers = {name for run in runs for name in run.judged_metrics}
+    measures = measures_of(run.written.get("metrics") or {} for run in runs)
     return [measure for measure in measures if measure.column and f"test/{measure.key}" in numbers]
 
 
-def comparison_table(runs: Sequence[Path]) -> list[list[str]]:
+def comparison_table(runs: Sequence[Run]) -> list[list[str]]:
     """Header and a row for each finished run, with a column for every option in which they differ.
 
     Args:
-        runs: Run folders; the table numbers them from 1.
+        runs: The table numbers them from 1.
 
     Raises:
         ValueError: If there are none.
@@ -91,11 +91,11 @@ def comparison_table(runs: Sequence[Path]) -> list[list[str]]:
         raise ValueError(
             "There are no finished explainer runs here: no folder holds both config.yaml and metrics.json."
         )
-    configs = [OmegaConf.load(run / CONFIG) for run in runs]
+    configs = [run.written for run in runs]
     options = [options_of(config, (*PLACES, *OWN_COLUMN)) for config in configs]
     keys = {key: None for option in options for key in option}  # in the order of the configuration
     varying = [key for key in keys if len({str(option.get(key)) for option in options}) > 1]
-    measures = [judged_metrics(run) for run in runs]
+    measures = [run.judged_metrics for run in runs]
     headings = columns(runs)
     header = ["#", "target", "beta", "concepts", "seed", *varying, *(measure.column for measure in headings)]
     table = [header]
@@ -123,8 +123,8 @@ def options_of(config: Any, without: Sequence[str]) -> dict[str, Any]:
         >>> options_of({"beta": 10, "data": {"root": "/faces", "limit": None}}, without=["data.root"])
         {'beta': 10, 'data.limit': None}
     """
-    found = flat(OmegaConf.to_container(config) if OmegaConf.is_config(config) else config)
-    return {k: v for k, v in found.items() if not any(k == out or k.startswith(f"{out}.") for out in without)}
+    plain = flat(OmegaConf.to_container(config) if OmegaConf.is_config(config) else config)
+    return {k: v for k, v in plain.items() if not any(k == out or k.startswith(f"{out}.") for out in without)}
 
 
 def concept_choice(concepts: Any) -> str:

@@ -8,10 +8,10 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from semexplain.config import ConfigError
-from semexplain.data.module import ready_data
 from semexplain.metrics.verdict import CONTROL
-from semexplain.runs.folder import LAST, MACHINE, METRICS, PERFORMER, check_data, measurable_config
-from semexplain.runs.run import train_explainer
+from semexplain.runs.folder import LAST, MACHINE, METRICS
+from semexplain.runs.run import Run
+from semexplain.runs.tasks import train_explainer
 from semexplain.system.files import read_json, write_json
 from semexplain.system.once import address, once
 
@@ -32,7 +32,9 @@ WITHOUT_INFLUENCE = ("prior", "prior_loss", "metrics", "control")
 DESCRIPTION = "control.json"
 
 
-def trained_controls(run: Path, overrides: Mapping[str, Any], names: Sequence[str]) -> dict[str, float]:
+def trained_controls(
+    run: Path, overrides: Mapping[str, Any], names: Sequence[str], *, opened: Run | None = None
+) -> dict[str, float]:
     """Deviation and accuracy that a run's explainer reaches when it is trained on controls, without prior.
 
     What was trained before, for this run or another one of the same performer, data and explainer, is read from
@@ -42,6 +44,7 @@ def trained_controls(run: Path, overrides: Mapping[str, Any], names: Sequence[st
         run: The run's folder.
         overrides: Values to use in place of the run's own, by dotted key: where data or performer are now.
         names: Which controls: ``constant``, ``shuffled`` or ``redrawn``.
+        opened: The same run, if it has been opened; what it has read is not read again.
 
     Returns:
         ``test/control/<name>/<measure>``.
@@ -54,14 +57,13 @@ def trained_controls(run: Path, overrides: Mapping[str, Any], names: Sequence[st
         raise ConfigError(f"controls: expected some of {', '.join(CONTROLS)}, got {', '.join(unknown)}.")
     if not names:
         return {}
-    config = measurable_config(run, overrides)
-    datamodule = ready_data(config.data)
-    check_data(config, datamodule, run)
-    performer = read_json(run / PERFORMER)["sha256"]
+    own = opened or Run(run, overrides)
+    config = own.config
+    own.checkpoint()  # without one there is nothing to judge
     numbers: dict[str, float] = {}
     for name in names:
         told = control_config(config, name)
-        description = control_description(told, performer, datamodule.fingerprint())
+        description = control_description(told, own.recorded["sha256"], own.data.fingerprint())
         found = _trained(told, name, description)
         numbers |= {f"{CONTROL}/{name}/{measure}": found[f"test/{measure}"] for measure in MEASURES}
     return numbers

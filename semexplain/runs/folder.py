@@ -1,8 +1,8 @@
-"""Run folders: what a run leaves behind, and how it is rebuilt and resumed."""
+"""Run folders: what a run leaves behind, and how it is begun and resumed."""
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,15 +11,14 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from semexplain.config import ConfigError
-from semexplain.data.module import ImageDataModule
-from semexplain.metrics.verdict import CONTROL, MEANINGLESS, verdict
 from semexplain.runs.options import PATHS, outline
-from semexplain.system.files import keep_aside, read_json, write_text
+from semexplain.system.files import keep_aside, write_text
 from semexplain.system.processes import is_first, started_together
 
 log = logging.getLogger(__name__)
 CONFIG, METRICS, PERFORMER, PARTS = "config.yaml", "metrics.json", "performer.json", "parts.yaml"
 VALIDATION = "validation.json"  # as METRICS, of the best epoch on the validation split
+EXPLANATIONS = "explanations.parquet"
 LOCK, EVALUATIONS = ".lock", "evaluations"
 CHECKPOINTS = Path("checkpoints")
 BEST, LAST = CHECKPOINTS / "best.ckpt", CHECKPOINTS / "last.ckpt"
@@ -164,74 +163,6 @@ def discard(folder: Path) -> None:
     for empty in (folder / ".hydra", folder, folder.parent):
         with contextlib.suppress(OSError):
             empty.rmdir()
-
-
-def judged_metrics(run: Path) -> dict[str, float | None]:
-    """The numbers of a finished run, with what its newest evaluation beside trained controls says of faithfulness."""
-    metrics = read_json(run / METRICS)
-    for path in sorted((run / EVALUATIONS).glob(f"*/{METRICS}"), reverse=True):
-        again = read_json(path)
-        if all(f"{CONTROL}/{name}/relative_deviation" in again for name in MEANINGLESS):
-            judged = verdict(again)
-            beside = {name: value for name, value in again.items() if name.startswith(f"{CONTROL}/")}
-            return metrics | beside | (judged.metrics if judged else {})
-    return metrics
-
-
-def measurable_config(run: Path, overrides: Mapping[str, Any]) -> DictConfig:
-    """The configuration of a run that has a checkpoint to measure, see :func:`recorded_config`.
-
-    Raises:
-        ConfigError: If it has none, or filters are named for a run without any.
-    """
-    config = recorded_config(run, overrides)
-    if config.get("parts") is not None and "_target_" not in config.parts:
-        raise ConfigError(f"parts.file: the run {run} has no named filters (it explains by other concepts).")
-    if not (run / BEST).exists():
-        raise ConfigError(f"run: {run} has no {BEST}: the run ended before its first validation. `resume` it.")
-    return config
-
-
-def recorded_config(run: Path, overrides: Mapping[str, Any]) -> DictConfig:
-    """The configuration of an explainer's run, with the performer that it explains.
-
-    Args:
-        run: The run's folder.
-        overrides: Values to use in place of the run's own, by dotted key.
-
-    Raises:
-        ConfigError: If the folder is not an explainer's run, or the performer is gone.
-    """
-    if not (run / CONFIG).exists():
-        raise ConfigError(f"run: {run.absolute()} is not a run folder, it has no {CONFIG}.")
-    config = cast(DictConfig, OmegaConf.load(run / CONFIG))
-    if config.task == "performer":
-        raise ConfigError(f"run: {run} trained a performer, its numbers are in {METRICS}; give an explainer's run.")
-    if not (run / PERFORMER).exists():
-        raise ConfigError(f"run: {run} has no {PERFORMER}: the run ended before it had a performer. `resume` it.")
-    recorded = read_json(run / PERFORMER)
-    config.performer.checkpoint = recorded["path"]
-    for key, value in overrides.items():
-        OmegaConf.update(config, key, value, force_add=True)
-    if not Path(config.performer.checkpoint).exists():
-        raise ConfigError(
-            f"performer: the run explains the performer with SHA-256 {recorded['sha256']}, which is no longer at "
-            f"{config.performer.checkpoint}. Say where it is: `performer.checkpoint=<performer.safetensors>`."
-        )
-    return config
-
-
-def check_data(config: DictConfig, datamodule: ImageDataModule, run: Path) -> None:
-    """Refuse data that are not those of a run.
-
-    Raises:
-        ConfigError: If images, labels or splits differ.
-    """
-    if datamodule.fingerprint() != read_json(run / PERFORMER)["data_sha256"]:
-        raise ConfigError(
-            f"data: images or labels in {config.data.root} are not those of the run (other files, labels or splits). "
-            "Say where those are: `data.root=<folder>`."
-        )
 
 
 def _was_given(key: str) -> bool:

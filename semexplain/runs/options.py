@@ -42,6 +42,7 @@ def root_options(
     scheduler: Any,
     metrics: Any,
     figures: Any,
+    report_figures: Any,
     callbacks: Any,
     trainer: Any,
     logger: Any,
@@ -71,6 +72,7 @@ def root_options(
         scheduler: Of the explainer's learning rate.
         metrics: By name.
         figures: By name; drawn of validation images while the explainer trains.
+        report_figures: By name; drawn in pages where they fit, such as those of parts where filters stand for parts.
         callbacks: By name.
         trainer: Lightning's.
         logger: By name.

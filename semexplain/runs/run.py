@@ -1,150 +1,145 @@
-"""Train, measure and evaluate: what a run does."""
+"""The folder of an explainer's run, each part of which is read once and kept."""
 
-import logging
-import shutil
+import copy
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 
-from semexplain.attributions.timed import TimedAttribution
-from semexplain.config import ConfigError, check_group, instantiate
-from semexplain.data.module import ImageDataModule
-from semexplain.metrics.verdict import MARGIN, verdict
-from semexplain.runs.build import _labelled_data, build
-from semexplain.runs.folder import BEST, LAST, METRICS, PARTS, PERFORMER, VALIDATION, check_data, measurable_config
-from semexplain.runs.performer_store import performer_metrics, trained_performer
-from semexplain.system.files import write_json
-from semexplain.system.processes import is_first
+from semexplain.concepts.parts import Parts, read_parts
+from semexplain.config import ConfigError, instantiate
+from semexplain.data.module import ImageDataModule, ready_data
+from semexplain.explanation import Explanation
+from semexplain.metrics.verdict import CONTROL, MEANINGLESS, verdict
+from semexplain.performers.base import Performer
+from semexplain.runs.folder import BEST, CONFIG, EVALUATIONS, EXPLANATIONS, METRICS, PARTS, PERFORMER
+from semexplain.runs.naming import named_performer
+from semexplain.system.files import read_json
 from semexplain.training.distillation import Distillation
-from semexplain.training.measured import Measured
-from semexplain.training.rival import RivalModule
-from semexplain.training.weights_and_biases import WeightsAndBiases
-
-log = logging.getLogger(__name__)
 
 
-JUDGED_BY = {"concept_reliance": {"_target_": "semexplain.metrics.concept_reliance.ConceptReliance"}}
-
-
-def train_explainer(config: DictConfig, folder: Path) -> dict[str, float]:
-    """Train an explainer, measure its best epoch on the test split, and write the run folder."""
-    last = folder / LAST
-    named = folder / PARTS if last.exists() and (folder / PARTS).exists() else None
-    datamodule, module, trainer = build(config, folder, named=named)
-    trainer.fit(module, datamodule=datamodule, ckpt_path=str(last) if last.exists() else None, weights_only=True)
-    module.restore(folder / BEST)
-    return measure(trainer, module, datamodule, folder)
-
-
-def train_performer(config: DictConfig, folder: Path) -> dict[str, float]:
-    """Train the performer that explainer runs of the same configuration find in the store."""
-    datamodule = _labelled_data(config)
-    path = trained_performer(config, datamodule)
-    if path is None:
-        raise ConfigError("task: this performer has its weights by itself: there is nothing to train.")
-    metrics = performer_metrics(path)
-    if is_first():
-        write_json(folder / PERFORMER, {"path": str(path.absolute())})
-        if (numbers := path.with_name(VALIDATION)).exists():
-            shutil.copy(numbers, folder)
-        write_json(folder / METRICS, metrics)
-    log.info("Performer: %s", path)
-    return metrics
-
-
-def measure(
-    trainer: pl.Trainer,
-    module: Measured,
-    datamodule: ImageDataModule,
-    folder: Path,
-    *,
-    controls: Mapping[str, float] | None = None,
-    margin: float = MARGIN,
-) -> dict[str, float]:
-    """Test a module; write ``metrics.json`` and, through the callback, ``explanations.parquet`` into a folder.
+class Run:
+    """An explainer's run; nothing is read before it is asked for, and nothing twice.
 
     Args:
-        trainer: Of the run.
-        module: Of the run.
-        datamodule: Of the run.
-        folder: Where the files are written.
-        controls: Numbers of explainers that were trained on controls, by their names in ``metrics.json``.
-        margin: What faithfulness asks for, see :func:`semexplain.metrics.verdict.verdict`.
-
-    Returns:
-        The numbers of ``metrics.json``, with the verdict, which the loggers get as well.
-    """
-    tested = trainer.test(module, datamodule=datamodule, verbose=False)
-    measured = {name: float(value) for name, value in sorted(tested[0].items())} | dict(controls or {})
-    judged = verdict(measured, margin)
-    metrics = dict(sorted({**measured, **(judged.metrics if judged else {})}.items()))
-    further = {name: value for name, value in metrics.items() if name not in tested[0]}
-    for own in trainer.loggers:
-        own.log_metrics({**further, "epoch": trainer.current_epoch}, trainer.global_step)
-        own.save()
-        if judged is not None and isinstance(own, WeightsAndBiases):
-            own.judge(judged)
-    if trainer.is_global_zero:
-        write_json(folder / METRICS, metrics)
-    return metrics
-
-
-def evaluate_run(
-    run: Path,
-    folder: Path,
-    overrides: Mapping[str, Any],
-    *,
-    controls: Mapping[str, float] | None = None,
-    margin: float = MARGIN,
-    rival: DictConfig | None = None,
-    images: int | None = None,
-    metrics: Mapping[str, Any] | None = None,
-) -> dict[str, float]:
-    """Rebuild a run from its folder alone and measure it again.
-
-    Args:
-        run: The run's folder.
-        folder: Where the new numbers are written.
+        path: The run's folder.
         overrides: Values to use in place of the run's own, by dotted key: where data or performer are now.
-        controls: Numbers of explainers that were trained on controls, to judge it by.
-        margin: What faithfulness asks for.
-        rival: What to measure in the explainer's place, a configuration of the group ``rival``; ``rival_fit_seconds``
-            and ``rival_milliseconds_per_image`` are measured with it.
-        images: Measure on this many images, spread evenly over the test split; all by default.
-        metrics: Configurations of metrics to take beside the run's own, by name.
 
     Raises:
-        ConfigError: If the folder is no finished run, the data are others, or the rival cannot explain the performer.
+        ConfigError: By what is asked for, if the folder does not have it.
     """
-    config = measurable_config(run, overrides)
-    if images is not None and (not isinstance(images, int) or images < 1):
-        raise ConfigError(f"images: expected a number of test images of at least 1, got {images!r}.")
-    if rival is not None:
-        config.rival = rival
-        check_group(config, "rival")
-    for name, metric in {**JUDGED_BY, **(metrics or {})}.items():  # also of a run before there was such a metric
-        OmegaConf.update(config, f"module.metrics.{name}", metric, force_add=True)
-    named = run / PARTS if (run / PARTS).exists() and "parts.file" not in overrides else None
-    datamodule, module, trainer = build(config, folder, named=named)
-    check_data(config, datamodule, run)
-    datamodule.test_images = images
-    measured: Measured = module if rival is None else RivalModule(module, _rival(config, module, trainer))
-    measured.restore(run / BEST)
-    return measure(trainer, measured, datamodule, folder, controls=controls, margin=margin)
 
+    def __init__(self, path: Path | str, overrides: Mapping[str, Any] = {}) -> None:
+        self.path = Path(path)
+        self.overrides = dict(overrides)
 
-def _rival(config: DictConfig, module: Distillation, trainer: pl.Trainer) -> TimedAttribution:
-    if trainer.world_size > 1:
-        raise ConfigError(
-            f"rival: a rival is fitted and measured by one process, the run's trainer has {trainer.world_size}. Use "
-            "`trainer.devices=1 trainer.strategy=auto`."
-        )
-    rival = instantiate(config.rival)
-    try:
-        rival.check(module.performer.kind)
-    except ValueError as error:
-        raise ConfigError(f"rival: {error}") from error
-    return TimedAttribution(rival, trainer.strategy.root_device)
+    # -- what the run wrote ------------------------------------------------------------------------------------------
+
+    @cached_property
+    def written(self) -> DictConfig:
+        """The configuration as the run wrote it, whatever has become of its performer."""
+        if not (self.path / CONFIG).exists():
+            raise ConfigError(f"run: {self.path.absolute()} is not a run folder, it has no {CONFIG}.")
+        return cast(DictConfig, OmegaConf.load(self.path / CONFIG))
+
+    @cached_property
+    def recorded(self) -> dict[str, Any]:
+        """What the run wrote about its performer and data; nothing if it ended before."""
+        return read_json(self.path / PERFORMER) if (self.path / PERFORMER).exists() else {}
+
+    @cached_property
+    def metrics(self) -> dict[str, float | None]:
+        """The numbers of a finished run."""
+        return read_json(self.path / METRICS)
+
+    @cached_property
+    def judged_metrics(self) -> dict[str, float | None]:
+        """These numbers, with what the newest evaluation beside trained controls says of faithfulness."""
+        for path in sorted((self.path / EVALUATIONS).glob(f"*/{METRICS}"), reverse=True):
+            again = read_json(path)
+            if all(f"{CONTROL}/{name}/relative_deviation" in again for name in MEANINGLESS):
+                judged = verdict(again)
+                beside = {name: value for name, value in again.items() if name.startswith(f"{CONTROL}/")}
+                return self.metrics | beside | (judged.metrics if judged else {})
+        return self.metrics
+
+    @cached_property
+    def explanation(self) -> Explanation:
+        """The explanations of all test images of a finished run."""
+        if not (self.path / METRICS).exists() or not (self.path / EXPLANATIONS).exists():
+            raise ConfigError(
+                f"run: {self.path} has no {METRICS} or no {EXPLANATIONS}: it is not finished. `resume` it."
+            )
+        return Explanation.load(self.path / EXPLANATIONS)
+
+    # -- what it is rebuilt from -------------------------------------------------------------------------------------
+
+    @cached_property
+    def config(self) -> DictConfig:
+        """The configuration, with the performer that the run explains and the overrides."""
+        config = copy.deepcopy(self.written)
+        if config.task == "performer":
+            raise ConfigError(
+                f"run: {self.path} trained a performer, its numbers are in {METRICS}; give an explainer's run."
+            )
+        if not self.recorded:
+            raise ConfigError(
+                f"run: {self.path} has no {PERFORMER}: the run ended before it had a performer. `resume` it."
+            )
+        if self.recorded["path"] is not None:
+            config.performer.checkpoint = self.recorded["path"]
+        for key, value in self.overrides.items():
+            OmegaConf.update(config, key, value, force_add=True)
+        checkpoint = config.performer.get("checkpoint")
+        if checkpoint is not None and not Path(checkpoint).exists():
+            raise ConfigError(
+                f"performer: the run explains the performer with SHA-256 {self.recorded['sha256']}, which is no longer "
+                f"at {checkpoint}. Say where it is: `performer.checkpoint=<performer.safetensors>`."
+            )
+        if config.get("parts") is not None and "_target_" not in config.parts:
+            raise ConfigError(f"parts.file: the run {self.path} has no named filters (it explains by other concepts).")
+        return config
+
+    def checkpoint(self) -> Path:
+        """The weights of the explainer's best epoch."""
+        if not (self.path / BEST).exists():
+            raise ConfigError(
+                f"run: {self.path} has no {BEST}: the run ended before its first validation. `resume` it."
+            )
+        return self.path / BEST
+
+    @cached_property
+    def data(self) -> ImageDataModule:
+        """The data, after their setup; refused if images, labels or splits are not those of the run."""
+        datamodule = ready_data(self.config.data)
+        if datamodule.fingerprint() != self.recorded["data_sha256"]:
+            raise ConfigError(
+                f"data: images or labels in {self.config.data.root} are not those of the run (other files, labels or "
+                "splits). Say where those are: `data.root=<folder>`."
+            )
+        return datamodule
+
+    @cached_property
+    def performer(self) -> Performer:
+        """The performer that was trained, frozen."""
+        return instantiate(self.config.performer).freeze()
+
+    @cached_property
+    def parts(self) -> Parts | None:
+        """The names that the run gave to the performer's filters, if it did."""
+        if not (self.path / PARTS).exists():
+            return None
+        try:
+            return read_parts(self.path / PARTS, performer=named_performer(self.performer))
+        except ValueError as error:
+            raise ConfigError(f"run: {error}") from error
+
+    @cached_property
+    def module(self) -> Distillation:
+        """Performer and explainer at the explainer's best epoch, on the CPU at first."""
+        config, checkpoint = self.config, self.checkpoint()
+        module: Distillation = instantiate(config.module)(performer=self.performer, parts=self.parts)
+        module.restore(checkpoint)
+        return module

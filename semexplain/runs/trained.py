@@ -13,13 +13,11 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from semexplain.concepts.parts import read_parts
-from semexplain.config import ConfigError, instantiate
-from semexplain.data.images import read_image
+from semexplain.data.images import MODES, ImageSize, image_shape, read_image
 from semexplain.data.loading import read_ahead
 from semexplain.explanation import Explanation
-from semexplain.runs.folder import BEST, PARTS, recorded_config
-from semexplain.runs.naming import named_performer
+from semexplain.performers.grad_cam import score_heat
+from semexplain.runs.run import Run
 from semexplain.system.devices import accelerator
 from semexplain.training.distillation import Distillation
 
@@ -33,21 +31,27 @@ class TrainedExplainer:
 
     Args:
         module: Performer and explainer.
-        image_size: Side ``S`` of the square images that the performer takes.
         precision: ``bfloat16`` computes the performer's convolutions and the explainer in it: faster, and scores move
             by about a percent of their size. Score, concepts and contributions stay float32.
 
     Attributes:
         target: What the score stands for.
         concepts: Names of the ``n`` concepts.
+        image_shape: Channels, height and width of an image as the performer takes it.
     """
 
-    def __init__(self, module: Distillation, image_size: int, *, precision: Precision = "float32") -> None:
+    def __init__(self, module: Distillation, *, precision: Precision = "float32") -> None:
         self.module = module.eval()
-        self.image_size = image_size
+        self.image_shape = module.performer.image_shape
         self.precision = precision
         self.target = module.performer.target_name
         self.concepts = module.teacher.concept_names
+
+    @classmethod
+    def of(cls, run: Run, device: str = "auto", precision: Precision = "float32") -> "TrainedExplainer":
+        """The explainer of a run, on a device."""
+        module = run.module.to(accelerator(device).replace("gpu", "cuda"))
+        return cls(module, precision=precision)
 
     def explain(
         self,
@@ -59,7 +63,7 @@ class TrainedExplainer:
     ) -> Explanation:
         """Explain images, a batch at a time, so that memory does not grow with their number but for the result.
 
-        A thread reads the next batch while this one is explained. Each image is resized to the performer's square, as
+        A thread reads the next batch while this one is explained. Each image is resized as the performer takes it, as
         in training. A picture that cannot be read is reported in the log and left out; ``ids`` of the result say which
         were explained.
 
@@ -90,15 +94,41 @@ class TrainedExplainer:
             for read, names, tried in read_ahead(self._batches(images, batch_size)):
                 if names:
                     image = torch.stack(read).to(self.module.device)
-                    half = self.precision == "bfloat16"
-                    with torch.no_grad(), torch.autocast(image.device.type, torch.bfloat16, enabled=half):
-                        feature_map = self.module.performer.encode(image)
-                        explanation = self.module.explain_maps(feature_map.float(), image if pictures else None)
+                    with torch.no_grad(), self._autocast():
+                        feature_map = self.module.performer.encode(image).float()
+                        explanation = self.module.explain_maps(feature_map)
+                    if pictures:
+                        explanation = replace(explanation, image=_coloured(image), heat=self._heat(feature_map))
                     done.append(replace(explanation, ids=tuple(names)))
                 bar.update(tried)
         if not done:
             raise ValueError("None of the images could be read; the log says why.")
         return Explanation.join(done)
+
+    def pictured(self, explanation: Explanation, images: Iterable[Picture], *, batch_size: int = 32) -> Explanation:
+        """The same explanation with its images and the Grad-CAM of their scores; nothing is explained again.
+
+        Args:
+            explanation: Of this explainer.
+            images: Its images, in the same order, as :meth:`explain` takes them.
+            batch_size: Images at a time.
+        """
+        pictures, heats = [], []
+        for read, _, _ in read_ahead(self._batches(images, batch_size)):
+            image = torch.stack(read)
+            with torch.no_grad(), self._autocast():
+                feature_map = self.module.performer.encode(image.to(self.module.device)).float()
+            pictures.append(_coloured(image))
+            heats.append(self._heat(feature_map))
+        return replace(explanation, image=torch.cat(pictures), heat=torch.cat(heats))
+
+    def _heat(self, feature_map: Tensor) -> Tensor:
+        performer = self.module.performer
+        return performer.geometry.upsample(score_heat(performer, feature_map), self.image_shape[1:]).cpu()
+
+    def _autocast(self) -> torch.autocast:
+        half = self.precision == "bfloat16"
+        return torch.autocast(self.module.device.type, torch.bfloat16, enabled=half)
 
     def _batches(self, images: Iterable[Picture], size: int) -> Iterator[tuple[list[Tensor], list[str], int]]:
         """Images of a batch, their names, and how many were tried."""
@@ -109,7 +139,7 @@ class TrainedExplainer:
             for number, picture in chunk:
                 name = str(picture) if isinstance(picture, Path | str) else str(number)
                 try:
-                    read.append(as_square(picture, self.image_size))
+                    read.append(as_square(picture, self.image_shape))
                     names.append(name)
                 except (OSError, ValueError) as error:
                     log.warning("Left out: %s", error)
@@ -137,21 +167,16 @@ def load(
         ConfigError: If the folder is not a finished explainer's run, or the performer is gone.
         ValueError: If checkpoint and performer do not belong together.
     """
-    run = Path(run).expanduser()
     moved = {} if performer is None else {"performer.checkpoint": str(performer)}
-    config = recorded_config(run, {**overrides, **moved})
-    if not (run / BEST).exists():
-        raise ConfigError(f"run: {run} has no {BEST}: the run ended before its first validation. `resume` it.")
-    network = instantiate(config.performer, checkpoint=config.performer.checkpoint)
-    parts = read_parts(run / PARTS, performer=named_performer(network)) if (run / PARTS).exists() else None
-    module: Distillation = instantiate(config.module)(performer=network, parts=parts)
-    module.restore(run / BEST)
-    module = module.to(accelerator(device).replace("gpu", "cuda"))
-    return TrainedExplainer(module, config.performer.image_size, precision=precision)
+    return TrainedExplainer.of(Run(Path(run).expanduser(), {**overrides, **moved}), device, precision)
 
 
-def as_square(picture: Picture, size: int) -> Tensor:
-    """A picture as the performer takes it: uint8 RGB ``(3, size, size)``, resized without keeping the aspect ratio.
+def as_square(picture: Picture, size: ImageSize) -> Tensor:
+    """A picture as the performer takes it: uint8, RGB or grey, resized without keeping the aspect ratio.
+
+    Args:
+        picture: See :meth:`TrainedExplainer.explain`.
+        size: Side of a square RGB image, or channels, height and width.
 
     Raises:
         TypeError: If an array is not uint8.
@@ -174,7 +199,13 @@ def as_square(picture: Picture, size: int) -> Tensor:
         if picture.ndim not in (2, 3) or (picture.ndim == 3 and picture.shape[2] not in (3, 4)):
             raise ValueError(f"Expected an array (H, W, 3) or (H, W), got the shape {picture.shape}.")
         picture = Image.fromarray(picture)
-    image = picture.convert("RGB")
-    if image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+    channels, height, width = image_shape(size)
+    image = picture.convert(MODES[channels])
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(image)).view(height, width, channels).permute(2, 0, 1).contiguous()
+
+
+def _coloured(image: Tensor) -> Tensor:
+    """Images ``(B, 3, H, W)`` to be looked at, of grey or coloured ones."""
+    return image.expand(-1, 3, -1, -1).cpu()

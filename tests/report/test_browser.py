@@ -15,7 +15,9 @@ from selenium.webdriver.support.ui import Select
 
 from semexplain.explanation import Explanation
 from semexplain.report.comparison import comparison_report
+from semexplain.report.figures.summary import summary
 from semexplain.report.run import images_report, run_report
+from semexplain.runs.run import Run
 
 CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
 pytestmark = pytest.mark.skipif(
@@ -56,7 +58,7 @@ def browser() -> Iterator[webdriver.Chrome]:
 
 @pytest.fixture
 def page(browser: webdriver.Chrome, shown: Explanation, tmp_path: Path) -> webdriver.Chrome:
-    path = images_report(tmp_path / "report.html", shown, shown, "twelve faces", [])
+    path = images_report(tmp_path / "report.html", shown, shown, "twelve faces", [], {"summary": summary})
     browser.get(path.as_uri())
     return browser
 
@@ -71,8 +73,8 @@ def names(page: webdriver.Chrome) -> list[int]:
 def pages(sweep: Path) -> Path:
     """A folder with the pages of two runs and of their comparison."""
     for number in ("0", "1"):
-        run_report(sweep / number)
-    comparison_report([sweep / "0", sweep / "1"], sweep / "report.html")
+        run_report(Run(sweep / number))
+    comparison_report([Run(sweep / "0"), Run(sweep / "1")], sweep / "report.html")
     return sweep
 
 

@@ -8,13 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 from omegaconf import OmegaConf
+from support import configured
 
+from semexplain.config import instantiate
 from semexplain.explanation import Explanation
 from semexplain.metrics.catalogue import measures_of
 from semexplain.metrics.measure import describe
 from semexplain.report.page import chosen_rows
 from semexplain.report.paper import paper_numbers
 from semexplain.report.run import images_report, in_order
+
+FIGURES = instantiate(configured().report_figures)
 
 
 def explanation(images: int = 6, n: int = 12, names: tuple[str, ...] = ()) -> Explanation:
@@ -36,7 +40,9 @@ def explanation(images: int = 6, n: int = 12, names: tuple[str, ...] = ()) -> Ex
 
 def test_a_page_holds_everything_and_asks_for_nothing(tmp_path: Path) -> None:
     shown = explanation(names=("a.jpg", "<script>alert(1)</script>", "c", "d", "e", "f"))
-    page = images_report(tmp_path / "report.html", shown, shown, "six images", ["broken.jpg"]).read_text("utf-8")
+    page = images_report(tmp_path / "report.html", shown, shown, "six images", ["broken.jpg"], FIGURES).read_text(
+        "utf-8"
+    )
     addresses = re.findall(r'(?:src|href)="([^"]*)"', page)
     assert addresses
     assert all(address.startswith(("data:", "#")) for address in addresses)
@@ -49,7 +55,7 @@ def test_a_page_holds_everything_and_asks_for_nothing(tmp_path: Path) -> None:
 
 def test_the_data_of_the_page_are_those_of_the_explanation(tmp_path: Path) -> None:
     shown = explanation()
-    page = images_report(tmp_path / "report.html", shown, shown, "", []).read_text("utf-8")
+    page = images_report(tmp_path / "report.html", shown, shown, "", [], FIGURES).read_text("utf-8")
     data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1])
     for row, item in enumerate(data):
         assert item["score"] == pytest.approx(float(shown.score[row]))
@@ -66,7 +72,7 @@ def test_two_hundred_images_stay_below_15_megabytes(tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     noise = torch.randint(0, 256, (200, 3, 160, 160), generator=generator, dtype=torch.uint8)  # hardest to compress
     large = Explanation(**{**vars(explanation(200, 39)), "image": noise, "heat": None})
-    path = images_report(tmp_path / "report.html", large, large, "", [])
+    path = images_report(tmp_path / "report.html", large, large, "", [], FIGURES)
     assert path.stat().st_size < 15e6
 
 
@@ -104,7 +110,7 @@ def test_every_number_has_a_meaning() -> None:
 
 def test_pictures_are_readable(tmp_path: Path) -> None:
     shown = explanation()
-    page = images_report(tmp_path / "report.html", shown, shown, "", []).read_text("utf-8")
+    page = images_report(tmp_path / "report.html", shown, shown, "", [], FIGURES).read_text("utf-8")
     figures = re.findall(r"data:image/svg\+xml;base64,([^\"]*)", page)
     assert len(figures) == 4
     assert all(base64.b64decode(figure).startswith(b"<?xml") for figure in figures)

@@ -7,6 +7,7 @@ import pytest
 
 from semexplain.__main__ import main
 from semexplain.runs.comparison import comparison, finished_runs
+from semexplain.runs.run import Run
 
 
 def finished(folder: Path, beta: float, deviation: float, concepts: str = "all", depth: int = 18) -> Path:
@@ -35,7 +36,7 @@ def test_a_row_a_run_in_the_order_of_the_folders(tmp_path: Path):
     finished(tmp_path / "b" / "1", beta=0.2, deviation=0.0123456, concepts="random")
     finished(tmp_path / "a", beta=0.0, deviation=0.5, concepts="all")
     runs = finished_runs([tmp_path])
-    assert [run.name for run in runs] == ["a", "1"]
+    assert [run.path.name for run in runs] == ["a", "1"]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in comparison(runs).splitlines()]
     assert rows[0][:6] == ["#", "target", "beta", "concepts", "seed", "entropy"]  # nothing else was measured in any
     assert rows[2][:6] == ["1", "Young", "0", "all", "0", "3.2000"]
@@ -43,7 +44,7 @@ def test_a_row_a_run_in_the_order_of_the_folders(tmp_path: Path):
 
 
 def test_options_in_which_runs_differ_have_a_column(tmp_path: Path):
-    runs = [finished(tmp_path / str(depth), 0.2, 0.1, depth=depth) for depth in (18, 152)]
+    runs = [Run(finished(tmp_path / str(depth), 0.2, 0.1, depth=depth)) for depth in (18, 152)]
     header, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in comparison(runs).splitlines()]
     assert [row[header.index("explainer.depth")] for row in rows] == ["18", "152"]
     assert "explainer.depth" not in comparison(runs[:1])

@@ -16,6 +16,7 @@ from semexplain.config import ConfigError
 from semexplain.runs import controls as trained
 from semexplain.runs.comparison import comparison_table
 from semexplain.runs.controls import MEASURES, control_config, control_description, trained_controls
+from semexplain.runs.run import Run
 from train import train
 
 CONTROLS = ("constant", "shuffled", "redrawn")
@@ -66,7 +67,7 @@ def test_the_report_and_the_comparison_flag_it(shuffled: Path, capsys: pytest.Ca
     metrics = json.loads((shuffled / "evaluations/1/metrics.json").read_text())
     for name in CONTROLS:
         assert f"<td>{metrics[f'test/control/{name}/relative_deviation']:.4f}</td>" in page
-    header, row = comparison_table([shuffled])
+    header, row = comparison_table([Run(shuffled)])
     assert row[header.index("faithful")] == "NO"
 
 

@@ -65,9 +65,17 @@ def test_files_pictures_arrays_and_tensors_mean_the_same(sweep: Path, faces: Pat
 def test_pictures_come_with_their_heat(sweep: Path, faces: Path) -> None:
     explainer = load(sweep / "0")
     (shown,) = explainer.explain(sorted((faces / "img_align_celeba").iterdir())[:1], pictures=True, progress=False)
-    assert shown.image.shape == (1, 3, explainer.image_size, explainer.image_size)
-    assert shown.heat.shape == (1, explainer.image_size, explainer.image_size)
+    assert shown.image.shape == (1, *explainer.image_shape)
+    assert shown.heat.shape == (1, *explainer.image_shape[1:])
     assert (shown.heat >= 0).all()
+
+
+def test_pictures_are_taken_in_any_size_and_in_grey(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 20, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "one.png")
+    for size in (8, (3, 24, 40), (1, 24, 40)):
+        assert torch.equal(as_square(pixels, size), as_square(tmp_path / "one.png", size))
+    assert as_square(pixels, (1, 24, 40)).shape == (1, 24, 40)
 
 
 def test_what_is_no_image_is_refused() -> None:

@@ -3,6 +3,7 @@
 from matplotlib.figure import Figure
 
 from semexplain.explanation import Explanation
+from semexplain.report.figures.described import Description
 from semexplain.report.figures.style import (
     BASE,
     NEITHER,
@@ -16,6 +17,13 @@ from semexplain.report.figures.style import (
 )
 
 
+@Description(
+    "Signed contributions",
+    "Bars of the contributions of the first two images; the gallery below has the numbers.",
+    "Largest contributions of the first two images (compare Fig. 6 of the paper).",
+    images=2,
+    parts=False,
+)
 def bars(explanation: Explanation, images: int = 4, top: int = 8) -> Figure:
     """One row for each of the first ``images`` images: the image, and a bar for each of its largest contributions.
 

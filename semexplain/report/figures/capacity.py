@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from semexplain.report.figures.described import Description
 from semexplain.report.figures.style import PALETTE, from_zero, new_figure, readable
 
 MARKERS = "osD^vP*X"
@@ -15,6 +16,11 @@ MOST_TICKS = 10
 Runs = Mapping[int, Sequence[float]]
 
 
+@Description(
+    "More concepts, more capacity",
+    "Line: relative deviation over the number of concepts; the table above has the numbers.",
+    "Compare Fig. 8 of the paper.",
+)
 def capacity(panels: Mapping[str, Mapping[str, Runs]]) -> Figure:
     """Quantities over the number of concepts: a line through the means of the runs, bars of one standard deviation.
 
@@ -41,7 +47,7 @@ def capacity(panels: Mapping[str, Mapping[str, Runs]]) -> Figure:
                 [_spread(runs[count]) for count in counts],
             )
             seen += [value for count in counts for value in runs[count]]
-            seen += [mean + own for mean, own in zip(means, spreads, strict=True)]
+            seen += [mean + spread for mean, spread in zip(means, spreads, strict=True)]
             drawn[name] = axes.errorbar(
                 [count + DODGE * extent * (number - (len(names) - 1) / 2) for count in counts],
                 means,

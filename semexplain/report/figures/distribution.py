@@ -5,9 +5,21 @@ import torch
 from matplotlib.figure import Figure
 
 from semexplain.explanation import Explanation
+from semexplain.report.figures.described import Description
 from semexplain.report.figures.style import AGAINST, FOR, new_figure, readable
 
+PAIR = Description(
+    "Without and with the prior",
+    "Two rows of bars: mean share of every concept, without and with the prior, on the same images.",
+    "The first runs with β = 0 and above, on the same images (compare Fig. 7 of the paper).",
+)
 
+
+@Description(
+    "How contributions are spread",
+    "Bars: mean share of every concept in the absolute contributions.",
+    "Each concept's mean share of the absolute contributions, in the network's order (compare Fig. 7).",
+)
 def distribution(ours: Explanation, baseline: Explanation | None = None) -> Figure:
     """Mean share of every concept in the absolute contributions, concept by concept, in the performer's order.
 

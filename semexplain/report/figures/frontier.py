@@ -6,6 +6,7 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from semexplain.report.figures.described import Description
 from semexplain.report.figures.style import PALETTE, from_zero, new_figure, readable
 
 MARKERS = "osD^vP*X"
@@ -20,6 +21,11 @@ class Point(NamedTuple):
     part_error: float | None = None
 
 
+@Description(
+    "What the prior costs and buys",
+    "Points: relative deviation over entropy, one for each run; the table above has the numbers.",
+    "Right: contributions spread over more concepts. Low: closer to the network's score.",
+)
 def frontier(points: Sequence[Point]) -> Figure:
     """Relative deviation over contribution entropy; each β has its colour and mark, right and low is better.
 
@@ -38,11 +44,13 @@ def frontier(points: Sequence[Point]) -> Figure:
     for axes, panel in zip(grid, panels, strict=True):
         readable(axes).set_label(panel)
         for number, beta in enumerate(betas):
-            own = [(p.entropy, p.deviation if panel == "deviation" else p.part_error) for p in points if p.beta == beta]
-            own = [(x, y) for x, y in own if y is not None]
-            if own:
+            places = [
+                (p.entropy, p.deviation if panel == "deviation" else p.part_error) for p in points if p.beta == beta
+            ]
+            places = [(x, y) for x, y in places if y is not None]
+            if places:
                 mark, tint = MARKERS[number % len(MARKERS)], PALETTE[number % len(PALETTE)]
-                axes.scatter(*zip(*own, strict=True), marker=mark, color=tint, label=f"β = {beta:g}")
+                axes.scatter(*zip(*places, strict=True), marker=mark, color=tint, label=f"β = {beta:g}")
         axes.margins(0.1)
         values = [p.deviation if panel == "deviation" else p.part_error for p in points]
         from_zero(axes, [value for value in values if value is not None])

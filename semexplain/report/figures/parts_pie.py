@@ -3,9 +3,17 @@
 from matplotlib.figure import Figure
 
 from semexplain.explanation import Explanation
+from semexplain.report.figures.described import Description
 from semexplain.report.figures.style import PALETTE, caption, display_name, draw_image, new_figure
 
 
+@Description(
+    "Parts and Grad-CAM",
+    "Pies of the parts' shares of three images, beside their Grad-CAM; the bars below have the numbers.",
+    "A part's share of all absolute contributions; hatched: against the score (compare Fig. 5).",
+    images=3,
+    parts=True,
+)
 def parts_pie(explanation: Explanation, images: int = 4) -> Figure:
     """One row for each of the first ``images`` images: the image under its Grad-CAM, and a pie of its parts.
 

@@ -4,9 +4,15 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from semexplain.explanation import Explanation
+from semexplain.report.figures.described import Description
 from semexplain.report.figures.style import AGAINST, FOR, display_name, new_figure, readable
 
 
+@Description(
+    "What counts overall",
+    "Bars: mean absolute contribution of the largest concepts; the gallery below has the single images.",
+    "Mean absolute contribution, apart for images with scores above 0 and others (hatched).",
+)
 def summary(explanation: Explanation, top: int = 15) -> Figure:
     """Mean absolute contribution of the largest concepts, apart for images with positive and with negative scores.
 

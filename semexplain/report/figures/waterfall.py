@@ -3,6 +3,7 @@
 from matplotlib.figure import Figure
 
 from semexplain.explanation import Explanation
+from semexplain.report.figures.described import Description
 from semexplain.report.figures.style import (
     AGAINST,
     BASE,
@@ -17,6 +18,12 @@ from semexplain.report.figures.style import (
 )
 
 
+@Description(
+    "From b to the score: {first}",
+    "Staircase from the base value over the contributions to the score of the first image.",
+    "Every contribution moves the prediction; the last step is what is not explained.",
+    images=1,
+)
 def waterfall(explanation: Explanation, images: int = 1, top: int = 9) -> Figure:
     """A staircase for each of the first ``images`` images: it starts at b, each step is as wide as a contribution.
 

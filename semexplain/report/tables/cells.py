@@ -6,21 +6,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
-from omegaconf import OmegaConf
 
 from semexplain.data.attributes import ATTRIBUTES as ATTRIBUTE_NAMES
-from semexplain.metrics.accuracy import wilson_count
 from semexplain.report.paper import ATTRIBUTES, explainer_row, paper_targets
-from semexplain.report.write_explanations import FILE as EXPLANATIONS
 from semexplain.runs.comparison import concept_choice, options_of
-from semexplain.runs.folder import CONFIG, METRICS, PERFORMER
-from semexplain.system.files import read_json
+from semexplain.runs.folder import EXPLANATIONS
+from semexplain.runs.run import Run
 
 # What places a run in the tables, where its files are, and what shows or keeps its numbers without changing them.
 # The data and the performer are compared by their digests instead.
 PLACED = ("beta", "callbacks.prior_weight.beta", "concepts", "data.category", "performer.target", "seed")
 WHERE = ("data.cache", "data.cache_gb", "data.index", "data.num_workers", "data.root", "paths", "performer.checkpoint")
-SHOWN = ("callbacks.log_explanations", "callbacks.progress", "callbacks.write_explanations", "figures", "logger")
+CALLBACKS = ("callbacks.log_explanations", "callbacks.progress", "callbacks.write_explanations")
+SHOWN = (*CALLBACKS, "figures", "report_figures", "logger")
 OTHER = ("metrics", "module", "objective", "resume", "task")
 Setting = tuple[tuple[str, str], ...]
 
@@ -33,8 +31,11 @@ class Spread(NamedTuple):
     size: int
 
 
-class Run(NamedTuple):
-    """A finished run and where it belongs: network, target, β, concepts, seed, all other options, its numbers."""
+class Entry(NamedTuple):
+    """A finished run and where it belongs: network, target, β, concepts, seed, all other options, its numbers.
+
+    ``objects``: different objects in its test images, if it noted them.
+    """
 
     folder: Path
     network: str
@@ -44,6 +45,7 @@ class Run(NamedTuple):
     seed: int
     options: dict[str, str]
     metrics: dict[str, float | None]
+    objects: int | None
 
 
 class Group(NamedTuple):
@@ -54,7 +56,7 @@ class Group(NamedTuple):
     beta: float
     concepts: str
     setting: Setting
-    runs: tuple[Run, ...]
+    runs: tuple[Entry, ...]
 
     @property
     def prior(self) -> str:
@@ -75,9 +77,7 @@ class Group(NamedTuple):
     @property
     def objects(self) -> int | None:
         """Different objects in the test images: the trials behind the interval of the performer's accuracy."""
-        bounds = [self.runs[0].metrics.get(f"test/performer_accuracy{end}") for end in ("", "_low", "_high")]
-        known = [bound for bound in bounds if bound is not None]
-        return wilson_count(*known) if len(known) == 3 else None
+        return self.runs[0].objects
 
     @property
     def concept_count(self) -> int | None:
@@ -92,8 +92,7 @@ class Group(NamedTuple):
 
     def values(self, metric: str) -> list[float]:
         """A number of each run that has it."""
-        found = (run.metrics.get(metric) for run in self.runs)
-        return [value for value in found if value is not None]
+        return [value for run in self.runs if (value := run.metrics.get(metric)) is not None]
 
 
 def spread(values: Sequence[float]) -> Spread | None:
@@ -110,50 +109,50 @@ def spread(values: Sequence[float]) -> Spread | None:
     return Spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
 
 
-def grouped(folders: Iterable[Path]) -> tuple[list[Group], list[str]]:
+def grouped(runs: Iterable[Run]) -> tuple[list[Group], list[str]]:
     """Runs in groups that differ in nothing but the seed, and in words which runs are in none of them.
 
     Args:
-        folders: Folders of finished explainer runs. Of runs that differ in nothing at all the last counts.
+        runs: Finished explainer runs. Of runs that differ in nothing at all the last counts.
 
     Returns:
         The groups, in the order of the runs, and a line for each run that was left out.
     """
-    every = [_run(folder) for folder in folders]
+    every = [_entry(run) for run in runs]
     left = [
-        f"{run.folder}: the paper has no numbers for {run.network}, {run.target}."
-        for run in every
-        if run.target not in paper_targets(run.network)
+        f"{entry.folder}: the paper has no numbers for {entry.network}, {entry.target}."
+        for entry in every
+        if entry.target not in paper_targets(entry.network)
     ]
-    runs = _told_apart([run for run in every if run.target in paper_targets(run.network)])
-    varying = _varying(runs)
-    found: dict[tuple[str, str, float, str, Setting], dict[int, Run]] = {}
-    for run in runs:
-        keys = varying[run.network == ATTRIBUTES]
-        setting = tuple((key, run.options.get(key, "–")) for key in keys)
-        own = found.setdefault((run.network, run.target, run.beta, run.concepts, setting), {})
-        if run.seed in own:
-            left.append(f"{own[run.seed].folder}: the same run again as {run.folder}, which counts.")
-        own[run.seed] = run
-    return [Group(*key, tuple(own[seed] for seed in sorted(own))) for key, own in found.items()], left
+    entries = _told_apart([entry for entry in every if entry.target in paper_targets(entry.network)])
+    varying = _varying(entries)
+    cells: dict[tuple[str, str, float, str, Setting], dict[int, Entry]] = {}
+    for entry in entries:
+        keys = varying[entry.network == ATTRIBUTES]
+        setting = tuple((key, entry.options.get(key, "–")) for key in keys)
+        seeds = cells.setdefault((entry.network, entry.target, entry.beta, entry.concepts, setting), {})
+        if entry.seed in seeds:
+            left.append(f"{seeds[entry.seed].folder}: the same run again as {entry.folder}, which counts.")
+        seeds[entry.seed] = entry
+    return [Group(*key, tuple(seeds[seed] for seed in sorted(seeds))) for key, seeds in cells.items()], left
 
 
-def _run(folder: Path) -> Run:
-    config = OmegaConf.load(folder / CONFIG)
+def _entry(run: Run) -> Entry:
+    config = run.written
     options = options_of(config, (*PLACED, *WHERE, *SHOWN, *OTHER))
     if "data.seed" in options and options["data.seed"] == config.seed:
         options["data.seed"] = "the run's"
-    recorded = read_json(folder / PERFORMER) if (folder / PERFORMER).exists() else {}
-    options |= {f"digest of {name}": recorded.get(f"{key}sha256") for name, key in _DIGESTS.items()}
-    return Run(
-        folder,
+    options |= {f"digest of {name}": run.recorded.get(f"{key}sha256") for name, key in _DIGESTS.items()}
+    return Entry(
+        run.path,
         _network(config.performer),
         str(config.performer.target).lower(),
         float(config.beta),
         _concepts(config),
         int(config.seed),
         {key: str(value) for key, value in options.items()},
-        read_json(folder / METRICS),
+        run.metrics,
+        run.recorded.get("test_objects"),
     )
 
 
@@ -174,7 +173,7 @@ def _concepts(config: Any) -> str:
     return concept_choice(chosen) + (f" of seed {chosen.seed}" if own_seed else "")
 
 
-def _told_apart(runs: Sequence[Run]) -> list[Run]:
+def _told_apart(runs: Sequence[Entry]) -> list[Entry]:
     """Runs with a digest by its number among those of otherwise equal options: ``1``, or ``2`` of another performer.
 
     Every target has a performer of its own, so digests as such would say that no two categories belong together.
@@ -194,7 +193,7 @@ def _told_apart(runs: Sequence[Run]) -> list[Run]:
     return told
 
 
-def _varying(runs: Sequence[Run]) -> dict[bool, list[str]]:
+def _varying(runs: Sequence[Entry]) -> dict[bool, list[str]]:
     """Options in which runs of one network differ, for Experiments 1 and 2: a network's own size is none."""
     found: dict[bool, dict[str, None]] = {False: {}, True: {}}
     for network in dict.fromkeys(run.network for run in runs):

@@ -13,6 +13,7 @@ from semexplain.report.tables.missing import missing
 from semexplain.report.tables.pictures import pictures
 from semexplain.report.tables.records import behind, records
 from semexplain.report.tables.render import comma_separated, latex, markdown
+from semexplain.runs.run import Run
 from semexplain.system.files import write_text
 
 SEEDS = 3
@@ -25,12 +26,12 @@ least-squares map from the concepts to the score, the control) and gradient × a
 
 
 def write_tables(
-    runs: Sequence[Path], folder: Path, *, seeds: int = SEEDS, everything: bool = False
+    runs: Sequence[Run], folder: Path, *, seeds: int = SEEDS, everything: bool = False
 ) -> tuple[str, list[Path]]:
     """Write the tables of finished runs: ``tables.md``, ``tables.csv``, a ``.tex`` of each table, and figures.
 
     Args:
-        runs: Folders of finished explainer runs.
+        runs: Finished explainer runs.
         folder: Where to write.
         seeds: How many seeds each cell should have; what is missing is listed.
         everything: List also the runs of tables of which none is there.

@@ -9,10 +9,14 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle, Wedge
+from omegaconf import OmegaConf
+from support import ROOT
 
+from semexplain.config import ConfigError, instantiate
 from semexplain.explanation import Explanation
 from semexplain.report.figures.bars import bars
 from semexplain.report.figures.capacity import capacity
+from semexplain.report.figures.described import description_of
 from semexplain.report.figures.distribution import distribution
 from semexplain.report.figures.frontier import Point, frontier
 from semexplain.report.figures.parts_pie import parts_pie
@@ -160,3 +164,11 @@ def test_no_point_of_the_frontier_lies_outside() -> None:
         for x, y in np.concatenate([np.asarray(dots.get_offsets()) for dots in axes.collections]):
             assert left < x < right
             assert bottom < y < top
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "conf/figures").glob("*.yaml")))
+def test_every_figure_says_what_it_shows(name: str) -> None:
+    description = description_of(instantiate(OmegaConf.load(ROOT / f"conf/figures/{name}.yaml"))[name])
+    assert all((description.title, description.alt, description.caption))
+    with pytest.raises(ConfigError, match="explanation says nothing for a page"):
+        description_of(explanation)

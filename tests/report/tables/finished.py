@@ -18,8 +18,6 @@ def numbers(entropy: float = 3.0, deviation: float = 0.05, accuracy: float = 0.9
         "contribution_entropy": entropy,
         "relative_deviation": deviation,
         "performer_accuracy": 0.9,
-        "performer_accuracy_low": 0.786398,  # Wilson's bounds for 45 of 50
-        "performer_accuracy_high": 0.956524,
         "explainer_accuracy_tau_eval": accuracy,
         "explainer_accuracy_tau_train": accuracy - 0.01,
         "explainer_accuracy_tau_0": accuracy - 0.02,
@@ -48,7 +46,7 @@ def finished(
     folder = root / str(len(list(root.glob("*"))))
     folder.mkdir(parents=True)
     kind, _, chosen = concepts.partition(" ")
-    selection: dict[str, Any] = {"_target_": f"{PACKAGE}concepts.{kind}_concepts", "_partial_": True}
+    selection: dict[str, Any] = {"_target_": f"{PACKAGE}concepts.selection.{kind}_concepts", "_partial_": True}
     selection |= {"count": int(chosen), "seed": seed} if kind == "random" else {}
     selection |= {"include": chosen.split()} if kind == "named" else {}
     case1 = {"_target_": f"{PACKAGE}performers.interpretable_cnn.InterpretableCNN", "architecture": network}
@@ -65,7 +63,9 @@ def finished(
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     (folder / "metrics.json").write_text(json.dumps(numbers() if metrics is None else metrics))
-    (folder / "performer.json").write_text(json.dumps({"sha256": f"{performer}-{target}", "data_sha256": target}))
+    (folder / "performer.json").write_text(
+        json.dumps({"sha256": f"{performer}-{target}", "data_sha256": target, "test_objects": 50})
+    )
     if overrides is not None:
         (folder / ".hydra").mkdir()
         (folder / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(overrides))

@@ -1,22 +1,22 @@
 """Runs that differ in nothing but the seed are one cell; any other difference is a setting of its own."""
 
+import json
 import statistics
 from pathlib import Path
 
 import pytest
-import torch
 
-from semexplain.metrics.accuracy import wilson_count, wilson_interval
 from semexplain.report.tables.cells import grouped, spread
 from semexplain.report.tables.layout import setting_names
 from semexplain.report.tables.quantities import ACCURACY, AVERAGE, ENTROPY, measured
+from semexplain.runs.run import Run
 from tests.report.tables.finished import finished, numbers
 
 
 def test_seeds_are_averaged_and_their_spread_is_that_of_a_sample(tmp_path: Path):
     for seed, entropy in enumerate((3.0, 3.1, 3.5)):
         finished(tmp_path, "Male", 0.2, seed, metrics=numbers(entropy))
-    (group,), left = grouped(sorted(tmp_path.iterdir()))
+    (group,), left = grouped(map(Run, sorted(tmp_path.iterdir())))
     assert not left
     assert (group.explainer, group.objects, group.images) == ("ours", 50, None)
     cell = measured([group], ENTROPY[0], "male")
@@ -27,7 +27,7 @@ def test_places_and_pictures_make_no_difference_and_options_do(tmp_path: Path):
     finished(tmp_path, "Male", 0.2, 0, options={"figures": {"bars": None}, "paths": {"cache": "/a"}})
     finished(tmp_path, "Male", 0.2, 1, options={"figures": {}, "paths": {"cache": "/b"}})
     finished(tmp_path, "Male", 0.2, 0, options={"explainer": {"depth": 18}})
-    groups, _ = grouped(sorted(tmp_path.iterdir()))
+    groups, _ = grouped(map(Run, sorted(tmp_path.iterdir())))
     assert [len(group.runs) for group in groups] == [2, 1]
     assert [group.setting for group in groups] == [(("explainer.depth", "152"),), (("explainer.depth", "18"),)]
     assert list(setting_names(groups).values()) == [" A", " B"]
@@ -37,14 +37,14 @@ def test_an_option_in_which_categories_differ_keeps_them_out_of_one_average(tmp_
     finished(tmp_path, "dog", 10, network="vgg16")
     finished(tmp_path, "cat", 10, network="vgg16", options={"explainer": {"depth": 18}})
     finished(tmp_path, "cat", 10, network="alexnet")  # other networks may well be trained otherwise
-    groups, _ = grouped(sorted(tmp_path.iterdir()))
+    groups, _ = grouped(map(Run, sorted(tmp_path.iterdir())))
     assert len({group.setting for group in groups}) == 2
 
 
 def test_networks_may_differ_in_options(tmp_path: Path):
     finished(tmp_path, "cat", 10, network="vgg16", options={"size": 224})
     finished(tmp_path, "cat", 10, network="alexnet", options={"size": 227})
-    groups, _ = grouped(sorted(tmp_path.iterdir()))
+    groups, _ = grouped(map(Run, sorted(tmp_path.iterdir())))
     assert [group.setting for group in groups] == [(), ()]
 
 
@@ -52,7 +52,7 @@ def test_another_performer_of_the_same_options_is_another_setting(tmp_path: Path
     finished(tmp_path, "Male", 0.2, 0, performer="a")
     finished(tmp_path, "Male", 0.2, 1, performer="b")
     finished(tmp_path, "Young", 0.2, 0, performer="c")  # every target has its own
-    groups, _ = grouped(sorted(tmp_path.iterdir()))
+    groups, _ = grouped(map(Run, sorted(tmp_path.iterdir())))
     numbers_ = [dict(group.setting)["digest of performer"] for group in groups]
     assert numbers_ == ["no. 1", "no. 2", "no. 1"]
 
@@ -60,26 +60,26 @@ def test_another_performer_of_the_same_options_is_another_setting(tmp_path: Path
 def test_of_a_run_that_was_repeated_the_last_counts(tmp_path: Path):
     first = finished(tmp_path, "Male", 0.2, metrics=numbers(1.0))
     second = finished(tmp_path, "Male", 0.2, metrics=numbers(2.0))
-    (group,), left = grouped([first, second])
+    (group,), left = grouped([Run(first), Run(second)])
     assert group.values("test/contribution_entropy") == [2.0]
     assert left == [f"{first}: the same run again as {second}, which counts."]
 
 
 def test_a_target_that_the_paper_does_not_have_is_left_out(tmp_path: Path):
     run = finished(tmp_path, "Smiling", 0.2)
-    assert grouped([run]) == ([], [f"{run}: the paper has no numbers for attributes, smiling."])
+    assert grouped([Run(run)]) == ([], [f"{run}: the paper has no numbers for attributes, smiling."])
 
 
 def test_another_network_is_left_out(tmp_path: Path):
     run = finished(tmp_path, "Male", 0.2, options={"performer": {"_target_": "mine.Network", "target": "Male"}})
-    assert grouped([run]) == ([], [f"{run}: the paper has no numbers for Network, male."])
+    assert grouped([Run(run)]) == ([], [f"{run}: the paper has no numbers for Network, male."])
 
 
 def test_choices_of_concepts_and_other_betas_have_names_of_their_own(tmp_path: Path):
     finished(tmp_path, "Male", 0.2, concepts="random 5")
     finished(tmp_path, "Male", 0, concepts="named Bald Bangs")
     finished(tmp_path, "Male", 3)
-    groups, _ = grouped(sorted(tmp_path.iterdir()))
+    groups, _ = grouped(map(Run, sorted(tmp_path.iterdir())))
     assert [group.explainer for group in groups] == ["ours, random 5", "baseline, named Bald Bangs", "β = 3"]
     assert len({group.setting for group in groups}) == 1
 
@@ -89,7 +89,7 @@ def test_an_average_is_over_the_targets_that_are_there_and_spreads_over_common_s
     for target, values in entropies.items():
         for seed, value in enumerate(values):
             finished(tmp_path, target, 0.2, seed, metrics=numbers(value))
-    groups, _ = grouped(sorted(tmp_path.iterdir()))
+    groups, _ = grouped(map(Run, sorted(tmp_path.iterdir())))
     cell = measured(groups, ENTROPY[0], AVERAGE)
     assert cell == pytest.approx((2.7, statistics.stdev([(3.0 + 2.0) / 2, (3.2 + 2.6) / 2]), 2))
     groups = [*groups[:1], groups[1]._replace(runs=groups[1].runs[:1])]
@@ -99,23 +99,15 @@ def test_an_average_is_over_the_targets_that_are_there_and_spreads_over_common_s
 def test_what_a_performer_does_is_one_number_however_many_explainers_it_has(tmp_path: Path):
     for seed in range(3):
         finished(tmp_path, "Male", 0.2, seed)
-    groups, _ = grouped(sorted(tmp_path.iterdir()))
+    groups, _ = grouped(map(Run, sorted(tmp_path.iterdir())))
     assert measured(groups, ACCURACY[0], "male") == pytest.approx((90, None, 1))
 
 
-@pytest.mark.parametrize("trials", [1, 2, 19, 68, 400, 19962])
-@pytest.mark.parametrize("share", [0.0, 0.03, 0.25, 0.5, 0.75, 0.957, 1.0])
-def test_the_trials_behind_an_interval_are_found_again(trials: int, share: float):
-    right = torch.tensor(round(share * trials) / trials, dtype=torch.float64)
-    low, high = wilson_interval(right, trials)
-    assert wilson_count(float(right), float(low), float(high)) == trials
-    if 0.02 < share < 0.98:  # metrics.json has single precision
-        assert wilson_count(*(float(bound.float()) for bound in (right, low, high))) == trials
-
-
-@pytest.mark.parametrize("numbers_", [(0.9, 0.0, 0.0), (0.5, 0.6, 0.7), (0.9, 0.9, 0.9)])
-def test_numbers_that_are_no_interval_have_no_trials(numbers_: tuple[float, float, float]):
-    assert wilson_count(*numbers_) is None
+def test_a_run_that_noted_no_objects_has_none(tmp_path: Path):
+    run = finished(tmp_path, "Male", 0.2)
+    (run / "performer.json").write_text(json.dumps({"sha256": "f", "data_sha256": "d"}))
+    (group,), _ = grouped([Run(run)])
+    assert group.objects is None
 
 
 def test_nothing_has_no_mean():

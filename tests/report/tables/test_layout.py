@@ -9,11 +9,12 @@ from semexplain.report.tables.cells import grouped
 from semexplain.report.tables.layout import Table, tables
 from semexplain.report.tables.notes import Cell, cell_notes, claims
 from semexplain.report.tables.records import behind, records
+from semexplain.runs.run import Run
 from tests.report.tables.finished import ANIMALS, FACES, NETWORKS, finished, numbers, row
 
 
 def made(root: Path) -> dict[str, Table]:
-    return {table.name: table for table in tables(grouped(sorted(root.iterdir()))[0])}
+    return {table.name: table for table in tables(grouped(map(Run, sorted(root.iterdir())))[0])}
 
 
 def test_the_papers_numbers_and_ours_stand_below_each_other(tmp_path: Path):
@@ -118,7 +119,7 @@ def test_a_footnote_is_marked_where_the_cell_is(tmp_path: Path):
 def test_records_hold_what_the_tables_show_unrounded(tmp_path: Path):
     for seed, entropy in enumerate((3.0, 3.1)):
         finished(tmp_path, "Male", 0.2, seed, metrics=numbers(entropy))
-    groups, _ = grouped(sorted(tmp_path.iterdir()))
+    groups, _ = grouped(map(Run, sorted(tmp_path.iterdir())))
     found = [r for r in records(groups) if (r["target"], r["of"], r["from"]) == ("male", "ours", "here")]
     entropy = next(record for record in found if record["quantity"] == "contribution entropy")
     assert entropy["mean"] == pytest.approx(3.05)
@@ -132,6 +133,6 @@ def test_records_hold_what_the_tables_show_unrounded(tmp_path: Path):
 def test_other_data_than_the_papers_are_named(tmp_path: Path):
     data = {"_target_": "semexplain.data.synthetic_faces.SyntheticFacesDataModule"}
     finished(tmp_path, "Male", 0.2, options={"data": data})
-    table = behind(grouped(sorted(tmp_path.iterdir()))[0])
+    table = behind(grouped(map(Run, sorted(tmp_path.iterdir())))[0])
     assert row(table, "faces", "male", "ours") == ["–", "SyntheticFaces", "0", "–", "50"]
     assert table.notes[0].startswith("SyntheticFaces: not the paper's data")

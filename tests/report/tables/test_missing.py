@@ -9,11 +9,12 @@ from support import configured
 
 from semexplain.report.tables.cells import grouped
 from semexplain.report.tables.missing import boxes, missing
+from semexplain.runs.run import Run
 from tests.report.tables.finished import ANIMALS, FACES, finished
 
 
 def commands(root: Path, seeds: int = 1, everything: bool = False) -> dict[str, list[str]]:
-    return dict(missing(grouped(sorted(root.iterdir()))[0], seeds, everything))
+    return dict(missing(grouped(map(Run, sorted(root.iterdir())))[0], seeds, everything))
 
 
 @pytest.mark.parametrize("axes", [("ab", "12"), ("abc", "1"), ("ab", "12", "xyz")])

@@ -12,6 +12,7 @@ from semexplain.report.tables.counts import series
 from semexplain.report.tables.counts import table as counts_table
 from semexplain.report.tables.findings import findings
 from semexplain.report.tables.statements import STATEMENTS, Verdict, capacity
+from semexplain.runs.run import Run
 from tests.report.tables.finished import ANIMALS, FACES, NETWORKS, finished, numbers
 
 Change = Callable[[str, str, str, str, float], float]
@@ -89,7 +90,7 @@ def test_statements_are_evaluated_on_the_runs_of_each_setting(tmp_path: Path):
         finished(tmp_path, "dog", beta, network="vgg16", metrics=numbers(entropy))
         other = numbers(-entropy)
         finished(tmp_path, "dog", beta, network="vgg16", metrics=other, options={"explainer": {"depth": 18}})
-    groups, _ = grouped(sorted(tmp_path.iterdir()))
+    groups, _ = grouped(map(Run, sorted(tmp_path.iterdir())))
     table = findings(groups, [])
     said = {(line[0], line[1], line[4]): line[5:] for line in table.rows}
     assert said["Q1", "animals", "here A"] == ["held so far", "VGG-16 3.000 → 4.000; higher in 1 of 1 cells"]
@@ -105,7 +106,7 @@ def test_all_the_papers_cells_as_runs_give_the_papers_verdicts(tmp_path: Path):
         finished(tmp_path, target, beta, network=network, metrics=printed(network, target, beta))
     for target, beta in [(target, beta) for target in FACES for beta in (0, 0.2)]:
         finished(tmp_path, target, beta, metrics=printed("attributes", target.lower(), beta))
-    groups, _ = grouped(sorted(tmp_path.iterdir()))
+    groups, _ = grouped(map(Run, sorted(tmp_path.iterdir())))
     rows = findings(groups, []).rows
     for line in [line for line in rows if line[4] == "here" and line[0] not in ("Q5", "Q6")]:
         paper = next(other for other in rows if other[:5] == [*line[:4], "paper"])
@@ -130,7 +131,7 @@ def test_lines_of_figure_8_have_all_concepts_as_39(tmp_path: Path):
             finished(tmp_path, "Male", 0.2, seed, concepts=f"random {count}", metrics=measured)
         finished(tmp_path, "Male", 0.2, seed, metrics=numbers(deviation=0.1))
     finished(tmp_path, "Male", 0, concepts="named Bald Bangs")
-    groups, _ = grouped(sorted(tmp_path.iterdir()))
+    groups, _ = grouped(map(Run, sorted(tmp_path.iterdir())))
     (line,) = series(groups)
     assert (line.target, line.prior, list(line.counts)) == ("male", "ours", [5, 20, 39])
     assert line.counts[5].deviations == pytest.approx((0.3, 0.4))
@@ -143,4 +144,4 @@ def test_lines_of_figure_8_have_all_concepts_as_39(tmp_path: Path):
 
 def test_one_number_of_concepts_is_no_line(tmp_path: Path):
     finished(tmp_path, "Male", 0.2)
-    assert series(grouped(sorted(tmp_path.iterdir()))[0]) == []
+    assert series(grouped(map(Run, sorted(tmp_path.iterdir())))[0]) == []

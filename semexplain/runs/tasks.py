@@ -1,0 +1,147 @@
+"""Train, measure and evaluate: what a run does."""
+
+import copy
+import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from omegaconf import DictConfig, OmegaConf
+
+from semexplain.attributions.timed import TimedAttribution
+from semexplain.config import ConfigError, check_group, instantiate
+from semexplain.data.module import ImageDataModule
+from semexplain.metrics.verdict import MARGIN, verdict
+from semexplain.runs.build import _labelled_data, build
+from semexplain.runs.folder import BEST, LAST, METRICS, PARTS, PERFORMER, VALIDATION
+from semexplain.runs.performer_store import performer_metrics, trained_performer
+from semexplain.runs.run import Run
+from semexplain.system.files import write_json
+from semexplain.system.processes import is_first
+from semexplain.training.distillation import Distillation
+from semexplain.training.measured import Measured
+from semexplain.training.rival import RivalModule
+from semexplain.training.weights_and_biases import WeightsAndBiases
+
+log = logging.getLogger(__name__)
+JUDGED_BY = {"concept_reliance": {"_target_": "semexplain.metrics.concept_reliance.ConceptReliance"}}
+
+
+def train_explainer(config: DictConfig, folder: Path) -> dict[str, float]:
+    """Train an explainer, measure its best epoch on the test split, and write the run folder."""
+    last = folder / LAST
+    named = folder / PARTS if last.exists() and (folder / PARTS).exists() else None
+    datamodule, module, trainer = build(config, folder, named=named)
+    trainer.fit(module, datamodule=datamodule, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+    module.restore(folder / BEST)
+    return measure(trainer, module, datamodule, folder)
+
+
+def train_performer(config: DictConfig, folder: Path) -> dict[str, float]:
+    """Train the performer that explainer runs of the same configuration find in the store."""
+    datamodule = _labelled_data(config)
+    path = trained_performer(config, datamodule)
+    if path is None:
+        raise ConfigError("task: this performer has its weights by itself: there is nothing to train.")
+    metrics = performer_metrics(path)
+    if is_first():
+        write_json(folder / PERFORMER, {"path": str(path.absolute())})
+        if (numbers := path.with_name(VALIDATION)).exists():
+            shutil.copy(numbers, folder)
+        write_json(folder / METRICS, metrics)
+    log.info("Performer: %s", path)
+    return metrics
+
+
+def measure(
+    trainer: pl.Trainer,
+    module: Measured,
+    datamodule: ImageDataModule,
+    folder: Path,
+    *,
+    controls: Mapping[str, float] | None = None,
+    margin: float = MARGIN,
+) -> dict[str, float]:
+    """Test a module; write ``metrics.json`` and, through the callback, ``explanations.parquet`` into a folder.
+
+    Args:
+        trainer: Of the run.
+        module: Of the run.
+        datamodule: Of the run.
+        folder: Where the files are written.
+        controls: Numbers of explainers that were trained on controls, by their names in ``metrics.json``.
+        margin: What faithfulness asks for, see :func:`semexplain.metrics.verdict.verdict`.
+
+    Returns:
+        The numbers of ``metrics.json``, with the verdict, which the loggers get as well.
+    """
+    tested = trainer.test(module, datamodule=datamodule, verbose=False)
+    measured = {name: float(value) for name, value in sorted(tested[0].items())} | dict(controls or {})
+    judged = verdict(measured, margin)
+    metrics = dict(sorted({**measured, **(judged.metrics if judged else {})}.items()))
+    further = {name: value for name, value in metrics.items() if name not in tested[0]}
+    for logger in trainer.loggers:
+        logger.log_metrics({**further, "epoch": trainer.current_epoch}, trainer.global_step)
+        logger.save()
+        if judged is not None and isinstance(logger, WeightsAndBiases):
+            logger.judge(judged)
+    if trainer.is_global_zero:
+        write_json(folder / METRICS, metrics)
+    return metrics
+
+
+def evaluate_run(
+    run: Run,
+    folder: Path,
+    *,
+    controls: Mapping[str, float] | None = None,
+    margin: float = MARGIN,
+    rival: DictConfig | None = None,
+    images: int | None = None,
+    metrics: Mapping[str, Any] | None = None,
+) -> dict[str, float]:
+    """Rebuild a run from its folder alone and measure it again.
+
+    Args:
+        run: The run.
+        folder: Where the new numbers are written.
+        controls: Numbers of explainers that were trained on controls, to judge it by.
+        margin: What faithfulness asks for.
+        rival: What to measure in the explainer's place, a configuration of the group ``rival``; ``rival_fit_seconds``
+            and ``rival_milliseconds_per_image`` are measured with it.
+        images: Measure on this many images, spread evenly over the test split; all by default.
+        metrics: Configurations of metrics to take beside the run's own, by name.
+
+    Raises:
+        ConfigError: If the folder is no finished run, the data are others, or the rival cannot explain the performer.
+    """
+    config, checkpoint = copy.deepcopy(run.config), run.checkpoint()
+    if images is not None and (not isinstance(images, int) or images < 1):
+        raise ConfigError(f"images: expected a number of test images of at least 1, got {images!r}.")
+    if rival is not None:
+        config.rival = rival
+        check_group(config, "rival")
+    for name, metric in {**JUDGED_BY, **(metrics or {})}.items():  # also of a run before there was such a metric
+        OmegaConf.update(config, f"module.metrics.{name}", metric, force_add=True)
+    named = run.path / PARTS if (run.path / PARTS).exists() and "parts.file" not in run.overrides else None
+    datamodule, module, trainer = build(config, folder, named=named, data=run.data)
+    datamodule.test_images = images
+    measured: Measured = module if rival is None else RivalModule(module, _rival(config, module, trainer))
+    measured.restore(checkpoint)
+    return measure(trainer, measured, datamodule, folder, controls=controls, margin=margin)
+
+
+def _rival(config: DictConfig, module: Distillation, trainer: pl.Trainer) -> TimedAttribution:
+    if trainer.world_size > 1:
+        raise ConfigError(
+            f"rival: a rival is fitted and measured by one process, the run's trainer has {trainer.world_size}. Use "
+            "`trainer.devices=1 trainer.strategy=auto`."
+        )
+    rival = instantiate(config.rival)
+    try:
+        rival.check(module.performer.kind)
+    except ValueError as error:
+        raise ConfigError(f"rival: {error}") from error
+    return TimedAttribution(rival, trainer.strategy.root_device)
