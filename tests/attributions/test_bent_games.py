@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from semexplain.attributions import base
+from semexplain.attributions import question as questions
 from semexplain.attributions.base import made_efficient
 from semexplain.attributions.feature_ablation import FeatureAblation
 from semexplain.attributions.gradient_times_activation import GradientTimesActivation
@@ -174,7 +174,7 @@ def test_relevance_by_the_epsilon_rule():
 @pytest.mark.parametrize("rival", [GradientTimesActivation(), IntegratedGradients(), FeatureAblation(), KernelShap()])
 def test_memory_changes_nothing(performer: Performer, rival: KernelShap, monkeypatch: pytest.MonkeyPatch):
     found = rival.contributions(ask(performer, maps(performer)))
-    monkeypatch.setattr(base, "CHUNK", 1)
+    monkeypatch.setattr(questions, "CHUNK", 1)
     torch.testing.assert_close(rival.contributions(ask(performer, maps(performer))), found)
 
 
