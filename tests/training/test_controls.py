@@ -171,7 +171,9 @@ def test_strengths_are_centred_after_they_are_told(performer: VGG16Attributes, f
     told = control.concepts(performer(batch["image"]).concepts[:, explaining.teacher.columns])
     mean = 1.0
     if isinstance(control, Shuffled):
-        mean = torch.cat([performer(b["image"]).concepts for b in datamodule.ordered("train")])[:, explaining.teacher.columns]
+        mean = torch.cat([performer(b["image"]).concepts for b in datamodule.ordered("train")])[
+            :, explaining.teacher.columns
+        ]
         mean = mean.mean(0)
     found = explaining.teacher.perform(batch, with_prior=False)[0].concepts
     torch.testing.assert_close(found, told - mean, rtol=1e-4, atol=1e-5)

@@ -108,7 +108,9 @@ def test_outputs_are_taken_away_by_setting_them_to_their_training_means(
     module = distillation(performer, {"completeness_gap": CompletenessGap()}, partial(named_concepts, include=NAMES))
     datamodule = data(faces)
     result = measured(module, datamodule)
-    train = torch.cat([performer(batch["image"]).concepts[:, module.teacher.columns] for batch in datamodule.ordered("train")])
+    train = torch.cat(
+        [performer(batch["image"]).concepts[:, module.teacher.columns] for batch in datamodule.ordered("train")]
+    )
     mean = train.double().mean(0)
     wrong = changes = 0.0
     for batch in datamodule.ordered("test"):
