@@ -10,7 +10,6 @@ import torch
 from measure import Goal, interleaved, ratios, report, single_thread
 from setting import BATCH, images, module, performer
 
-from semexplain.concepts.answers import record_of
 from semexplain.concepts.priors import feature_ratio
 from semexplain.data.arrays import ArrayDataset, whole_batch
 from semexplain.data.loading import EpochSampler, ResumableLoader
@@ -24,7 +23,7 @@ def main() -> None:
     single_thread()
     teacher = performer()
     pictures = images()
-    record = record_of(teacher, feature_ratio)
+    answers = teacher.kind.answers(teacher, feature_ratio)
 
     def forward() -> None:
         with torch.no_grad():
@@ -34,7 +33,7 @@ def main() -> None:
         def batches(positions: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
             with torch.no_grad():
                 feature_map = teacher.encode(pictures)
-                said = {"feature_map": feature_map.half(), **record.compute(feature_map)}
+                said = {"feature_map": feature_map.half(), **answers.compute(feature_map)}
             yield {name: value.numpy() for name, value in said.items()}
 
         with tempfile.TemporaryDirectory() as folder:

@@ -25,7 +25,7 @@ def main() -> None:
     single_thread()
     warnings.simplefilter("ignore")
     teacher = InterpretableCNN("vgg16", weights=None).freeze()
-    explainer = ResNetExplainer(512, 14, 512, output="softplus").eval()
+    explainer = ResNetExplainer((512, 14, 14), 512, output="softplus").eval()
     image = torch.randint(0, 256, (1, 3, 224, 224), dtype=torch.uint8)
     maps = torch.rand(BATCH, 512, 14, 14)
     one, channels = maps[:1], torch.arange(512)[None, :, None, None]

@@ -40,7 +40,7 @@ def prior_of(outputs: int) -> Callable[[], Tensor]:
 
 def step_of(concepts: int, batch: int) -> Callable[[], None]:
     """Forward and backward pass of the explainer."""
-    explainer = ResNetExplainer(512, 14, concepts, depth=152)
+    explainer = ResNetExplainer((512, 14, 14), concepts, depth=152)
     maps = torch.rand(batch, 512, 14, 14)
 
     def step() -> None:

@@ -5,6 +5,7 @@ import tempfile
 import time
 import warnings
 from functools import partial
+from math import prod
 
 import numpy as np
 import pytorch_lightning as pl
@@ -13,8 +14,6 @@ from measure import Goal, report, single_thread
 from setting import train_step
 from torch import Tensor, nn
 
-from semexplain.concepts.losses import prior_l2
-from semexplain.concepts.priors import feature_ratio
 from semexplain.concepts.selection import all_concepts
 from semexplain.data.arrays import ArrayDataset, whole_batch
 from semexplain.data.loading import EpochSampler, ResumableLoader
@@ -29,9 +28,9 @@ STEPS = 1000
 class Tiny(Explainer):
     """One linear layer."""
 
-    def __init__(self, in_channels: int, map_size: int, n_concepts: int) -> None:
-        super().__init__("identity", "default")
-        self.layer = nn.Linear(in_channels * map_size**2, n_concepts)
+    def __init__(self, map_shape: tuple[int, int, int], n_concepts: int) -> None:
+        super().__init__("identity")
+        self.layer = nn.Linear(prod(map_shape), n_concepts)
 
     def forward(self, feature_map: Tensor) -> Tensor:
         """The layer's output."""
@@ -59,7 +58,7 @@ def main() -> None:
 
     def student() -> Distillation:
         constant = partial(torch.optim.lr_scheduler.ConstantLR, factor=1.0)
-        return Distillation(teacher, Tiny, feature_ratio, prior_l2, all_concepts, sgd, constant, {})
+        return Distillation(teacher, Tiny, all_concepts, sgd, constant, {})
 
     def bare() -> float:
         model = student()

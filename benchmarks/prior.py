@@ -4,6 +4,7 @@ import torch
 from measure import Goal, interleaved, peak_bytes, ratios, report, single_thread
 from setting import images, performer
 
+from semexplain.concepts.outputs import concept_indices
 from semexplain.concepts.priors import feature_ratio
 from semexplain.explanation import Performance
 from semexplain.performers.vgg16_attributes import VGG16Attributes
@@ -32,7 +33,7 @@ def closed_form(teacher: VGG16Attributes, x: torch.Tensor) -> torch.Tensor:
     """The prior by matrix products: the network between two ReLUs is linear, with rows and columns struck out."""
     first, second = x > 0, teacher.fc2(x.relu()) > 0
     jacobian = (teacher.fc3.weight * second[:, None]) @ teacher.fc2.weight * first[:, None]
-    target, concepts = jacobian[:, teacher.target_index], jacobian[:, teacher.concept_indices]
+    target, concepts = jacobian[:, teacher.target_index], jacobian[:, concept_indices(teacher)]
     return torch.einsum("bnd,bd->bn", concepts, target) / concepts.square().sum(2)
 
 

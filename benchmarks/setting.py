@@ -12,7 +12,6 @@ from PIL import Image
 from torch import Tensor
 
 from semexplain.concepts.losses import distillation, prior_l2
-from semexplain.concepts.priors import feature_ratio
 from semexplain.concepts.selection import all_concepts
 from semexplain.data.attributes import ATTRIBUTES
 from semexplain.data.images import Split
@@ -73,8 +72,6 @@ def module(teacher: VGG16Attributes, depth: int = 152) -> Distillation:
     return Distillation(
         teacher,
         partial(ResNetExplainer, depth=depth),
-        feature_ratio,
-        prior_l2,
         all_concepts,
         partial(torch.optim.SGD, lr=1e-4, momentum=0.9, fused=True),
         partial(torch.optim.lr_scheduler.ConstantLR, factor=1.0),

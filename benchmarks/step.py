@@ -61,7 +61,7 @@ def trained(student: Distillation, datamodule: pl.LightningDataModule, steps: in
 def share_of_filter_prior() -> tuple[float, ...]:
     """Share of the prior of 512 filters in a step of Case 1 that runs the performer."""
     teacher = InterpretableCNN("vgg16", weights=None).freeze()
-    explainer = ResNetExplainer(512, 14, 512, depth=152, output="softplus")
+    explainer = ResNetExplainer((512, 14, 14), 512, depth=152, output="softplus")
     pictures = images()
     with torch.no_grad():
         maps = teacher.encode(pictures)

@@ -38,7 +38,7 @@ def bare_seconds(config: DictConfig, count: int) -> float:
     optimizer = instantiate(config.optimizer)(explainer.parameters())
     batch = config.data.batch_size
     said = {
-        "feature_map": torch.rand(batch, performer.channels, performer.map_size, performer.map_size),
+        "feature_map": torch.rand(batch, *performer.map_shape),
         "concepts": torch.randn(batch, count),
         "score": torch.randn(batch),
         "prior": torch.randn(batch, count),

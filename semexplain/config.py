@@ -50,7 +50,7 @@ def instantiate(config: Any, *args: Any, **kwargs: Any) -> Any:
         return hydra.utils.instantiate(config, *args, **kwargs)
     except InstantiationException as error:
         if isinstance(error.__cause__, ValueError | TypeError | OSError | ImportError):
-            raise ConfigError(f"{config.get('_target_', 'configuration')}: {error.__cause__}") from error
+            raise ConfigError(f"{config.get('_target_', 'configuration')}: {error.__cause__}") from error.__cause__
         raise
 
 

@@ -6,8 +6,11 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 from support import ROOT, configured
 
+from semexplain.attributions.gradient_times_activation import GradientTimesActivation
+from semexplain.attributions.prior import PriorAndMap
+from semexplain.attributions.starts import start_of
 from semexplain.config import ConfigError, check_group, instantiate
-from semexplain.runs.options import check, select_concepts
+from semexplain.runs.options import check, outline, select_concepts
 
 CONF = ROOT / "conf"
 LISTS = ("metrics", "callbacks", "logger", "figures")
@@ -25,6 +28,7 @@ VALUES = {
     "parts=peak": FILTERS,
     "figures=parts_pie": FILTERS,
     "prior=filter_jacobian": FILTERS,
+    "case=filters": FILTERS,
 }
 
 
@@ -36,10 +40,8 @@ def choices(group: str) -> list[str]:
 def options() -> list[str]:
     groups = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "local")
     names = [f"{group}={name}" for group in groups for name in choices(group)]
-    # tested below: not for a signed prior, and rivals; details belong to a method
-    return [
-        name for name in names if name != "prior_loss=cross_entropy" and not name.startswith(("details=", "rival="))
-    ]
+    # tested below: not for a signed prior, and rivals
+    return [name for name in names if name != "prior_loss=cross_entropy" and not name.startswith("rival=")]
 
 
 @pytest.mark.parametrize("option", options())
@@ -62,7 +64,8 @@ def with_rival(*overrides: str) -> DictConfig:
 def test_every_rival_composes_and_fits_the_code(rival: str):
     config = with_rival(f"rival={rival}")
     check_group(config, "rival")
-    assert config.rival._target_.startswith(f"semexplain.attributions.{rival}.")
+    module = {"prior_only": "prior"}.get(rival, rival)
+    assert config.rival._target_.startswith(f"semexplain.attributions.{module}.")
 
 
 @pytest.mark.parametrize(
@@ -91,7 +94,8 @@ def test_the_better_explainer_is_there_for_every_experiment(experiment: str):
     config = configured(f"experiment={experiment}", "method=semexplain")
     check(config)
     filters = config.prior["_target_"].endswith("filter_jacobian")
-    assert config.start["_target_"].endswith("GradientTimesActivationStart" if filters else "PriorStart")
+    assert config.start == "kind"
+    assert start_of(outline(config).kind) is (GradientTimesActivation if filters else PriorAndMap)
     assert (config.module.centre, config.module.ablations) == ((False, 1) if filters else (True, 0))
     assert config.explainer["_target_"].endswith("LinearExplainer")
 
@@ -108,7 +112,7 @@ def test_every_network_fits_the_animals_at_every_scale(network: str, scale: str 
         training = config.performer_training
         assert (training.batch_size, training.optimizer.lr) == rates[network]
         assert (config.beta, config.data.split, config.performer.dropout, training.max_epochs) == (10, "icnn", 0.8, 50)
-        assert (config.explainer.output, config.explainer.head_init) == ("softplus", "default")
+        assert (config.explainer.output, config.start) == ("softplus", None)
 
 
 def test_the_sweep_of_table_1_is_24_cells_twice():
@@ -217,7 +221,7 @@ def test_a_cross_entropy_of_signed_weights_is_refused():
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["prior.clamp=false"], "prior_loss: the cross-entropy needs a positive prior: `prior.clamp=true`"),
+        (["prior.clamp=false"], "the cross-entropy needs a positive prior, and this one is signed: `prior.clamp=true`"),
         (["prior_loss=l2"], "prior_loss: l2 compares directions, .*: `prior.clamp=false`"),
         (["~parts"], "metrics: part_error needs filters that have been named, for example by `parts=peak`"),
         (["performer.target=Male"], "performer.target: expected 'bird', 'cat', 'cow', 'dog', 'horse' or 'sheep'"),
@@ -229,9 +233,37 @@ def test_mistakes_about_filters(overrides: list[str], message: str):
         check(configured("experiment=pascal_part_dog", *overrides))
 
 
-def test_a_softplus_explainer_cannot_start_at_the_linear_map():
-    with pytest.raises(ConfigError, match="head_init=linear"):
-        check(configured("explainer.output=softplus", "explainer.head_init=linear"))
+@pytest.mark.parametrize("start", [start for start in choices("start") if start != "least_squares"])
+def test_a_softplus_explainer_cannot_correct_a_start(start: str):
+    with pytest.raises(ConfigError, match="start: it is corrected in both directions.*`explainer.output=identity`"):
+        check(configured("explainer.output=softplus", f"start={start}"))
+
+
+def test_a_softplus_explainer_can_begin_with_a_start():
+    """With a common weight for all concepts, or as PyTorch initialises it."""
+    for start in ("start=least_squares", "~start"):
+        check(configured("explainer.output=softplus", start))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ("[Smiling,Bald]", r"performer.target: expected one of the outputs Smiling, Bald as the target, got 'Male'\."),
+        ("[Male]", "performer: Male is the only output: there is no other that could explain it"),
+        ("[Male,Bald,Bald]", "performer: `attributes` must name every output once, got Male, Bald, Bald"),
+        ("7", "performer.attributes: "),
+    ],
+)
+def test_mistakes_about_attributes(attributes: str, message: str):
+    with pytest.raises(ConfigError, match=message):
+        check(configured("experiment=celeba_male", f"performer.attributes={attributes}"))
+
+
+def test_a_network_that_cannot_be_built_says_why():
+    with pytest.raises(
+        ConfigError, match=r"\n  performer: Caffe's AlexNet leaves 5 x 5 cells of an image of 224 pixels"
+    ):
+        check(configured("experiment=pascal_part_dog", "performer=interpretable_alexnet", "performer.image_size=224"))
 
 
 @pytest.mark.parametrize("target", ["os.system", "torch.load", "builtins.eval", "torch.hub.load", "subprocess.run"])

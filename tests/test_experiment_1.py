@@ -262,7 +262,7 @@ def test_a_calibrated_performer_cannot_be_calibrated_further(animals: Path, tmp_
         logits, label = (torch.cat(part) for part in zip(*batches, strict=True))
         scores.append(logits[:, 0])
     assert not torch.allclose(scores[0], scores[1], rtol=0.05)
-    scale, offset = platt_scaling(logits, label, class_weights(datamodule))
+    scale, offset = platt_scaling(logits, label, class_weights(datamodule, datamodule.names))
     assert scale.item() == pytest.approx(1, abs=1e-3)
     assert offset.item() == pytest.approx(0, abs=1e-3)
 

@@ -24,7 +24,12 @@ OUTPUTS: dict[str, tuple[str, ...]] = {
     "all but centred, on shuffled concepts": ("method=semexplain", "module.centre=false", "control=shuffled"),
     "all, on shuffled concepts": ("method=semexplain", "control=shuffled"),
     "all but the price of corrections": ("method=semexplain", "module.correction_weight=0"),
-    "all, more prior (share 0.7, ridge 1)": ("method=semexplain", "start.share=0.7", "start.shrinkage=1"),
+    "all, more prior (share 0.7, ridge 1)": (
+        "method=semexplain",
+        "start=prior",
+        "start.share=0.7",
+        "start.shrinkage=1",
+    ),
     "all, and ablations": ("method=semexplain", "module.ablations=1"),
     "paper, reads the last hidden layer": HIDDEN,
     "paper, centred, reads the last hidden layer": (*CENTRED, *HIDDEN),
@@ -32,18 +37,18 @@ OUTPUTS: dict[str, tuple[str, ...]] = {
     "paper, centred": CENTRED,
     "paper, starts at prior and ridge": ("start=prior", "beta=0"),
 }
-SIGNED = ("explainer.output=identity", "explainer.head_init=linear", "prior_loss=l2", "prior.clamp=false")
+SIGNED = ("explainer.output=identity", "prior_loss=l2", "prior.clamp=false")
 GRADIENT = (*SIGNED, "start=gradient_times_activation", "beta=0")
 FILTERS: dict[str, tuple[str, ...]] = {
     "all: semexplain": ("method=semexplain",),
     "all but ablations": ("method=semexplain", "module.ablations=0"),
     "all but the correction": ("method=semexplain", "optimizer.lr=1e-12"),
-    "all, starts at integrated gradients": ("method=semexplain", "start.steps=8"),
+    "all, starts at integrated gradients": ("method=semexplain", "start=gradient_times_activation", "start.steps=8"),
     "all, on shuffled concepts": ("method=semexplain", "control=shuffled"),
     "paper, starts at gradient x activation": GRADIENT,
     "paper": (),
-    "paper, signed weights": SIGNED,
-    "paper, signed weights, ablations": (*SIGNED, "module.ablations=1"),
+    "paper, signed weights": (*SIGNED, "start=least_squares"),
+    "paper, signed weights, ablations": (*SIGNED, "start=least_squares", "module.ablations=1"),
 }
 
 

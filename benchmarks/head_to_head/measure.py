@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
-from semexplain.attributions.start_gradient import GradientTimesActivationStart
-from semexplain.attributions.start_prior import PriorStart
 
+from semexplain.attributions.gradient_times_activation import GradientTimesActivation
+from semexplain.attributions.prior import PriorAndMap
 from semexplain.explanation import Explanation
 from semexplain.metrics.randomisation_similarity import RandomisationSimilarity
 from semexplain.metrics.truth_agreement import TruthAgreement
@@ -110,9 +110,9 @@ def against(truth: Truth, explanation: Explanation, shared: bool) -> dict[str, f
 def milliseconds(module: Distillation) -> float:
     """Time to explain an image whose feature map, score and concepts are known."""
     performer = module.performer
-    maps = torch.rand(TIMED, performer.channels, performer.map_size, performer.map_size)
+    maps = torch.rand(TIMED, *performer.map_shape)
     watch = Stopwatch()
-    performance, _ = performer.perform(maps, None, module.columns)
+    performance, _ = performer.perform(maps, None, module.teacher.columns)
     module.eval().explain(performance)
     for _ in range(TIMES):
         with watch:
@@ -152,9 +152,9 @@ def trained_record(
 def passes(module: Distillation) -> int:
     """Through the head, for the weights of an image; a backward pass counts as two."""
     match module.start:
-        case PriorStart():
-            return 3 + 2 * len(module.columns)
-        case GradientTimesActivationStart(steps=steps):
+        case PriorAndMap():
+            return 3 + 2 * len(module.teacher.columns)
+        case GradientTimesActivation(steps=steps):
             return 1 + 2 * steps
         case _:
             return 1

@@ -28,7 +28,10 @@ class Outputs(ConceptKind):
 
     def names(self, network: Network) -> tuple[str, ...]:
         """The outputs but the target, in their order."""
-        return tuple(name for name in network.output_names if name != network.target_name)
+        names = tuple(name for name in network.output_names if name != network.target_name)
+        if not names:
+            raise ValueError(f"{network.target_name} is the only output: there is no other that could explain it.")
+        return names
 
     def strengths(self, network: Network, feature: Tensor, outputs: Tensor) -> Tensor:
         """Their values before any sigmoid ``(B, n)``."""

@@ -1,8 +1,6 @@
 """The 40 face attributes of CelebA, in the order of its attribute file (Sec. 4.2)."""
 
-from typing import Literal, get_args
-
-FaceAttribute = Literal[
+ATTRIBUTES: tuple[str, ...] = (
     "5_o_Clock_Shadow",
     "Arched_Eyebrows",
     "Attractive",
@@ -43,6 +41,4 @@ FaceAttribute = Literal[
     "Wearing_Necklace",
     "Wearing_Necktie",
     "Young",
-]
-
-ATTRIBUTES: tuple[str, ...] = get_args(FaceAttribute)
+)

@@ -1,6 +1,5 @@
-"""CelebA, faces with 40 attributes (Sec. 4.2), from a local copy of the aligned images."""
+"""CelebA, faces with 40 attributes (Sec. 4.2), from a local copy of the aligned images; or any table of attributes."""
 
-import difflib
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -27,8 +26,8 @@ logger = logging.getLogger(__name__)
 class CelebADataModule(ImageDataModule):
     """Aligned CelebA faces, or any part of them: the partition file decides which images take part.
 
-    Both text files may be in the original layout or, under the same stem, in the common ``.csv`` form. Label columns
-    come in the order of :data:`ATTRIBUTES`, whatever their order in the file.
+    Both text files may be in the original layout or, under the same stem, in the common ``.csv`` form. The table may
+    have other attributes than CelebA's 40, see :func:`read_attributes`: a performer says which of them it tells.
 
     Args:
         root: Folder with the images (``img_align_celeba/``) and both text files.
@@ -36,8 +35,6 @@ class CelebADataModule(ImageDataModule):
         attributes: File under ``root`` with the attributes of every image.
         **kwargs: What every :class:`ImageDataModule` takes: sizes, workers, seed, flips, cache.
     """
-
-    names = ATTRIBUTES
 
     def __init__(
         self,
@@ -69,7 +66,7 @@ class CelebADataModule(ImageDataModule):
         if not folder.is_dir():
             raise FileNotFoundError(f"Expected the aligned images in {folder}. {HELP}")
 
-        images, labels = read_attributes(attribute_file)
+        images, labels, self.names = read_attributes(attribute_file)
         parts = read_partition(partition_file)
         row = {image: number for number, image in enumerate(images)}
 
@@ -97,7 +94,7 @@ class CelebADataModule(ImageDataModule):
         return splits
 
 
-def read_attributes(path: Path) -> tuple[list[str], np.ndarray]:
+def read_attributes(path: Path) -> tuple[list[str], np.ndarray, tuple[str, ...]]:
     """Read the attribute file: the number of images, the names, then a row of -1 and 1 per image.
 
     As ``.csv``: a header ``image_id,...``, then rows of -1 and 1 or of 0 and 1.
@@ -106,7 +103,8 @@ def read_attributes(path: Path) -> tuple[list[str], np.ndarray]:
         path: ``list_attr_celeba.txt`` or ``list_attr_celeba.csv``.
 
     Returns:
-        Names of the images, and labels of shape ``(N, 40)``, bool, with columns in the order of :data:`ATTRIBUTES`.
+        Names of the images; labels of shape ``(N, K)``, bool; and names of the attributes, at least two: CelebA's 40
+        in the order of :data:`ATTRIBUTES`, others in that of the file.
 
     Raises:
         ValueError: If the file does not follow the layout, with the line at fault.
@@ -118,7 +116,7 @@ def read_attributes(path: Path) -> tuple[list[str], np.ndarray]:
     else:
         count = _count(path, rows)
         names = next(rows, (2, []))[1]
-    columns = _columns(path, names)
+    ordered = _ordered(path, names)
 
     images: list[str] = []
     labels: list[list[bool]] = []
@@ -150,7 +148,7 @@ def read_attributes(path: Path) -> tuple[list[str], np.ndarray]:
             "download it again; if it was shortened on purpose, correct the first line."
         )
     require_unique(path, images)
-    return images, np.array(labels, dtype=np.bool_)[:, columns]
+    return images, np.array(labels, dtype=np.bool_)[:, [names.index(name) for name in ordered]], ordered
 
 
 def read_partition(path: Path) -> dict[str, int]:
@@ -212,19 +210,9 @@ def _header(path: Path, rows: Iterator[tuple[int, list[str]]]) -> list[str]:
     return fields[1:]
 
 
-def _columns(path: Path, names: Sequence[str]) -> list[int]:
-    """Where each of :data:`ATTRIBUTES` stands in the file."""
-    unknown = [name for name in names if name not in ATTRIBUTES]
-    missing = [name for name in ATTRIBUTES if name not in names]
+def _ordered(path: Path, names: Sequence[str]) -> tuple[str, ...]:
     repeated = [name for name, times in Counter(names).items() if times > 1]
-    problems = [f"unknown: {', '.join(map(_with_match, unknown))}"] if unknown else []
-    problems += [f"missing: {', '.join(missing)}"] if missing else []
-    problems += [f"repeated: {', '.join(repeated)}"] if repeated else []
-    if problems:
-        raise ValueError(f"{path} must name each of the 40 CelebA attributes once; {'; '.join(problems)}. {HELP}")
-    return [names.index(name) for name in ATTRIBUTES]
-
-
-def _with_match(name: str) -> str:
-    close = difflib.get_close_matches(name, ATTRIBUTES, n=1)
-    return f"{name} (did you mean {close[0]}?)" if close else name
+    if repeated or len(names) < 2:
+        told = f"repeated: {', '.join(repeated)}" if repeated else f"got {', '.join(names) or 'none'}"
+        raise ValueError(f"{path} must name at least two attributes, each once; {told}. {HELP}")
+    return ATTRIBUTES if set(names) == set(ATTRIBUTES) else tuple(names)

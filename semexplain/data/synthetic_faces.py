@@ -16,27 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from semexplain.config import suggest
 from semexplain.data.attributes import ATTRIBUTES
 from semexplain.data.celeba import CelebADataModule
 from semexplain.data.drawn.face_causes import _DRAWN, DRAWN_AS, ground_truth, sample_attributes
 from semexplain.data.drawn.faces import SMALLEST_SIZE, draw_face
 from semexplain.data.drawn.folder import jpeg, require_at_least, write_once
 from semexplain.data.drawn.scenes import Redrawable, Scene, as_read
-from semexplain.data.images import ImageSize
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The causal model: latents -> local attributes -> global attributes
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Drawing
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Files
-# ---------------------------------------------------------------------------------------------------------------------
+from semexplain.data.images import ImageSize, Split
 
 
 def write_faces(
@@ -126,6 +113,22 @@ class SyntheticFacesDataModule(Redrawable, CelebADataModule):
         self.write = partial(
             write_faces, self.root, train=train, valid=valid, test=test, size=draw_size, seed=draw_seed
         )
+
+    def read(self) -> dict[str, Split]:
+        """As CelebA, with all of its attributes: a face is drawn by them.
+
+        Raises:
+            ValueError: If the table has other ones.
+        """
+        splits = super().read()
+        if self.names != ATTRIBUTES:
+            problems = [f"unknown: {n}{suggest(n, ATTRIBUTES)}" for n in self.names if n not in ATTRIBUTES]
+            problems += [f"missing: {name}" for name in ATTRIBUTES if name not in self.names]
+            raise ValueError(
+                f"{self.root / self.attributes} must name each of the 40 attributes that faces are drawn by; "
+                f"{'; '.join(problems)}. Delete the folder: it will be drawn again."
+            )
+        return splits
 
     def prepare_data(self) -> None:
         """Draw the faces unless they are there, then prepare them like CelebA."""

@@ -3,7 +3,6 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +13,8 @@ from torch.nn import functional as F
 from semexplain.concepts.base import ConceptKind, Game
 from semexplain.concepts.geometry import MapGeometry
 from semexplain.concepts.network import Prior
+from semexplain.config import suggest
+from semexplain.data.text_files import first_few
 from semexplain.explanation import Performance
 
 
@@ -61,10 +62,9 @@ class Performer(nn.Module, ABC):
     def target_index(self) -> int:
         """Which of the outputs is the score."""
         if self.target_name not in self.output_names:
-            close = get_close_matches(self.target_name, self.output_names, 1)
             raise ValueError(
-                f"`target` must be one of the {len(self.output_names)} outputs of this performer, got "
-                f"{self.target_name!r}" + (f" (did you mean {close[0]!r}?)." if close else ".")
+                f"expected one of the outputs {first_few(self.output_names)} as the target, got "
+                f"{self.target_name!r}{suggest(self.target_name, self.output_names)}."
             )
         return self.output_names.index(self.target_name)
 

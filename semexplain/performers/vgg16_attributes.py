@@ -68,6 +68,8 @@ class VGG16Attributes(TrainablePerformer):
         self.kind = kind or Outputs()
         self.target_name = target
         self.output_names = ATTRIBUTES if attributes is None else tuple(attributes)
+        if len(set(self.output_names)) < len(self.output_names):
+            raise ValueError(f"`attributes` must name every output once, got {', '.join(self.output_names)}.")
         self.image_shape = (3, image_size, image_size)
         self.map_shape = (8 * width, image_size // 16, image_size // 16)
 

@@ -10,8 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from semexplain.concepts.parts import Parts, read_parts, write_parts
-from semexplain.config import ConfigError, instantiate
+from semexplain.config import ConfigError, instantiate, suggest
 from semexplain.data.module import ImageDataModule, ready_data
+from semexplain.data.text_files import first_few
 from semexplain.performers.base import Performer
 from semexplain.runs.cache import cache_for
 from semexplain.runs.folder import BEST, CHECKPOINTS, PARTS, PERFORMER, VALIDATION
@@ -91,11 +92,15 @@ def built_performer(config: DictConfig, checkpoint: Path | None) -> Performer:
 
 
 def _labelled_data(config: DictConfig) -> ImageDataModule:
-    target = outline(config).target_name
+    """The data, with labels of the target, and of every output where the performer may have to be trained."""
+    performer = outline(config)
     datamodule = ready_data(config.data)
-    if target not in datamodule.names:
+    trained = config.performer.get("checkpoint") == "auto"
+    wanted = performer.output_names if trained else (performer.target_name,)
+    if missing := [name for name in wanted if name not in datamodule.names]:
         raise ConfigError(
-            f"data: {config.data._target_} has no labels of {target!r}, which the performer tells. "
+            f"data: {config.data._target_} has no labels of {missing[0]!r}, which the performer tells"
+            f"{suggest(missing[0], datamodule.names)}: it has those of {first_few(datamodule.names)}. "
             "Choose data and performer of the same experiment."
         )
     return datamodule

@@ -108,9 +108,11 @@ def _problems(config: DictConfig) -> Iterator[str]:
     yield from (f"{key}: needs a value, for example `{key}=...` on the command line." for key in sorted(missing))
     yield from misfits("", values, root_options, missing, complete=True)
     problems = list(problems_of_targets({**values, "module": _own(values["module"], config.module)}, missing))
+    if not any(key.startswith("performer.") for key in (*missing, *problems)):
+        problems += _performer_problems(config)
     yield from problems
     if not problems and not missing:
-        yield from _contradictions(config, values)
+        yield from _contradictions(config, values, outline(config))
 
 
 def _is_taken_over(config: DictConfig, path: str) -> bool:
@@ -120,13 +122,16 @@ def _is_taken_over(config: DictConfig, path: str) -> bool:
     return isinstance(node, DictConfig) and key in node and OmegaConf.is_interpolation(node, key)
 
 
-def _contradictions(config: DictConfig, values: dict[str, Any]) -> Iterator[str]:
-    """Values that are possible each but not together."""
+def _performer_problems(config: DictConfig) -> Iterator[str]:
+    """What only the performer itself knows, such as what its outputs are."""
     try:
-        performer = outline(config)
+        outline(config)
     except ConfigError as error:
-        yield f"performer: {error.__cause__ or error}"
-        return
+        yield str(error)
+
+
+def _contradictions(config: DictConfig, values: dict[str, Any], performer: Performer) -> Iterator[str]:
+    """Values that are possible each but not together."""
     yield from _concept_problems(config, values, performer)
     yield from _part_problems(config, values, performer)
     yield from _data_problems(values, performer)
@@ -145,16 +150,19 @@ def outline(config: DictConfig) -> Performer:
     """The performer of a configuration without any weights or memory: names, shapes and kind of concept.
 
     Raises:
-        ConfigError: If there is no such performer.
+        ConfigError: If there is no such performer, naming the option.
     """
     files = {name: None for name in ("weights", "checkpoint") if name in config.performer}
-    with torch.device("meta"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # weights that are random on purpose
-        performer = instantiate(config.performer, **files)
+    option = "performer"
     try:
-        _ = performer.target_index, performer.concept_names
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # weights that are random on purpose
+            performer = instantiate(config.performer, **files)
+        _ = performer.concept_names
+        option = "performer.target"
+        _ = performer.target_index
     except ValueError as error:
-        raise ConfigError(str(error)) from error
+        raise ConfigError(f"{option}: {error.__cause__ or error}") from error
     return performer
 
 

@@ -1,7 +1,7 @@
 """How a performer is trained where the store does not have it."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -94,7 +94,7 @@ class PerformerTraining:
             self.scheduler,
             self.train,
             self.trunk_lr_factor,
-            class_weights(datamodule) if self.balance else None,
+            class_weights(datamodule, performer.output_names) if self.balance else None,
             self.map_dropout,
             self.map_shift,
             self.calibrate,
@@ -149,21 +149,21 @@ def predictions(module: Classification, datamodule: ImageDataModule, split: str)
     batches = []
     for batch in datamodule.ordered(split):
         batch = {name: value.to(module.device) for name, value in batch.items()}
-        batches.append((module(batch), batch["label"]))
+        batches.append((module(batch), module.label(batch)))
     logits, label = zip(*batches, strict=True)
     return torch.cat(logits), torch.cat(label)
 
 
-def class_weights(datamodule: ImageDataModule) -> torch.Tensor:
-    """Factors ``(2, K)`` that give training images without and with each label half of the weight each.
+def class_weights(datamodule: ImageDataModule, names: Sequence[str]) -> torch.Tensor:
+    """Factors ``(2, K)`` that give training images without and with each of these labels half of the weight each.
 
     Raises:
         ConfigError: If there is a label that all of them have or none.
     """
     split = datamodule.splits["train"]
-    share = split.labels[split.order()].mean(0)
+    share = split.labels[split.order()][:, [datamodule.names.index(name) for name in names]].mean(0)
     if ((share == 0) | (share == 1)).any():
-        constant = [name for name, one in zip(datamodule.names, share, strict=True) if one in (0, 1)]
+        constant = [name for name, one in zip(names, share, strict=True) if one in (0, 1)]
         raise ConfigError(
             f"performer_training.balance: all or no training images have {', '.join(constant)}. Use `balance=false`."
         )

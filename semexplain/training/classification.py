@@ -18,7 +18,7 @@ class Classification(pl.LightningModule):
 
     Args:
         performer: The network to train.
-        names: Of the ``K`` labels.
+        names: Of the labels; those of the performer's ``K`` outputs are found among them.
         optimizer: Partial of an optimizer, given parameter groups.
         scheduler: Partial of a learning-rate scheduler stepped every epoch, given an optimizer; none by default.
         train: Train the layers above the trunk only (``head``) or all of them (``all``).
@@ -56,13 +56,18 @@ class Classification(pl.LightningModule):
         for module in performer.trunk_modules():
             module.requires_grad_(train == "all")
         self.register_buffer("class_weights", class_weights, persistent=False)
-        self.accuracy = AttributeAccuracy(names)
+        self.columns = [names.index(name) for name in performer.output_names]
+        self.accuracy = AttributeAccuracy(performer.output_names)
         self._epoch_losses: list[Tensor] = []
         self._validated: list[tuple[Tensor, Tensor]] = []
 
     def trunk_map(self, batch: dict[str, Tensor]) -> Tensor:
         """The trunk's output ``(B, C, H, W)``: of the images, or as it was computed once."""
         return batch["trunk_map"] if "trunk_map" in batch else self.performer.trunk_map(batch["image"])
+
+    def label(self, batch: dict[str, Tensor]) -> Tensor:
+        """Ground truth of every output, bool ``(B, K)``."""
+        return batch["label"][:, self.columns]
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Logits ``(B, K)`` of a batch."""
@@ -71,7 +76,7 @@ class Classification(pl.LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The loss of a batch."""
         trunk_map = shifted(F.dropout2d(self.trunk_map(batch), self.map_dropout), self.map_shift)
-        loss = self.performer.training_loss(trunk_map, batch["label"], self.current_epoch + 1, self.class_weights)
+        loss = self.performer.training_loss(trunk_map, self.label(batch), self.current_epoch + 1, self.class_weights)
         self._epoch_losses.append(loss.detach())
         return loss
 
@@ -83,8 +88,8 @@ class Classification(pl.LightningModule):
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Measure a batch of the validation split."""
         logits = self(batch)
-        self.accuracy.update(logits, batch["label"])
-        self._validated.append((logits, batch["label"]))
+        self.accuracy.update(logits, self.label(batch))
+        self._validated.append((logits, self.label(batch)))
 
     def on_validation_epoch_end(self) -> None:
         """Report loss and accuracy on the validation split."""
@@ -100,7 +105,7 @@ class Classification(pl.LightningModule):
 
     def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Measure a batch of the test split."""
-        self.accuracy.update(self(batch), batch["label"])
+        self.accuracy.update(self(batch), self.label(batch))
 
     def on_test_epoch_end(self) -> None:
         """Report the accuracy of every attribute."""

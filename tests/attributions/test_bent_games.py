@@ -1,10 +1,12 @@
 """Where the score is no linear function, each rival is checked against its definition, restated image by image."""
 
+from dataclasses import replace
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from semexplain.attributions import base
+from semexplain.attributions import question as questions
 from semexplain.attributions.base import made_efficient
 from semexplain.attributions.feature_ablation import FeatureAblation
 from semexplain.attributions.gradient_times_activation import GradientTimesActivation
@@ -12,6 +14,7 @@ from semexplain.attributions.integrated_gradients import IntegratedGradients
 from semexplain.attributions.kernel_shap import KernelShap, coalitions
 from semexplain.attributions.lime import Lime
 from semexplain.attributions.masked_network import MaskedNetwork
+from semexplain.attributions.question import Question
 from semexplain.attributions.random import RandomContributions
 from semexplain.attributions.zennit_relevance import ZennitRelevance
 from semexplain.performers.base import Performer
@@ -30,6 +33,35 @@ def test_a_filter_is_ablated_by_setting_its_map_to_0():
             without[0, filter_number] = 0
             drop = performer.head(x[[image]])[0] - performer.head(without)[0]
             assert found[image, place].item() == pytest.approx(drop.item(), abs=1e-5)
+
+
+def gradient_times_x(question: Question) -> Tensor:
+    """By the formula: the gradient of the score at x, times x, summed over each map."""
+    x = question.feature.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(question.network.head(x)[0].sum(), x)
+    return (gradient * x.detach()).sum((2, 3))[:, question.columns]
+
+
+@pytest.mark.parametrize("columns", [None, [3, 1]])
+def test_gradient_times_activation_of_filters_is_the_gradient_times_x_summed_over_the_map(columns: list[int] | None):
+    performer = Filters()
+    question = ask(performer, maps(performer), columns)
+    given = GradientTimesActivation().contributions(question)
+    torch.testing.assert_close(given, gradient_times_x(question))
+    for image in range(6):
+        alone = ask(performer, maps(performer)[[image]], columns)
+        torch.testing.assert_close(GradientTimesActivation().contributions(alone)[0], given[image])
+    assert not given.requires_grad
+
+
+def test_gradient_times_activation_adds_up_to_the_score_of_a_head_without_biases():
+    performer = Filters(bias=False)
+    question = ask(performer, maps(performer))
+    score = question.performance.score
+    torch.testing.assert_close(GradientTimesActivation().contributions(question).sum(1), score)
+    squashed = replace(question, make_game=lambda: lambda present: question.game(10 * present).sigmoid())
+    other = GradientTimesActivation().contributions(squashed).sum(1)
+    assert (other - (10 * score).sigmoid()).abs().max() > 0.1  # a sigmoid on the score breaks Euler's identity
 
 
 @PERFORMERS
@@ -174,7 +206,7 @@ def test_relevance_by_the_epsilon_rule():
 @pytest.mark.parametrize("rival", [GradientTimesActivation(), IntegratedGradients(), FeatureAblation(), KernelShap()])
 def test_memory_changes_nothing(performer: Performer, rival: KernelShap, monkeypatch: pytest.MonkeyPatch):
     found = rival.contributions(ask(performer, maps(performer)))
-    monkeypatch.setattr(base, "CHUNK", 1)
+    monkeypatch.setattr(questions, "CHUNK", 1)
     torch.testing.assert_close(rival.contributions(ask(performer, maps(performer))), found)
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from semexplain.attributions import faithfulness
 from semexplain.attributions.faithfulness import concept_curves, end_scores, noisy_maps, random_subsets, subset_effects
-from semexplain.concepts.removal import Game
+from semexplain.concepts.base import Game
 
 N = 7
 

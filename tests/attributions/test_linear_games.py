@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from semexplain.attributions.base import Question, Rival
+from semexplain.attributions.base import Attribution
 from semexplain.attributions.concept_vectors import ConceptVectors
 from semexplain.attributions.elastic_net import ElasticNet
 from semexplain.attributions.feature_ablation import FeatureAblation
@@ -15,9 +15,10 @@ from semexplain.attributions.gradient_times_activation import GradientTimesActiv
 from semexplain.attributions.integrated_gradients import IntegratedGradients
 from semexplain.attributions.kernel_shap import KernelShap
 from semexplain.attributions.lime import Lime
-from semexplain.attributions.linear_map import GlobalLinearMap
+from semexplain.attributions.linear_map import LinearMap
 from semexplain.attributions.masked_network import MaskedNetwork
-from semexplain.attributions.prior_only import PriorOnly
+from semexplain.attributions.prior import PriorOnly
+from semexplain.attributions.question import Question
 from semexplain.attributions.random import RandomContributions
 from semexplain.attributions.shapley_sampling import ShapleySampling
 from semexplain.attributions.zennit_relevance import ZennitRelevance
@@ -25,17 +26,17 @@ from semexplain.concepts.priors import feature_ratio, filter_jacobian
 from tests.attributions.toys import SIDE, SLOPES, Filters, Outputs, ask, maps, train
 
 
-def shapley_sampling() -> Rival:
+def shapley_sampling() -> Attribution:
     pytest.importorskip("captum")
     return ShapleySampling(n_samples=2)
 
 
-def zennit_relevance() -> Rival:
+def zennit_relevance() -> Attribution:
     pytest.importorskip("zennit")
     return ZennitRelevance()
 
 
-def elastic_net() -> Rival:
+def elastic_net() -> Attribution:
     pytest.importorskip("sklearn")
     return ElasticNet(strength=1e-6)
 
@@ -81,9 +82,9 @@ def close(found: Tensor, expected: Tensor, name: str) -> None:
         torch.testing.assert_close(found, expected, rtol=2e-3, atol=2e-3)
 
 
-@pytest.mark.parametrize("make", [GlobalLinearMap, elastic_net])
+@pytest.mark.parametrize("make", [LinearMap, elastic_net])
 @pytest.mark.parametrize("performer", [Filters(linear=True), Outputs()], ids=["filters", "outputs"])
-def test_global_maps_find_the_slopes(make: type[Rival], performer: Filters | Outputs):
+def test_global_maps_find_the_slopes(make: type[Attribution], performer: Filters | Outputs):
     rival, question = make(), ask(performer, maps(performer))
     rival.fit(train(performer))
     torch.testing.assert_close(
@@ -139,7 +140,7 @@ def test_a_run_that_centres_its_concepts_is_asked_the_same(performer: Filters | 
         rival.fit([centred(other) for other in train(performer)])
         torch.testing.assert_close(rival.contributions(centred(question)), expected)
         torch.testing.assert_close(rival.base_value, base_value)
-    rival = GlobalLinearMap()
+    rival = LinearMap()
     rival.fit([centred(other) for other in train(performer)])
     expected = SLOPES * (question.performance.concepts - question.reference)
     torch.testing.assert_close(rival.contributions(centred(question)), expected, rtol=1e-3, atol=1e-3)

@@ -5,13 +5,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from semexplain.attributions.base import Question
 from semexplain.attributions.elastic_net import ElasticNet
 from semexplain.attributions.feature_ablation import FeatureAblation
 from semexplain.attributions.gradient_times_activation import GradientTimesActivation
 from semexplain.attributions.integrated_gradients import IntegratedGradients
 from semexplain.attributions.kernel_shap import KernelShap
 from semexplain.attributions.lime import Lime
+from semexplain.attributions.question import Question
 from semexplain.attributions.shapley_sampling import ShapleySampling
 from semexplain.performers.base import Performer
 from tests.attributions.toys import Filters, Outputs, ask, exact_shapley, maps

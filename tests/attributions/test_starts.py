@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 import torch
-from semexplain.attributions.start_gradient import GradientTimesActivationStart
-from semexplain.attributions.start_linear import LinearMapStart
-from semexplain.attributions.start_prior import PriorStart
 from torch import Tensor
 
-from semexplain.attributions.base import Question
+from semexplain.attributions.base import Start
+from semexplain.attributions.gradient_times_activation import GradientTimesActivation
+from semexplain.attributions.linear_map import LinearMap
+from semexplain.attributions.prior import PriorAndMap
+from semexplain.attributions.question import Question
+from semexplain.concepts.filters import Filters
 from semexplain.explainers.linear import LinearExplainer
 from semexplain.explanation import Performance
 from semexplain.metrics.moments import least_squares, moments
@@ -29,6 +31,12 @@ def batches(size: int = 40, n: int = 3) -> tuple[list[Any], Tensor, Tensor, Tens
     return [question(*part) for part in parts], score.double(), concepts.double(), prior.double()
 
 
+def started(start: Start, asked: Question) -> tuple[Tensor, Tensor]:
+    """Weights and sizes of corrections."""
+    weights = start.weights(asked)
+    return weights, start.scale(asked, weights)
+
+
 def ridge(concepts: Tensor, score: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
     """By least squares with rows added that ask for small weights, the intercept free."""
     size, n = concepts.shape
@@ -42,12 +50,12 @@ def ridge(concepts: Tensor, score: Tensor, penalty: float) -> tuple[Tensor, Tens
 @pytest.mark.parametrize("penalty", [0.0, 0.25, 10.0])
 def test_ridge_is_least_squares_with_rows_that_ask_for_small_weights(penalty: float):
     questions, score, concepts, _ = batches()
-    start = LinearMapStart(n_concepts=3, shrinkage=penalty)
-    bias = start.fit(questions)
+    start = LinearMap(n_concepts=3, shrinkage=penalty)
+    bias = start.begin(questions)
     weights, intercept = ridge(concepts, score, penalty)
-    torch.testing.assert_close(start.weights.double(), weights, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(start.coefficients.double(), weights, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(bias.double(), intercept, rtol=1e-5, atol=1e-5)
-    given, scale = start(questions[0])
+    given, scale = started(start, questions[0])
     assert given.shape == scale.shape == (16, 3)
     torch.testing.assert_close((scale[0].double() * concepts.std(0, correction=0)), torch.ones(3).double())
     assert bool((least_squares(moments(score, concepts), 1e9)[0].abs() < 1e-6).all())
@@ -55,31 +63,31 @@ def test_ridge_is_least_squares_with_rows_that_ask_for_small_weights(penalty: fl
 
 def test_a_share_of_the_prior_and_a_ridge_regression_of_the_rest():
     questions, score, concepts, prior = batches()
-    start = PriorStart(n_concepts=3, share=0.5, shrinkage=0.1)
-    bias = start.fit(questions)
+    start = PriorAndMap(n_concepts=3, share=0.5, shrinkage=0.1)
+    bias = start.begin(questions)
     suggested = (prior * concepts).sum(1)
     slope = torch.linalg.lstsq(torch.stack([suggested, torch.ones(40).double()], 1), score[:, None]).solution[0, 0]
     weights, intercept = ridge(concepts, score - 0.5 * slope * suggested, 0.1)
     torch.testing.assert_close(start.factor.double(), 0.5 * slope, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(start.weights.double(), weights, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(start.coefficients.double(), weights, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(bias.double(), intercept, rtol=1e-4, atol=1e-4)
-    given, _ = start(questions[1])
+    given = start.weights(questions[1])
     torch.testing.assert_close(given.double(), 0.5 * slope * prior[16:32] + weights, rtol=1e-4, atol=1e-4)
 
 
 def test_what_a_start_has_learned_is_in_its_state():
     questions, *_ = batches()
-    for kind in (LinearMapStart, PriorStart):
+    for kind in (LinearMap, PriorAndMap):
         start, other = kind(n_concepts=3), kind(n_concepts=3)
-        start.fit(questions)
+        start.begin(questions)
         other.load_state_dict(start.state_dict())
-        torch.testing.assert_close(other(questions[0]), start(questions[0]), rtol=0, atol=0)
+        torch.testing.assert_close(started(other, questions[0]), started(start, questions[0]), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("kind", [LinearMapStart, PriorStart])
+@pytest.mark.parametrize("kind", [LinearMap, PriorAndMap])
 def test_nothing_to_fit_to_is_told(kind: type):
     with pytest.raises(ValueError, match="no training image"):
-        kind(n_concepts=3).fit([])
+        kind(n_concepts=3).begin([])
 
 
 def test_slopes_of_a_bent_game():
@@ -87,16 +95,24 @@ def test_slopes_of_a_bent_game():
     a = torch.tensor([[4.0, -1.0], [2.0, 3.0]])
     concepts = torch.tensor([[2.0, 5.0], [1.0, 0.0]])
     performance = Performance(a.sum(1) + 7, concepts, concepts, concepts)
-    asked = Question(None, performance, [0, 1], concepts[0], lambda: lambda m: (a * m.square()).sum(-1), lambda: a)  # type: ignore[arg-type]
+    asked = Question(
+        None,  # type: ignore[arg-type]
+        performance,
+        [0, 1],
+        concepts[0],
+        Filters(),
+        lambda: lambda m: (a * m.square()).sum(-1),
+        lambda: a,
+    )
     for steps, factor in ((1, 2.0), (4, 1.25)):
-        start = GradientTimesActivationStart(n_concepts=2, steps=steps)
-        weights, scale = start(asked)
+        start = GradientTimesActivation(n_concepts=2, steps=steps)
+        weights, scale = started(start, asked)
         expected = factor * a
         expected[1, 1] = 0  # a strength of 0 cannot carry a contribution
         torch.testing.assert_close(weights * concepts, expected)
         torch.testing.assert_close(scale, weights)
         left = (a.sum(1) + 7 - expected.sum(1)).mean()
-        torch.testing.assert_close(start.fit([asked]), left)
+        torch.testing.assert_close(start.begin([asked]), left)
 
 
 def test_a_linear_explainer_sees_standardised_features():
@@ -113,12 +129,12 @@ def test_a_linear_explainer_sees_standardised_features():
     torch.testing.assert_close(explainer(features), torch.tensor([1.0, 2.0, 3.0]).expand(200, 3))
 
 
-@pytest.mark.parametrize("kind", [LinearMapStart, PriorStart])
+@pytest.mark.parametrize("kind", [LinearMap, PriorAndMap])
 def test_every_process_starts_from_all_images(kind: type, monkeypatch: pytest.MonkeyPatch):
     """Two processes with a part of the batches each, exchanging what they would gather, end where one with all does."""
     questions, *_ = batches()
     whole = kind(n_concepts=3)
-    bias = whole.fit(questions)
+    bias = whole.begin(questions)
     sent: list[Tensor] = []
 
     def recorded(rows: Tensor) -> Tensor:
@@ -127,8 +143,8 @@ def test_every_process_starts_from_all_images(kind: type, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(f"{kind.__module__}.of_all_processes", recorded)
     for part in (questions[:1], questions[1:]):
-        kind(n_concepts=3).fit(part)
+        kind(n_concepts=3).begin(part)
     monkeypatch.setattr(f"{kind.__module__}.of_all_processes", lambda rows: torch.cat(sent))
     one = kind(n_concepts=3)
-    torch.testing.assert_close(one.fit(questions[:1]), bias, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(one(questions[0]), whole(questions[0]), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(one.begin(questions[:1]), bias, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(started(one, questions[0]), started(whole, questions[0]), rtol=1e-5, atol=1e-5)

@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from semexplain.attributions.base import Question, Rival
+from semexplain.attributions.base import Attribution
 from semexplain.attributions.concept_vectors import ConceptVectors
 from semexplain.attributions.elastic_net import ElasticNet
 from semexplain.attributions.integrated_gradients import IntegratedGradients
 from semexplain.attributions.masked_network import MaskedNetwork
+from semexplain.attributions.question import Question
 from semexplain.attributions.shapley_sampling import ShapleySampling
-from semexplain.attributions.timed import Questions, TimedRival
+from semexplain.attributions.timed import Questions, TimedAttribution
 from semexplain.attributions.zennit_relevance import ZennitRelevance
 from semexplain.explanation import Performance
 from tests.attributions.toys import Filters, Outputs, ask, maps, train
@@ -25,8 +26,8 @@ CPU = torch.device("cpu")
 
 @pytest.mark.parametrize("performer", [Filters(), Outputs(linear=False)], ids=["filters", "outputs"])
 @pytest.mark.parametrize("make", [ConceptVectors, IntegratedGradients, lambda: MaskedNetwork(epochs=1)])
-def test_inference_mode_and_autocast_change_nothing(performer: Filters | Outputs, make: type[Rival]):
-    plain, timed = make(), TimedRival(make(), CPU)
+def test_inference_mode_and_autocast_change_nothing(performer: Filters | Outputs, make: type[Attribution]):
+    plain, timed = make(), TimedAttribution(make(), CPU)
     plain.fit(train(performer))
     expected = plain.contributions(ask(performer, maps(performer)))
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
@@ -39,7 +40,7 @@ def test_inference_mode_and_autocast_change_nothing(performer: Filters | Outputs
     torch.testing.assert_close(timed.base_value, plain.base_value)
 
 
-class Slow(Rival):
+class Slow(Attribution):
     def contributions(self, question: Question) -> Tensor:
         time.sleep(0.02)
         return question.performance.concepts
@@ -54,7 +55,7 @@ def test_the_clock_counts_answers_and_not_the_wait_for_images():
             time.sleep(0.2)
             yield question
 
-    rival = TimedRival(Slow(), CPU)
+    rival = TimedAttribution(Slow(), CPU)
     rival.fit(Questions(slowly))
     assert 0.06 <= rival.timings["fit_seconds"] < 0.5
     for _ in range(2):
@@ -76,7 +77,7 @@ def test_questions_start_again():
     ],
 )
 def test_a_package_that_is_not_there_is_named(
-    make: type[Rival], module: str, package: str, monkeypatch: pytest.MonkeyPatch
+    make: type[Attribution], module: str, package: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError, match=rf"needs the package {package}, .*: `pip install .\[rivals\]`"):
@@ -86,9 +87,9 @@ def test_a_package_that_is_not_there_is_named(
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("make", [ConceptVectors, IntegratedGradients, lambda: MaskedNetwork(epochs=1)])
-def test_a_gpu_says_the_same(make: type[Rival]):
+def test_a_gpu_says_the_same(make: type[Attribution]):
     performer, there = Filters(), Filters().cuda()
-    own, other = make(), TimedRival(make(), torch.device("cuda"))
+    own, other = make(), TimedAttribution(make(), torch.device("cuda"))
     own.fit(train(performer))
     other.fit([ask(there, part.cuda()) for part in maps(there, 400, seed=9).split(64)])
     found = other.contributions(ask(there, maps(there).cuda()))

@@ -7,9 +7,9 @@ from itertools import permutations
 import torch
 from torch import Tensor, nn
 
-from semexplain.attributions.base import Question
-from semexplain.concepts.removal import game_of
-from semexplain.performers.base import Performer, SharedOutputs
+from semexplain.attributions.question import Question
+from semexplain.concepts import filters, outputs
+from semexplain.performers.base import Performer
 
 SIDE = 3
 SLOPES = torch.tensor([2.0, -1.0, 0.5, 3.0])
@@ -18,30 +18,24 @@ SLOPES = torch.tensor([2.0, -1.0, 0.5, 3.0])
 class Toy(Performer):
     """Maps are what goes in; the rest is a head."""
 
-    target_name, target_index, map_size = "score", 0, SIDE
+    target_name = "score"
 
-    @staticmethod
-    def names_of_concepts(**options: int) -> tuple[str, ...]:
-        return tuple(f"concept {i}" for i in range(options.get("n", 4)))
-
-    @property
-    def variant(self) -> str:
-        return "toy"
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.image_shape = self.map_shape = (channels, SIDE, SIDE)
 
     def encode(self, image: Tensor) -> Tensor:
         return image
-
-    def encode_modules(self) -> list[nn.Module]:
-        return []
 
 
 class Filters(Toy):
     """Concepts are the maps; the head is two layers, or a sum of the maps with ``SLOPES`` and a constant."""
 
+    kind, output_names = filters.Filters(), ("score",)
+
     def __init__(self, n: int = 4, *, linear: bool = False, bias: bool = True) -> None:
-        super().__init__()
+        super().__init__(n)
         torch.manual_seed(7)
-        self.channels, self.concept_names = n, self.names_of_concepts(n=n)
         self.linear = linear
         self.first, self.second = nn.Linear(n * SIDE**2, 16, bias=bias), nn.Linear(16, 1, bias=bias)
         self.freeze()
@@ -49,26 +43,21 @@ class Filters(Toy):
     def feature(self, feature_map: Tensor) -> Tensor:
         return feature_map
 
-    def head(self, feature: Tensor) -> tuple[Tensor, Tensor]:
-        y = feature.sum((2, 3))
+    def outputs(self, feature: Tensor) -> Tensor:
         if self.linear:
-            return y @ SLOPES.to(y) + 5, y
-        return self.second(self.first(feature.flatten(1)).relu()).squeeze(1), y
+            return (feature.sum((2, 3)) @ SLOPES.to(feature) + 5)[:, None]
+        return self.second(self.first(feature.flatten(1)).relu())
 
 
-class Outputs(SharedOutputs, Toy):
+class Outputs(Toy):
     """Concepts are four coordinates of x, of which the score is a linear function, or a bent one."""
 
-    def __init__(self, *, linear: bool = True) -> None:
-        super().__init__()
-        self.channels, self.concept_names = 1, self.names_of_concepts()
-        self.linear = linear
-        self.concept_indices = [1, 2, 3, 4]
-        self.freeze()
+    kind, output_names = outputs.Outputs(), ("score", *(f"concept {i}" for i in range(4)))
 
-    @property
-    def outputs_variant(self) -> str:
-        return "toy"
+    def __init__(self, *, linear: bool = True) -> None:
+        super().__init__(1)
+        self.linear = linear
+        self.freeze()
 
     def feature(self, feature_map: Tensor) -> Tensor:
         return feature_map.flatten(1)
@@ -79,14 +68,10 @@ class Outputs(SharedOutputs, Toy):
             score = score + feature[:, 0] * feature[:, 1] + feature[:, 2].relu() * feature[:, 3]
         return torch.cat([score[:, None], feature[:, :4]], dim=1)
 
-    def head(self, feature: Tensor) -> tuple[Tensor, Tensor]:
-        outputs = self.outputs(feature)
-        return outputs[:, 0], outputs[:, 1:]
-
 
 def maps(performer: Performer, size: int = 6, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(size, performer.channels, SIDE, SIDE, generator=generator) + 0.3
+    return torch.randn(size, *performer.map_shape, generator=generator) + 0.3
 
 
 def ask(
@@ -101,7 +86,8 @@ def ask(
         performance,
         chosen,
         reference,
-        partial(game_of, performer, feature_map, chosen, reference),
+        performer.kind,
+        partial(performer.game, feature_map, chosen, reference),
         lambda: performer.perform(feature_map, prior)[1][:, chosen],
     )
 

@@ -1,4 +1,4 @@
-"""Tests of the priors of filters (Case 1): nudges of a whole map, a linear head, Euler's identity."""
+"""Tests of the prior of filters (Case 1): nudges of a whole map, a linear head."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from semexplain.concepts.losses import prior_cross_entropy
-from semexplain.concepts.priors import filter_jacobian, gradient_times_activation
+from semexplain.concepts.priors import filter_jacobian
 from semexplain.explanation import Performance
 
 Head = Callable[[Tensor], Tensor]
@@ -56,20 +56,11 @@ def test_of_a_linear_performer_it_is_the_coefficients_times_the_size_of_the_map(
     torch.testing.assert_close(prior_cross_entropy(raw, alpha, prior), floor, atol=1e-6, rtol=0)
 
 
-def test_gradient_times_activation_adds_up_to_the_score_of_a_head_without_biases() -> None:
-    performance = perform(maps(), relu_head(bias=False))
-    torch.testing.assert_close(gradient_times_activation(performance).sum(1), performance.score.detach())
-    squashed = performance.score.sigmoid()
-    other = gradient_times_activation(performance._replace(score=squashed)).sum(1)
-    assert (other - squashed.detach()).abs().max() > 0.1  # a sigmoid on the score breaks Euler's identity
-
-
-@pytest.mark.parametrize("function", [filter_jacobian, gradient_times_activation])
-def test_an_image_alone_and_in_a_batch_agree(function: Callable[[Performance], Tensor]) -> None:
+def test_an_image_alone_and_in_a_batch_agree() -> None:
     head, x = relu_head(bias=True), maps()
-    together = function(perform(x, head))
+    together = filter_jacobian(perform(x, head))
     for image in range(5):
-        torch.testing.assert_close(function(perform(x[image : image + 1], head))[0], together[image])
+        torch.testing.assert_close(filter_jacobian(perform(x[image : image + 1], head))[0], together[image])
     assert not together.requires_grad
 
 

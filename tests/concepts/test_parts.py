@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from semexplain.concepts import parts as parts_module
+from semexplain.concepts import part_proposals
 from semexplain.concepts.geometry import MapGeometry
 from semexplain.concepts.part_proposals import location_stability, propose_by_iou, propose_by_peak
 from semexplain.concepts.parts import (
@@ -44,8 +44,8 @@ def part_maps(rng: np.random.Generator, count: int) -> np.ndarray:
 @pytest.fixture
 def arrays(monkeypatch: pytest.MonkeyPatch) -> Arrays:
     """Random sparse maps of five filters, one of them dead, with part maps; seven images count, blocks are small."""
-    monkeypatch.setattr(parts_module, "STRONGEST", 7)
-    monkeypatch.setattr(parts_module, "BLOCK", 3)
+    monkeypatch.setattr(part_proposals, "STRONGEST", 7)
+    monkeypatch.setattr(part_proposals, "BLOCK", 3)
     rng = np.random.default_rng(3)
     maps = np.maximum(rng.normal(size=(11, 5, SIDE, SIDE)) - 0.5, 0).astype(np.float32)
     maps[:, 4] = 0
@@ -82,7 +82,7 @@ def named(scores: list[list[float]], least: float) -> list[int]:
 def test_peaks_are_counted_for_the_nearest_part_against_random_pixels(
     arrays: Arrays, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parts_module, "BEYOND_CHANCE", 0.5)
+    monkeypatch.setattr(part_proposals, "BEYOND_CHANCE", 0.5)
     maps, masks = arrays
     share = [[0.0] * 3 for _ in masks]
     for image, mask in enumerate(masks):
@@ -126,7 +126,7 @@ def planted(count: int = 30) -> Arrays:
 def test_filters_planted_at_parts_get_their_names_and_a_roaming_one_none(
     propose: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parts_module, "ACTIVE_SHARE", 1 / SIDE**2)  # one cell of each map is active
+    monkeypatch.setattr(part_proposals, "ACTIVE_SHARE", 1 / SIDE**2)  # one cell of each map is active
     assignment, scores = propose(*planted(), NAMES, GEOMETRY)
     assert assignment[:3] == [0, 1, 2]
     assert scores.shape == (4, 3)
@@ -160,8 +160,8 @@ def test_a_large_part_gets_the_filters_that_keep_to_it() -> None:
 def test_regions_of_the_strongest_cells_are_compared_with_the_masks(
     arrays: Arrays, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parts_module, "ACTIVE_SHARE", 0.05)
-    monkeypatch.setattr(parts_module, "OVERLAP", 0.1)
+    monkeypatch.setattr(part_proposals, "ACTIVE_SHARE", 0.05)
+    monkeypatch.setattr(part_proposals, "OVERLAP", 0.1)
     maps, masks = arrays
     centres = [5.5 + 5 * cell for cell in range(SIDE)]
     expected = []

@@ -13,6 +13,7 @@ from PIL import Image
 
 from semexplain.data import synthetic_faces
 from semexplain.data.attributes import ATTRIBUTES
+from semexplain.data.drawn import face_causes
 from semexplain.data.drawn.face_causes import (
     BEARDS,
     DRAWN_AS,
@@ -278,7 +279,7 @@ def test_faces_of_other_settings_are_an_error(tmp_path: Path) -> None:
 
 def test_faces_of_another_model_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_faces(tmp_path / "faces", **FEW)
-    monkeypatch.setattr(synthetic_faces, "NOISE_SCALE", 9.0)
+    monkeypatch.setattr(face_causes, "NOISE_SCALE", 9.0)
     with pytest.raises(ValueError, match="another version of the drawing"):
         write_faces(tmp_path / "faces", **FEW)
 
@@ -343,3 +344,34 @@ def test_the_data_module_writes_faces_on_first_use(tmp_path: Path) -> None:
     (batch,) = list(module.val_dataloader())
     assert batch["image"].shape == (2, 3, 32, 32)
     np.testing.assert_array_equal(batch["label"].numpy(), sample_attributes(8, seed=1)[4:6])
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("Atractive", r"unknown: Atractive \(did you mean 'Attractive'\?\); missing: Attractive\. Delete the folder"),
+        ("", r"line 3: expected an image and 39 values, got 40 values"),
+    ],
+)
+def test_drawn_faces_have_all_attributes(tmp_path: Path, written: str, message: str) -> None:
+    module = SyntheticFacesDataModule(
+        root=str(tmp_path / "faces"), train=4, valid=1, test=1, draw_size=24, draw_seed=5, image_size=32, num_workers=0
+    )
+    module.prepare_data()
+    path = tmp_path / "faces" / "list_attr_celeba.txt"
+    path.write_text(path.read_text().replace("Attractive", written, 1))
+    with pytest.raises(ValueError, match=message):
+        module.setup()
+
+
+def test_drawn_faces_with_fewer_attributes_are_refused(tmp_path: Path) -> None:
+    module = SyntheticFacesDataModule(
+        root=str(tmp_path / "faces"), train=4, valid=1, test=1, draw_size=24, draw_seed=5, image_size=32, num_workers=0
+    )
+    module.prepare_data()
+    path = tmp_path / "faces" / "list_attr_celeba.txt"
+    count, names, *rows = path.read_text().splitlines()
+    fewer = [count, *(line.rsplit(maxsplit=1)[0] for line in (names, *rows))]
+    path.write_text("\n".join(fewer))
+    with pytest.raises(ValueError, match="must name each of the 40 attributes that faces are drawn by; missing: Young"):
+        module.setup()

@@ -63,9 +63,10 @@ def test_the_body_still_learns_from_such_a_start():
     assert not torch.equal(explainer.body[0].weight, before)
 
 
-def test_the_linear_start_needs_signed_weights():
-    with pytest.raises(ValueError, match="`head_init=linear` needs `output=identity`"):
-        ResNetExplainer(map_shape=(4, 4, 4), n_concepts=3, output="softplus", head_init="linear")
+def test_a_softplus_cannot_start_at_signed_weights():
+    explainer = ResNetExplainer(map_shape=(4, 4, 4), n_concepts=3, depth=18, output="softplus")
+    with pytest.raises(ValueError, match="weights that are not positive, the least is -2. Start without: `~start`"):
+        explainer.start_at(torch.tensor([1.0, -2.0, 3.0]), torch.tensor(0.0))
 
 
 def test_a_batch_of_one_needs_evaluation_mode():

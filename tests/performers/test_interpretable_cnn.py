@@ -9,8 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semexplain.concepts.priors import filter_jacobian, gradient_times_activation
-from semexplain.explanation import Performance
+from semexplain.concepts.priors import filter_jacobian
 from semexplain.performers.architectures import ARCHITECTURES, Norm, trunk_layers
 from semexplain.performers.base import state_digest
 from semexplain.performers.filter_loss import filter_loss, filter_masks, sharpness_target
@@ -55,7 +54,7 @@ def test_full_sizes_are_the_published_ones(architecture: str, whole: int, trunk:
     counts = {name: parameter.numel() for name, parameter in performer.named_parameters()}
     assert sum(count for name, count in counts.items() if "sharpness" not in name) == whole
     assert sum(count for name, count in counts.items() if name.startswith("trunk")) == trunk
-    assert (performer.channels, performer.map_size) == x
+    assert performer.map_shape == (x[0], x[1], x[1])
     assert tuple(feature_map.shape) == (2, x[0], x[1], x[1])
     assert (tuple(score.shape), tuple(concepts.shape)) == ((2,), (2, x[0]))
     assert tuple(performer.geometry) == geometry
@@ -157,7 +156,7 @@ def test_concepts_are_the_sums_of_the_masked_maps_before_their_relu():
 def test_strengths_of_half_precision_maps_do_not_overflow():
     """4 x 4 cells of 6,000 are 96,000, more than float16 can hold."""
     performer = small().half()
-    x = torch.full((1, performer.channels, 4, 4), 6000.0, dtype=torch.float16)
+    x = torch.full((1, performer.map_shape[0], 4, 4), 6000.0, dtype=torch.float16)
     assert (performer.head(x)[1] == 96000).all()
 
 
@@ -189,11 +188,14 @@ def test_gradient_times_x_adds_up_to_the_score_of_a_head_without_biases():
     for layer in (performer.fc7, performer.fc8, performer.fc9):
         nn.init.zeros_(layer.bias)
     x = torch.randn(3, 32, 4, 4, dtype=torch.float64, requires_grad=True)
-    score, concepts = performer.head(x)
-    sums = gradient_times_activation(Performance(score, concepts, x, x)).sum(1)
-    torch.testing.assert_close(sums, score.detach())
-    squashed = gradient_times_activation(Performance(performer.head(x)[0].sigmoid(), concepts, x, x)).sum(1)
-    assert (squashed - score.detach().sigmoid()).abs().max() > 0.1
+
+    def sums(score: Tensor) -> Tensor:
+        (gradient,) = torch.autograd.grad(score.sum(), x, retain_graph=True)
+        return (gradient * x.detach()).sum((1, 2, 3))
+
+    score = performer.head(x)[0]
+    torch.testing.assert_close(sums(score), score.detach())
+    assert (sums(score.sigmoid()) - score.detach().sigmoid()).abs().max() > 0.1
 
 
 def test_priors_of_one_image_do_not_depend_on_the_others():
@@ -376,9 +378,12 @@ def test_a_saved_performer_is_the_same_function(tmp_path: Path):
         InterpretableCNN("vgg_m", **{**shape, "image_size": 96}, checkpoint=str(tmp_path / "p.safetensors"))
 
 
-def test_names_are_known_without_building():
-    names = InterpretableCNN.names_of_concepts(architecture="vgg_s", width=8, target="cat", hidden=3)
+def test_names_are_known_without_memory():
+    with torch.device("meta"):
+        performer = InterpretableCNN("vgg_s", width=8, target="cat", hidden=3, weights=None)
+    names = performer.concept_names
     assert (names[0], names[-1], len(names)) == ("filter_000", "filter_063", 64)
+    assert performer.output_names == ("cat",)
 
 
 @pytest.mark.parametrize("dead", ["argmax", "corner"])

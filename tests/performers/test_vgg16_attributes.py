@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.models import vgg16
 
+from semexplain.concepts.outputs import concept_indices
 from semexplain.concepts.priors import feature_ratio
 from semexplain.data.attributes import ATTRIBUTES
 from semexplain.explanation import Performance
@@ -31,7 +32,7 @@ def test_the_default_is_vgg16_with_forty_outputs():
         performer, reference = VGG16Attributes(weights=None), vgg16(num_classes=40)
     sizes = sorted(tuple(parameter.shape) for parameter in performer.parameters())
     assert sizes == sorted(tuple(parameter.shape) for parameter in reference.parameters())
-    assert (performer.channels, performer.map_size, performer.fc1.in_features) == (512, 14, 25088)
+    assert (performer.map_shape, performer.fc1.in_features) == ((512, 14, 14), 25088)
 
 
 @pytest.mark.filterwarnings("ignore:The performer's convolutions start from random weights")
@@ -106,7 +107,7 @@ def test_priors_are_those_of_the_three_layer_head(stage: str):
         performer.fc2,
         performer.fc3,
         performer.target_index,
-        performer.concept_indices,
+        concept_indices(performer),
         pre_relu=stage == "pre_relu",
     )
     torch.testing.assert_close(prior, expected, rtol=1e-4, atol=1e-5)

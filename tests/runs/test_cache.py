@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -306,6 +307,6 @@ def test_arrays_move_to_a_device_that_has_room_for_all(tmp_path: Path, performer
 
 def test_a_cache_has_to_fit(tmp_path: Path, performer: VGG16Attributes):
     cache = PerformanceCache(tmp_path / "cache", dots(tmp_path / "dots"), torch.device("cpu"))
-    needed = 20 * performer.channels * performer.map_size**2 * 2 / 1e9
+    needed = 20 * prod(performer.map_shape) * 2 / 1e9
     assert cache.fits(performer, needed * 1.01)
     assert not cache.fits(performer, needed * 0.99)

@@ -92,7 +92,7 @@ def test_a_second_evaluation_trains_nothing_and_other_seeds_and_priors_share_the
     assert other == {name: value for name, value in first.items() if name.startswith("test/control/")}
     assert len(other) == len(CONTROLS) * len(MEASURES)
     with pytest.raises(AssertionError, match="trained a control"):  # another explainer has controls of its own
-        trained_controls(shuffled, {"module.explainer.head_init": "default"}, ["constant"])
+        trained_controls(shuffled, {"module.start": None}, ["constant"])
 
 
 def test_an_explainer_that_starts_from_an_attribution_has_controls(shuffled: Path, faces: Path):
@@ -127,7 +127,7 @@ def test_what_determines_a_control_addresses_it(faces: Path, tmp_path: Path):
         "metrics=[relative_deviation]",
         "+trainer.enable_progress_bar=false",
     ]
-    other = ["explainer.head_init=default", "trainer.max_epochs=9", "optimizer.lr=0.5", "data.batch_size=16"]
+    other = ["~start", "trainer.max_epochs=9", "optimizer.lr=0.5", "data.batch_size=16"]
     other += ["performer.target=Male", "scheduler=cosine", "concepts=named concepts.include=[Smiling,Bald]"]
     assert all(description(override) == base for override in same)
     assert all(description(*override.split()) != base for override in other)

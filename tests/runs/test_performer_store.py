@@ -21,18 +21,21 @@ def data(labels: list[list[bool]], repeats: list[int] | None = None) -> SimpleNa
 def test_images_with_and_without_a_label_weigh_as_much_together():
     labels = [[True, False], [False, False], [False, True], [False, False]]
     repeats = [1, 2, 3, 0]
-    weights = class_weights(data(labels, repeats)).tolist()
+    weights = class_weights(data(labels, repeats), ("dog", "cat")).tolist()
     for label in range(2):
         total = [0.0, 0.0]
         for row, times in zip(labels, repeats, strict=True):
             total[row[label]] += times * weights[row[label]][label]
         assert total == pytest.approx([3, 3])  # six images in all
-    assert class_weights(data(labels)).tolist() == [pytest.approx([4 / 6, 4 / 6]), pytest.approx([2, 2])]
+    assert class_weights(data(labels), ("dog", "cat")).tolist() == [
+        pytest.approx([4 / 6, 4 / 6]),
+        pytest.approx([2, 2]),
+    ]
 
 
 def test_a_label_that_never_changes_cannot_be_balanced():
     with pytest.raises(ConfigError, match=r"performer_training.balance: all or no training images have cat"):
-        class_weights(data([[True, False], [False, False]]))
+        class_weights(data([[True, False], [False, False]]), ("dog", "cat"))
 
 
 def test_the_weights_enter_the_loss_image_by_image():

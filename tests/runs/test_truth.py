@@ -9,7 +9,7 @@ from PIL import Image
 from support import FACES
 from torch import Tensor, nn
 
-from semexplain.attributions import truth as truth_module
+from semexplain.concepts.outputs import Outputs
 from semexplain.data.celeba import CelebADataModule
 from semexplain.data.drawn.scenes import Redrawable, Scene
 from semexplain.data.images import Split
@@ -18,6 +18,7 @@ from semexplain.data.synthetic_animals import SyntheticAnimalsDataModule
 from semexplain.data.synthetic_faces import SyntheticFacesDataModule
 from semexplain.performers.base import Performer
 from semexplain.performers.vgg16_attributes import VGG16Attributes
+from semexplain.runs import truth as truth_module
 from semexplain.runs.truth import Truth, agreement, known_truth
 
 NAMES = ("red", "tall", "wet", "old")
@@ -62,17 +63,14 @@ class Squares(Redrawable, ImageDataModule):
 class Squarer(Performer):
     """The concepts' weighted sum, and ``together`` where an image is both red and tall."""
 
-    target_name, target_index, concept_names, channels, map_size, variant = "nice", 0, NAMES, 1, 8, ""
+    kind, target_name, output_names = Outputs(), "nice", ("nice", *NAMES)
+    image_shape, map_shape = (3, 8, 8), (1, 8, 8)
 
     def __init__(self, together: float = 0.0) -> None:
         super().__init__()
         self.together = nn.Parameter(torch.tensor(together))
         self.dropout = nn.Dropout(0.5)
         self.pictures = 0
-
-    @staticmethod
-    def names_of_concepts(**_: object) -> tuple[str, ...]:
-        return NAMES
 
     def encode(self, image: Tensor) -> Tensor:
         self.pictures += len(image)
@@ -81,11 +79,9 @@ class Squarer(Performer):
     def feature(self, feature_map: Tensor) -> Tensor:
         return self.dropout(feature_map[:, 0, 0, : len(NAMES)])
 
-    def head(self, feature: Tensor) -> tuple[Tensor, Tensor]:
-        return feature @ WEIGHTS.float() + self.together * feature[:, 0] * feature[:, 1], feature
-
-    def encode_modules(self) -> list[nn.Module]:
-        return []
+    def outputs(self, feature: Tensor) -> Tensor:
+        score = feature @ WEIGHTS.float() + self.together * feature[:, 0] * feature[:, 1]
+        return torch.cat([score[:, None], feature], 1)
 
 
 @pytest.fixture

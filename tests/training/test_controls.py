@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from semexplain.attributions.start_gradient import GradientTimesActivationStart
 
+from semexplain.attributions.base import Start
+from semexplain.attributions.gradient_times_activation import GradientTimesActivation
+from semexplain.attributions.linear_map import LeastSquares
 from semexplain.concepts.losses import prior_l2
 from semexplain.concepts.priors import feature_ratio
 from semexplain.concepts.selection import named_concepts
@@ -16,23 +18,25 @@ from semexplain.metrics.relative_deviation import RelativeDeviation
 from semexplain.performers.base import state_digest
 from semexplain.performers.vgg16_attributes import VGG16Attributes
 from semexplain.runs.cache import PerformanceCache
+from semexplain.training.beginnings import begin, take_means
 from semexplain.training.controls import Constant, Control, Redrawn, Shuffled
 from semexplain.training.distillation import Distillation
 
 NAMES = ["Bald", "Smiling", "Young"]  # in the order of the outputs
 
 
-def module(performer: VGG16Attributes, control: Control | None, init: str = "default") -> Distillation:
+def module(performer: VGG16Attributes, control: Control | None, start: type[Start] | None = None) -> Distillation:
     torch.manual_seed(3)
     return Distillation(
         performer=performer,
-        explainer=partial(ResNetExplainer, depth=18, head_init=init),
+        explainer=partial(ResNetExplainer, depth=18),
         prior=feature_ratio,
         prior_loss=prior_l2,
         concepts=partial(named_concepts, include=NAMES),
         optimizer=partial(torch.optim.Adam, lr=1e-3),
         scheduler=partial(torch.optim.lr_scheduler.ConstantLR, factor=1.0),
         metrics={"relative_deviation": RelativeDeviation()},
+        start=start,
         control=control,
     ).eval()
 
@@ -98,7 +102,7 @@ def test_a_cache_makes_no_difference(performer: VGG16Attributes, faces: Path, tm
         cache.attach_answers(explaining.performer, feature_ratio)
     for one, other in zip(computed.ordered("val"), recalled.ordered("val"), strict=True):
         assert "image" not in other
-        (a, prior_a), (b, prior_b) = (explaining.perform(batch, with_prior=True) for batch in (one, other))
+        (a, prior_a), (b, prior_b) = (explaining.teacher.perform(batch, with_prior=True) for batch in (one, other))
         for field in ("score", "concepts", "feature_map"):
             torch.testing.assert_close(getattr(a, field), getattr(b, field), rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(prior_a, prior_b, rtol=1e-3, atol=1e-4)
@@ -119,14 +123,15 @@ def test_a_cache_makes_no_difference(performer: VGG16Attributes, faces: Path, tm
 def test_the_linear_start_is_that_of_what_is_told(
     performer: VGG16Attributes, faces: Path, tmp_path: Path, control: Control, stored: bool
 ):
-    explaining, datamodule = module(performer, control, "linear"), data(faces)
+    explaining, datamodule = module(performer, control, LeastSquares), data(faces)
     if stored:
         cache = PerformanceCache(tmp_path, datamodule, torch.device("cpu"))
         cache.attach_performances(performer, feature_ratio)
         if explaining.performer is not performer:
             cache.attach_answers(explaining.performer, feature_ratio)
     explaining.trainer = type("Trainer", (), {"datamodule": datamodule})()
-    weights, bias = explaining.least_squares(common=False)
+    begin(explaining.explainer, explaining.start, explaining.teacher, explaining.training_batches)
+    weights, bias = explaining.explainer.last_layer()[1].detach(), explaining.explainer.bias.detach()
     told = control.performer(performer)
     batches = [told(batch["image"]) for batch in data(faces).ordered("train")]
     score, concepts = torch.cat([b.score for b in batches]).double(), torch.cat([b.concepts for b in batches]).double()
@@ -146,7 +151,7 @@ def test_a_start_is_of_the_image_whose_concepts_are_told(performer: VGG16Attribu
     explanations = []
     for control in (None, Shuffled()):
         explaining = module(performer, control)
-        explaining.start = GradientTimesActivationStart(n_concepts=3)
+        explaining.start = GradientTimesActivation(n_concepts=3)
         explaining.explainer.start_at(torch.zeros(3), torch.tensor(0.0))  # no correction
         explanations.append(explaining(batch["image"]))
     truth, shuffled = explanations
@@ -159,16 +164,18 @@ def test_a_start_is_of_the_image_whose_concepts_are_told(performer: VGG16Attribu
 @pytest.mark.parametrize("control", [Constant(), Shuffled()], ids=lambda c: type(c).__name__)
 def test_strengths_are_centred_after_they_are_told(performer: VGG16Attributes, faces: Path, control: Control):
     explaining, datamodule = module(performer, control), data(faces)
-    explaining.centre = True
+    explaining.teacher.centre = True
     explaining.trainer = type("Trainer", (), {"datamodule": datamodule})()
-    explaining.look_at_training_images()
+    take_means(explaining.teacher, explaining.training_batches)
     batch = next(iter(datamodule.ordered("val")))
-    told = control.concepts(performer(batch["image"]).concepts[:, explaining.columns])
+    told = control.concepts(performer(batch["image"]).concepts[:, explaining.teacher.columns])
     mean = 1.0
     if isinstance(control, Shuffled):
-        mean = torch.cat([performer(b["image"]).concepts for b in datamodule.ordered("train")])[:, explaining.columns]
+        mean = torch.cat([performer(b["image"]).concepts for b in datamodule.ordered("train")])[
+            :, explaining.teacher.columns
+        ]
         mean = mean.mean(0)
-    found = explaining.perform(batch, with_prior=False)[0].concepts
+    found = explaining.teacher.perform(batch, with_prior=False)[0].concepts
     torch.testing.assert_close(found, told - mean, rtol=1e-4, atol=1e-5)
 
 

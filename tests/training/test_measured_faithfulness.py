@@ -11,11 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from semexplain.concepts.filters import Filters
 from semexplain.concepts.losses import prior_l2
-from semexplain.concepts.priors import feature_ratio, gradient_times_activation
+from semexplain.concepts.priors import feature_ratio
 from semexplain.concepts.selection import all_concepts, named_concepts
 from semexplain.data.celeba import CelebADataModule
 from semexplain.explainers.resnet import ResNetExplainer
+from semexplain.explanation import Performance
 from semexplain.metrics.completeness_gap import CompletenessGap
 from semexplain.metrics.concept_count import ConceptCount
 from semexplain.metrics.concept_curves import ConceptCurves
@@ -25,7 +27,8 @@ from semexplain.metrics.stability import Stability
 from semexplain.metrics.truth_agreement import TruthAgreement
 from semexplain.performers.base import Performer
 from semexplain.performers.vgg16_attributes import VGG16Attributes
-from semexplain.training import distillation as module_under_test
+from semexplain.training import measured as measured_module
+from semexplain.training import measures as measures_module
 from semexplain.training.distillation import Distillation
 
 NAMES = ["Smiling", "Bald", "Young"]
@@ -40,19 +43,12 @@ FAITHFULNESS = {
 class SumOfSquares(Performer):
     """Four filters as concepts; the score is a curved function of the sums of three maps."""
 
-    target_name, target_index, concept_names, channels, map_size = "sum", 0, tuple("abcd"), 4, 3
+    kind, target_name, output_names = Filters(), "Attractive", ("Attractive",)
+    image_shape, map_shape = (3, 32, 32), (4, 3, 3)
 
     def __init__(self) -> None:
         super().__init__()
         self.mix = nn.Linear(4, 1)
-
-    @staticmethod
-    def names_of_concepts(**options: Any) -> tuple[str, ...]:
-        return tuple("abcd")
-
-    @property
-    def variant(self) -> str:
-        return "squares"
 
     def encode(self, image: Tensor) -> Tensor:
         return F.adaptive_avg_pool2d(image.float() / 255, 3).repeat(1, 2, 1, 1)[:, :4] + 0.1
@@ -60,12 +56,15 @@ class SumOfSquares(Performer):
     def feature(self, feature_map: Tensor) -> Tensor:
         return feature_map
 
-    def head(self, feature: Tensor) -> tuple[Tensor, Tensor]:
-        sums = feature.sum((2, 3))
-        return self.mix(sums.square()).squeeze(1), sums
+    def outputs(self, feature: Tensor) -> Tensor:
+        return self.mix(feature.sum((2, 3)).square())
 
-    def encode_modules(self) -> list[nn.Module]:
-        return []
+
+def gradient_times_activation(performance: Performance) -> Tensor:
+    """A signed prior of filters: the gradient of the score at x, times x, summed over each map."""
+    x = performance.feature
+    (gradient,) = torch.autograd.grad(performance.score.sum(), x, retain_graph=True)
+    return (gradient * x).sum((2, 3))
 
 
 def distillation(performer: Performer, metrics: dict[str, Any], concepts: Callable = all_concepts) -> Distillation:
@@ -97,6 +96,11 @@ def measured(module: Distillation, datamodule: CelebADataModule) -> dict[str, fl
     return {name.removeprefix("test/"): value for name, value in result.items()}
 
 
+def update(module: Distillation, batch: dict[str, Tensor]) -> None:
+    """Measure a batch of which the first label is that of the target."""
+    module.measures.update(batch, batch["label"][:, 0], module.answer(batch, with_prior=True), "test")
+
+
 def test_outputs_are_taken_away_by_setting_them_to_their_training_means(
     performer: VGG16Attributes, faces: Path
 ) -> None:
@@ -104,7 +108,9 @@ def test_outputs_are_taken_away_by_setting_them_to_their_training_means(
     module = distillation(performer, {"completeness_gap": CompletenessGap()}, partial(named_concepts, include=NAMES))
     datamodule = data(faces)
     result = measured(module, datamodule)
-    train = torch.cat([performer(batch["image"]).concepts[:, module.columns] for batch in datamodule.ordered("train")])
+    train = torch.cat(
+        [performer(batch["image"]).concepts[:, module.teacher.columns] for batch in datamodule.ordered("train")]
+    )
     mean = train.double().mean(0)
     wrong = changes = 0.0
     for batch in datamodule.ordered("test"):
@@ -114,7 +120,7 @@ def test_outputs_are_taken_away_by_setting_them_to_their_training_means(
             exact = performer.double()
 
             def values(x: Tensor, exact: Performer = exact) -> Tensor:
-                return exact.head(x[None])[1][0, module.columns]
+                return exact.head(x[None])[1][0, module.teacher.columns]
 
             jacobian = torch.autograd.functional.jacobian(values, x)
             products = jacobian @ jacobian.T
@@ -127,13 +133,13 @@ def test_outputs_are_taken_away_by_setting_them_to_their_training_means(
     assert result["completeness_gap"] == pytest.approx(wrong / changes, rel=1e-3)
 
 
-def test_filters_are_taken_away_by_setting_them_to_zero(faces: Path) -> None:
+def test_filters_are_taken_away_by_setting_them_to_zero(faces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The curves of a head that can be written down, concept by concept, without a look at the training images."""
     torch.manual_seed(1)
     performer = SumOfSquares()
     metric = ConceptCurves()
     module = distillation(performer, {"curves": metric})
-    module.look_at_training_images = lambda: pytest.fail("filters need no reference")
+    monkeypatch.setattr(measured_module, "take_means", lambda *_: pytest.fail("filters need no reference"))
     given: list[dict[str, Tensor]] = []
     update = metric.update
     metric.update = lambda deletion, insertion: (given.append({"deletion": deletion}), update(deletion, insertion))
@@ -159,7 +165,7 @@ def test_noise_is_on_the_feature_map_and_concepts_are_read_again(performer: VGG1
     module = distillation(performer, {"stability": Stability()})
     datamodule = data(faces)
     result = measured(module, datamodule)
-    noise = torch.randn(2, 1, performer.channels, *2 * [performer.map_size], generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(2, 1, *performer.map_shape, generator=torch.Generator().manual_seed(0))
     means, largest = [], []
     for batch in datamodule.ordered("test"):
         feature_map = performer.encode(batch["image"])
@@ -168,7 +174,7 @@ def test_noise_is_on_the_feature_map_and_concepts_are_read_again(performer: VGG1
             changes = []
             for k in range(2):
                 noisy = feature_map[[image]] + 0.01 * feature_map[image].std() * noise[k]
-                performance, _ = performer.perform(noisy, None, module.columns)
+                performance, _ = performer.perform(noisy, None, module.teacher.columns)
                 weights = module.explainer.weights(module.explainer(noisy))
                 change = weights * performance.concepts - own[image]
                 changes.append((change.norm() / own[image].norm()).item())
@@ -194,7 +200,7 @@ def test_batches_make_no_difference(performer: VGG16Attributes, faces: Path, kin
 
 def test_stored_performances_give_the_same_but_for_rounding(performer: VGG16Attributes, faces: Path) -> None:
     module = distillation(performer, {name: metric() for name, metric in FAITHFULNESS.items()})
-    module.reference = torch.full((39,), 0.1)
+    module.teacher.reference = torch.full((39,), 0.1)
     batch = next(iter(data(faces).ordered("test")))
     feature_map = performer.encode(batch["image"])
     performance, prior = performer.perform(feature_map, feature_ratio)
@@ -202,9 +208,9 @@ def test_stored_performances_give_the_same_but_for_rounding(performer: VGG16Attr
     stored |= {"feature_map": feature_map.half(), "score": performance.score, "concepts": performance.concepts}
     results = []
     for given in (batch, {**stored, "prior": prior}):
-        module._measure(given, "update", module.measured)
+        update(module, given)
         values: dict[str, float] = {}
-        for name, metric in module.measured.items():
+        for name, metric in module.measures.metrics.items():
             result = metric.compute()
             values |= result if isinstance(result, dict) else {name: result}
             metric.reset()
@@ -216,25 +222,26 @@ def test_stored_performances_give_the_same_but_for_rounding(performer: VGG16Attr
 def test_nothing_is_made_that_no_metric_asks_for(
     performer: VGG16Attributes, faces: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("game_of", "noisy_maps", "concept_curves", "subset_effects", "end_scores"):
-        monkeypatch.setattr(module_under_test, name, lambda *_, name=name: pytest.fail(f"{name} was called"))
+    for name in ("noisy_maps", "concept_curves", "subset_effects", "end_scores"):
+        monkeypatch.setattr(measures_module, name, lambda *_, name=name: pytest.fail(f"{name} was called"))
+    monkeypatch.setattr(VGG16Attributes, "game", lambda *_: pytest.fail("a game was made"))
     module = distillation(performer, {"deviation": RelativeDeviation(), "concept_count": ConceptCount()})
-    module.look_at_training_images = lambda: pytest.fail("no metric needs the concepts' means")
+    monkeypatch.setattr(measured_module, "take_means", lambda *_: pytest.fail("no metric needs the concepts' means"))
     assert 1 <= measured(module, data(faces))["concept_count"] <= 39
 
 
 def test_validation_leaves_out_what_takes_concepts_away(performer: VGG16Attributes) -> None:
     metrics = {name: metric() for name, metric in FAITHFULNESS.items()}
     module = distillation(performer, {**metrics, "truth": TruthAgreement(), "concept_count": ConceptCount()})
-    assert list(module._metrics_of("val")) == ["concept_count"]
+    assert list(module.measures.of("val")) == ["concept_count"]
 
 
 def test_a_truth_comes_with_the_batch_and_is_asked_for_if_it_does_not(performer: VGG16Attributes, faces: Path) -> None:
     module = distillation(performer, {"truth_agreement": TruthAgreement()})
     batch = next(iter(data(faces).ordered("test")))
     with pytest.raises(ValueError, match="metric `truth_agreement` asks for truth, which .* do not have. They have"):
-        module._measure(batch, "update", module.measured)
-    module.measured["truth_agreement"].reset()
+        update(module, batch)
+    module.measures.metrics["truth_agreement"].reset()
     contributions = module(batch["image"]).contributions
-    module._measure({**batch, "truth": 2 * contributions}, "update", module.measured)
-    assert module.measured["truth_agreement"].compute()["contribution_error"].item() == pytest.approx(0.5)
+    update(module, {**batch, "truth": 2 * contributions})
+    assert module.measures.metrics["truth_agreement"].compute()["contribution_error"].item() == pytest.approx(0.5)
