@@ -15,6 +15,7 @@ from semexplain.runs.comparison import beside_controls
 from semexplain.runs.controls import trained_controls
 from semexplain.runs.folder import METRICS, discard, require_one_folder
 from semexplain.runs.markdown import markdown_table
+from semexplain.runs.options import renamed
 from semexplain.runs.run import Run
 from semexplain.runs.tasks import JUDGED_BY, evaluate_run
 from semexplain.system.files import read_json
@@ -95,4 +96,7 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    if message := renamed(sys.argv[1:]):
+        print(message, file=sys.stderr)
+        sys.exit(2)
     main()

@@ -14,7 +14,7 @@ from semexplain.metrics.verdict import verdict
 from semexplain.runs import sweeps
 from semexplain.runs.comparison import comparison
 from semexplain.runs.folder import CONFIG, FolderInUseError, alone_in, discard, open_run, require_one_folder
-from semexplain.runs.options import check
+from semexplain.runs.options import check, renamed
 from semexplain.runs.run import Run
 from semexplain.runs.tasks import train_explainer, train_performer
 from semexplain.system.processes import is_first
@@ -62,4 +62,7 @@ def main(config: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
+    if message := renamed(sys.argv[1:]):
+        print(message, file=sys.stderr)
+        sys.exit(2)
     main()

@@ -1,6 +1,7 @@
 """Rooms of the house lie on floors, and modules import only what lies below them (see CONTRIBUTING.md)."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,15 @@ def test_no_modules_import_one_another_in_a_circle():
         for module in free:
             del below[module]
     assert not below, f"a circle among {', '.join(below)}"
+
+
+def test_the_chart_of_the_house_is_the_code():
+    """Rooms, floors and arrows of the table in CONTRIBUTING.md."""
+    rows = re.findall(r"^\| (\d) \| `(\w+)` \| .+ \| (.+) \|$", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    chart = {name: (int(level), set(re.findall(r"\w+", arrows))) for level, name, arrows in rows}
+    assert len(chart) == len(rows)
+    code: dict[str, tuple[int, set[str]]] = {}
+    for module, path in MODULES.items():
+        _, below = code.setdefault(room(module), (floor(module) + 1, set()))
+        below.update({room(imported) for imported in imports(path)} - {room(module)})
+    assert chart == code

@@ -2,7 +2,7 @@
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,9 +19,31 @@ from semexplain.explanation import Performance
 from semexplain.performers.base import Performer
 
 PRECISIONS = ("32-true", "32", "bf16-mixed", "16-mixed")
-
-
 PATHS = ("data", "performers", "cache", "outputs", "multirun")
+
+RENAMED = {  # options of earlier versions, which Hydra refuses without a hint
+    "explainer.head_init": "start: `start=least_squares` for linear and calibrated, `~start` for default",
+    "start=feature_ratio": "`start=prior`, or `start=kind` for whatever suits the kind of concept",
+    "start=filter_jacobian": "`start=gradient_times_activation`, or `start=kind` for whatever suits the kind of concept",
+    "size": "part of scale: `scale=laptop`",
+    "details": "part of method and case: `method=semexplain case=filters`",
+}
+
+
+def renamed(arguments: Sequence[str]) -> str | None:
+    """A line for each option that has another name now, None if there is none.
+
+    Args:
+        arguments: Words of the command line.
+
+    Example:
+        >>> renamed(["beta=0", "+size=laptop"])
+        'size is now part of scale: `scale=laptop`.'
+        >>> renamed(["beta=0", "scale=laptop"])
+    """
+    words = [word.lstrip("+~") for word in arguments]
+    names = [name for word in words for name in (word, word.partition("=")[0]) if name in RENAMED]
+    return "\n".join(f"{name} is now {RENAMED[name]}." for name in names) or None
 
 
 def root_options(
