@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from semexplain.config import ConfigError
+from semexplain.config import ConfigError, suggest
 from semexplain.system.files import write_json
 
 
 class ValidationNumbers(Callback):
-    """Keep what each checkpoint's epoch reached on the validation split, and write down those of the best one.
+    """Remember what each epoch reached on the validation split, and write down what the best one did.
 
     Args:
         best: The best epoch's checkpoint, which another callback writes.
@@ -27,25 +27,30 @@ class ValidationNumbers(Callback):
         self.best = best
         self.file = file
         self.objective = objective
+        self.epochs: dict[int, dict[str, float]] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The numbers of all epochs, by name and epoch."""
+        return {"epochs": self.epochs}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the numbers of an interrupted training."""
+        self.epochs = state_dict["epochs"]
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse an objective that is not measured before more epochs are spent on it."""
-        numbers = _numbers(trainer)
+        """Take the epoch's numbers; refuse an objective that is not among them before more epochs are spent on it."""
+        measured = sorted(trainer.callback_metrics.items())
+        numbers = {name: float(value) for name, value in measured if name.startswith("val/")}
         if self.objective is not None and self.objective.startswith("val/") and self.objective not in numbers:
+            close = suggest(self.objective, numbers)
             raise ConfigError(
-                f"objective: {self.objective!r} is no number of the validation split. There are: {', '.join(numbers)}."
+                f"objective: {self.objective!r} is no number of the validation split{close}. There are: "
+                f"{', '.join(numbers)}."
             )
-
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add the epoch's numbers to its checkpoint."""
-        checkpoint["validation"] = _numbers(trainer)
+        self.epochs[trainer.current_epoch] = numbers
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write down the numbers of the best epoch."""
         if trainer.is_global_zero and self.best.exists():
             best = torch.load(self.best, map_location="cpu", weights_only=True, mmap=True)
-            write_json(self.file, best.get("validation", {}))
-
-
-def _numbers(trainer: Trainer) -> dict[str, float]:
-    return {name: float(value) for name, value in sorted(trainer.callback_metrics.items()) if name.startswith("val/")}
+            write_json(self.file, self.epochs.get(best["epoch"], {}))
