@@ -23,8 +23,8 @@ PATHS = ("data", "performers", "cache", "outputs", "multirun")
 
 RENAMED = {  # options of earlier versions, which Hydra refuses without a hint
     "explainer.head_init": "start: `start=least_squares` for linear and calibrated, `~start` for default",
-    "start=feature_ratio": "`start=prior`, or `start=kind` for whatever suits the kind of concept",
-    "start=filter_jacobian": "`start=gradient_times_activation`, or `start=kind` for whatever suits the kind of concept",
+    "start=feature_ratio": "`start=prior`, or `start=kind` for what suits the kind of concept",
+    "start=filter_jacobian": "`start=gradient_times_activation`, or `start=kind` for what suits the kind of concept",
     "size": "part of scale: `scale=laptop`",
     "details": "part of method and case: `method=semexplain case=filters`",
 }
