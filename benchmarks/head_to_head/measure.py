@@ -11,6 +11,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+from benchmarks.head_to_head.truth import Truth, agreement, known_truth
 from semexplain.attributions.gradient_times_activation import GradientTimesActivation
 from semexplain.attributions.prior import PriorAndMap
 from semexplain.explanation import Explanation
@@ -21,7 +22,6 @@ from semexplain.runs.folder import METRICS
 from semexplain.runs.run import Run
 from semexplain.runs.tasks import evaluate_run
 from semexplain.runs.trained import load
-from semexplain.runs.truth import Truth, agreement, known_truth
 from semexplain.system.stopwatch import Stopwatch
 from semexplain.training.distillation import Distillation
 from train import train

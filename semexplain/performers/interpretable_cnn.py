@@ -1,5 +1,6 @@
 """The animal performers of Experiment 1: CNNs whose top filters are trained to stand for object parts (Sec. 4.1)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -145,11 +146,7 @@ class InterpretableCNN(TrainablePerformer):
         self.fc8 = nn.Linear(hidden, hidden)
         self.fc9 = nn.Linear(hidden, 1)
         self.dropout = nn.Dropout(dropout)
-        inputs = (full * 9, full * self.plan.fc7_kernel**2, FULL_HIDDEN, FULL_HIDDEN)
-        for layer, full_inputs in zip(self._new_layers(), inputs, strict=True):
-            # 0.01 in the full network; with that, a narrower one would lose its signal on the way up
-            nn.init.normal_(layer.weight, std=0.01 * (full_inputs / layer.weight[0].numel()) ** 0.5)
-            nn.init.zeros_(cast(Tensor, layer.bias))
+        self._initialise((full * 9, full * self.plan.fc7_kernel**2, FULL_HIDDEN, FULL_HIDDEN))
         if checkpoint is not None:
             self.preprocess = Preprocessing("torchvision")  # its buffers are loaded with the rest
             load_performer(self, Path(checkpoint))
@@ -257,6 +254,12 @@ class InterpretableCNN(TrainablePerformer):
 
     def _new_layers(self) -> tuple[nn.Conv2d | nn.Linear, ...]:
         return self.conv6, self.fc7, self.fc8, self.fc9
+
+    def _initialise(self, full_inputs: Sequence[int]) -> None:
+        """As the authors: 0.01 in the full network; with that, a narrower one would lose its signal on the way up."""
+        for layer, inputs in zip(self._new_layers(), full_inputs, strict=True):
+            nn.init.normal_(layer.weight, std=0.01 * (inputs / layer.weight[0].numel()) ** 0.5)
+            nn.init.zeros_(cast(Tensor, layer.bias))
 
     def _refine(self, trunk_map: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor, FilterMask]]]:
         """``x``, and for both masked layers their activation, its mask and what made it."""

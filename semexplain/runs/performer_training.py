@@ -99,20 +99,11 @@ class PerformerTraining:
             self.map_shift,
             self.calibrate,
         )
-        callbacks = [
-            ModelCheckpoint(folder, "best", monitor="val/loss", save_weights_only=True, enable_version_counter=False),
-            ModelCheckpoint(folder, "last", every_n_epochs=1, enable_version_counter=False),
-            RandomState(),
-            ValidationNumbers(folder / "best.ckpt", folder / VALIDATION),
-            TQDMProgressBar(refresh_rate=10),
-        ]
-        if self.patience is not None:
-            callbacks.append(EarlyStopping("val/loss", patience=self.patience))
         trainer = pl.Trainer(
             accelerator=accelerator(config.trainer.accelerator),
             devices=1,
             max_epochs=self.max_epochs,
-            callbacks=callbacks,
+            callbacks=self._callbacks(folder),
             logger=CSVLogger(folder, name="", version=""),
             default_root_dir=folder,
             use_distributed_sampler=False,
@@ -140,6 +131,18 @@ class PerformerTraining:
         last.unlink(missing_ok=True)
         (folder / "best.ckpt").unlink(missing_ok=True)
         return {name: float(value) for name, value in tested[0].items()}
+
+    def _callbacks(self, folder: Path) -> list[pl.Callback]:
+        callbacks: list[pl.Callback] = [
+            ModelCheckpoint(folder, "best", monitor="val/loss", save_weights_only=True, enable_version_counter=False),
+            ModelCheckpoint(folder, "last", every_n_epochs=1, enable_version_counter=False),
+            RandomState(),
+            ValidationNumbers(folder / "best.ckpt", folder / VALIDATION),
+            TQDMProgressBar(refresh_rate=10),
+        ]
+        if self.patience is not None:
+            callbacks.append(EarlyStopping("val/loss", patience=self.patience))
+        return callbacks
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from semexplain.attributions.shapley import coalitions, interventional, shapley_values
+from benchmarks.head_to_head.shapley import coalitions, interventional, shapley_values
 from semexplain.data.drawn.scenes import Redrawable, Scene
 from semexplain.data.module import ImageDataModule, evenly
 from semexplain.explanation import METADATA, read_noted

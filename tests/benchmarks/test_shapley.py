@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from semexplain.attributions.shapley import coalitions, interventional, shapley_values
+from benchmarks.head_to_head.shapley import coalitions, interventional, shapley_values
 
 
 def table(k: int, images: int = 3, seed: int = 0) -> Tensor:
