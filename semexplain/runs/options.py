@@ -22,7 +22,7 @@ PRECISIONS = ("32-true", "32", "bf16-mixed", "16-mixed")
 PATHS = ("data", "performers", "cache", "outputs", "multirun")
 
 RENAMED = {  # options of earlier versions, which Hydra refuses without a hint
-    "explainer.head_init": "start: `start=least_squares` for linear and calibrated, `~start` for default",
+    "explainer.head_init": "start: `start=least_squares` for linear and calibrated, `start=none` for default",
     "start=feature_ratio": "`start=prior`, or `start=kind` for what suits the kind of concept",
     "start=filter_jacobian": "`start=gradient_times_activation`, or `start=kind` for what suits the kind of concept",
     "size": "part of scale: `scale=laptop`",
