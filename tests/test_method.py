@@ -26,7 +26,7 @@ def animals(folder: Path) -> list[str]:
 
 
 def test_faces_are_explained_in_deviations_from_the_mean(faces: Path, tmp_path: Path):
-    words = smoke(faces, tmp_path, "method=semexplain", "trainer.max_epochs=2")
+    words = smoke(faces, tmp_path, "method=semexplain", "trainer.max_epochs=2", "data.cache_dtype=float32")
     metrics = train(configured(*words), tmp_path / "run")
     explanation = Explanation.load(tmp_path / "run/explanations.parquet")
     assert set(metrics) >= {"test/relative_deviation", "test/concept_reliance", "test/faithful"}
@@ -38,17 +38,21 @@ def test_faces_are_explained_in_deviations_from_the_mean(faces: Path, tmp_path: 
     # From the folder alone, without cache, images get the explanation that the run wrote down.
     split = datamodule.splits["test"]
     again = load(tmp_path / "run").explain([split.read(i, 32) for i in range(5)], progress=False)
-    torch.testing.assert_close(again.weights, explanation.weights[:5], rtol=1e-2, atol=1e-2)
-    torch.testing.assert_close(again.contributions, explanation.contributions[:5], rtol=2e-2, atol=2e-2)
+    torch.testing.assert_close(again.weights, explanation.weights[:5], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(again.contributions, explanation.contributions[:5], rtol=1e-4, atol=1e-4)
 
 
 def test_stored_and_computed_batches_are_explained_alike(faces: Path, tmp_path: Path):
+    """By an optimizer that does not enlarge differences, as Adam does; 2e-7 of the weights was the largest."""
     words = smoke(faces, tmp_path, "method=semexplain", "concepts=named", "concepts.include=[Smiling,Bald,Young]")
-    runs = {}
+    words += ["optimizer=sgd", "data.cache_dtype=float32", "trainer.max_epochs=1"]
+    found = []
     for cache in ("auto", "off"):
-        runs[cache] = train(configured(*words, f"data.cache={cache}", "trainer.max_epochs=1"), tmp_path / cache)
-    for name in ("relative_deviation", "contribution_entropy", "distillation"):
-        assert runs["off"][f"test/{name}"] == pytest.approx(runs["auto"][f"test/{name}"], rel=2e-2), name
+        train(configured(*words, f"data.cache={cache}"), tmp_path / cache)
+        found.append(Explanation.load(tmp_path / cache / "explanations.parquet"))
+    for name in ("weights", "contributions", "prediction"):
+        stored, computed = (getattr(explanation, name) for explanation in found)
+        assert (stored - computed).norm() < 1e-5 * computed.norm()
 
 
 @pytest.mark.filterwarnings("ignore:.*parts have no filter")

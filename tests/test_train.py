@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 from support import ROOT, configured, smoke
 
 from semexplain.config import ConfigError, instantiate
+from semexplain.explanation import Explanation
 from semexplain.metrics.verdict import FAITHFUL
 from semexplain.runs.folder import FolderInUseError, alone_in
 from semexplain.runs.performer_store import performer_description
@@ -236,10 +237,20 @@ def test_one_seed_one_result_and_another_another(run: Path, faces: Path, tmp_pat
 
 
 def test_cached_and_computed_runs_agree(run: Path, faces: Path, tmp_path: Path):
-    metrics = train(configured(*smoke(faces, run.parent, *OVERRIDES, "data.cache=off")), tmp_path / "off")
-    own = json.loads((run / "metrics.json").read_text())
-    for name in ("test/contribution_entropy", "test/prior_cosine", "test/linear_map_contribution_entropy"):
-        assert metrics[name] == pytest.approx(own[name], rel=1e-2)
+    """By an optimizer that does not enlarge differences: Adam steps as far along a gradient that is only rounding.
+
+    Maps kept in half precision made a difference of 2e-6, of 6e-6 in the predictions; in single precision none.
+    """
+    found = []
+    for options in ("data.cache=off", "data.cache_dtype=float32", "data.cache_dtype=float16"):
+        words = smoke(faces, run.parent, "optimizer=sgd", "optimizer.lr=1e-3", *OVERRIDES, options)
+        train(configured(*words), tmp_path / options)
+        found.append(Explanation.load(tmp_path / options / "explanations.parquet"))
+    computed, single, half = found
+    for name in ("weights", "contributions", "prediction"):
+        expected = getattr(computed, name)
+        assert (getattr(single, name) - expected).norm() < 1e-6 * expected.norm()
+        assert (getattr(half, name) - expected).norm() < 1e-4 * expected.norm()
 
 
 def test_a_run_folder_has_one_writer(tmp_path: Path):
@@ -347,8 +358,13 @@ def test_two_processes_measure_what_one_does(run: Path):
     rows = pq.read_table(run / "evaluations/two/explanations.parquet").to_pydict()
     assert rows["id"] == pq.read_table(run / "explanations.parquet").to_pydict()["id"]
     # The networks' float32 sums depend on the batch (12 and 11 images, not 23), so the processes' rows differ from the
-    # run's in the last digits; what is made of the rows does not.
-    assert {name: two[name] for name in own} == pytest.approx({**own, FAITHFUL: two[FAITHFUL]}, rel=1e-4, abs=1e-6)
+    # run's in the last digits.
+    told, again = (Explanation.load(folder / "explanations.parquet") for folder in (run, run / "evaluations/two"))
+    for name in ("score", "values", "weights"):
+        torch.testing.assert_close(getattr(again, name), getattr(told, name), rtol=1e-4, atol=1e-5)
+    size = told.contributions.abs().sum(1) + told.base_value.abs()  # of what is added up, and rounded
+    assert ((again.prediction - told.prediction).abs() < 1e-5 * size).all()
+    assert own.keys() <= two.keys()
     assert all(f"test/control/{name}/relative_deviation" in two for name in ("constant", "shuffled", "redrawn"))
     score, prediction = rows["score"], rows["prediction"]
     error = sum(abs(a - b) for a, b in zip(score, prediction, strict=True)) / 23

@@ -101,11 +101,12 @@ def test_kernel_shap_over_all_sets_is_the_shapley_value(performer: Performer):
 
 
 def test_kernel_shap_of_drawn_sets_comes_near():
+    """Of 90 draws of 60 sets the worst was 0.14 of the values' norm away, of 80 draws of 40 sets 0.25."""
     performer = Filters(6)
     question = ask(performer, maps(performer, 3))
     exact, found = KernelShap(62).contributions(question), KernelShap(61).contributions(question)
     assert not torch.equal(exact, found)
-    assert (found - exact).norm() < 0.5 * (RandomContributions().contributions(question) - exact).norm()
+    assert (found - exact).norm() < 0.2 * exact.norm()
     many = KernelShap(n_samples=40)
     assert len(coalitions(6, 40, 0)[0]) == 40
     assert (many.contributions(question) - exact).norm() < 0.3 * exact.norm()
@@ -137,15 +138,40 @@ def test_few_concepts(n: int):
 
 
 @PERFORMERS
-def test_a_masked_network_learns_shapley_values(performer: Performer):
-    question = ask(performer, maps(performer))
+def test_a_masked_network_minimises_what_shapley_values_are_the_minimum_of(
+    performer: Performer, monkeypatch: pytest.MonkeyPatch
+):
+    """Over all sets, as often as the kernel draws them, one Newton step of its loss leads there from anywhere."""
+    question, rival = ask(performer, maps(performer)), MaskedNetwork(masks=22)
+    sets, weights = coalitions(4, 14, seed=0)
+    half = sets.sum(1) + sets[:, 0] < 3  # of a set and its complement one
+    often = torch.where(sets[half].sum(1) == 2, 1, 2)  # in units of 1 / 22
+    torch.testing.assert_close(often / 22, weights[half])
+    every = sets[half].repeat_interleave(often, 0)
+    monkeypatch.setattr(masked_network, "drawn", lambda n, count, _: every.repeat_interleave(count // 11, 0))
+    table = torch.randn(6, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    rival.network, rival.scale = lambda _: table, torch.tensor(2.0)
+
+    def slope() -> torch.Tensor:
+        (gradient,) = torch.autograd.grad(rival._loss(question, torch.Generator()), table, create_graph=True)
+        return gradient.flatten()
+
+    gradient = slope()
+    hessian = torch.stack([torch.autograd.grad(one, table, retain_graph=True)[0].flatten() for one in gradient])
+    step = torch.linalg.pinv(hessian.double(), rtol=1e-5) @ gradient.detach().double()  # an image's mean is free
     exact = exact_shapley(question)
-    trained, untrained = MaskedNetwork(epochs=50, lr=1e-2), MaskedNetwork(epochs=1, lr=1e-9)
-    for rival in (trained, untrained):
-        rival.fit(train(performer))
-    error = (trained.contributions(question) - exact).norm()
-    assert error < 0.5 * (untrained.contributions(question) - exact).norm()
-    assert not any(parameter.requires_grad for parameter in trained.network.parameters())
+    assert (rival.contributions(question) - exact).norm() > 0.1 * exact.norm()
+    with torch.no_grad():
+        table -= step.view_as(table).float()
+    torch.testing.assert_close(rival.contributions(question).detach(), exact, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(slope(), torch.zeros(24), rtol=0, atol=1e-5)
+
+
+@PERFORMERS
+def test_a_masked_network_is_frozen_when_it_is_trained(performer: Performer):
+    rival = MaskedNetwork(epochs=1)
+    rival.fit(train(performer))
+    assert not any(parameter.requires_grad for parameter in rival.network.parameters())
 
 
 @PERFORMERS

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 import torch
-from torch import Tensor
+from torch import nn
 
 from semexplain.attributions.base import Attribution
 from semexplain.attributions.concept_vectors import ConceptVectors
@@ -49,7 +49,6 @@ GAMES = {
     "kernel_shap": KernelShap,
     "kernel_shap of drawn sets": lambda: KernelShap(n_samples=12),
     "lime": lambda: Lime(n_samples=200, ridge=1e-6),
-    "masked_network": lambda: MaskedNetwork(training_images=400, epochs=60, lr=1e-2),
 }
 
 
@@ -59,7 +58,7 @@ def test_of_filters_it_is_slope_times_strength(name: str):
     rival, question = GAMES[name](), ask(performer, maps(performer))
     rival.fit(train(performer))
     expected = SLOPES * question.performance.concepts
-    close(rival.contributions(question), expected, name)
+    torch.testing.assert_close(rival.contributions(question), expected, rtol=2e-3, atol=2e-3)
     assert rival.base_value.item() == pytest.approx(5, abs=0.01)
 
 
@@ -70,16 +69,30 @@ def test_of_outputs_it_is_slope_times_distance_from_the_mean(name: str):
     rival, question = GAMES[name](), ask(performer, maps(performer))
     rival.fit(train(performer))
     expected = SLOPES * (question.performance.concepts - question.reference)
-    close(rival.contributions(question), expected, name)
+    torch.testing.assert_close(rival.contributions(question), expected, rtol=2e-3, atol=2e-3)
     mean_score = 5 + (SLOPES * question.reference).sum().item()
     assert rival.base_value.item() == pytest.approx(mean_score, abs=0.01)
 
 
-def close(found: Tensor, expected: Tensor, name: str) -> None:
-    if name == "masked_network":  # learned, so only nearly
-        assert (found - expected).norm() < 0.25 * expected.norm()
-    else:
-        torch.testing.assert_close(found, expected, rtol=2e-3, atol=2e-3)
+class LinearNetwork(MaskedNetwork):
+    """With a linear map in the network's place, which holds the right answer of a linear game."""
+
+    def _new_network(self, question: Question) -> nn.Module:
+        super()._new_network(question)  # which finds the scale
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(self.seed)
+            return nn.Sequential(nn.Flatten(), nn.Linear(question.performance.feature_map[0].numel(), len(SLOPES)))
+
+
+@pytest.mark.parametrize("performer", [Filters(linear=True), Outputs()], ids=["filters", "outputs"])
+def test_a_masked_network_that_can_hold_the_right_answer_learns_it(performer: Filters | Outputs):
+    """What is minimised is convex: eight starts ended within 0.0013 of the minimum, 0.001 of it by the ridge."""
+    rival, question = LinearNetwork(training_images=400, epochs=60, lr=1e-2), ask(performer, maps(performer))
+    rival.fit(train(performer))
+    origin = question.reference if isinstance(performer, Outputs) else 0
+    expected = SLOPES * (question.performance.concepts - origin)
+    assert (rival.contributions(question) - expected).norm() < 0.005 * expected.norm()
+    assert rival.base_value.item() == pytest.approx(5 + (SLOPES * origin).sum().item(), abs=0.01)
 
 
 @pytest.mark.parametrize("make", [LinearMap, elastic_net])

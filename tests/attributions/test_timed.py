@@ -41,26 +41,31 @@ def test_inference_mode_and_autocast_change_nothing(performer: Filters | Outputs
 
 
 class Slow(Attribution):
+    def __init__(self, clock: list[float]) -> None:
+        self.clock = clock
+
     def contributions(self, question: Question) -> Tensor:
-        time.sleep(0.02)
+        self.clock[0] += 0.02
         return question.performance.concepts
 
 
-def test_the_clock_counts_answers_and_not_the_wait_for_images():
-    performer = Filters()
+def test_the_clock_counts_answers_and_not_the_wait_for_images(monkeypatch: pytest.MonkeyPatch):
+    """By a clock that only answers and images move on."""
+    performer, clock = Filters(), [0.0]
     question = ask(performer, maps(performer))
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
 
     def slowly() -> Iterator[Question]:
         for _ in range(3):
-            time.sleep(0.2)
+            clock[0] += 0.2
             yield question
 
-    rival = TimedAttribution(Slow(), CPU)
+    rival = TimedAttribution(Slow(clock), CPU)
     rival.fit(Questions(slowly))
-    assert 0.06 <= rival.timings["fit_seconds"] < 0.5
+    assert rival.timings["fit_seconds"] == pytest.approx(3 * 0.02)
     for _ in range(2):
         rival.contributions(question)
-    assert 20 / 6 <= rival.timings["milliseconds_per_image"] < 20
+    assert rival.timings["milliseconds_per_image"] == pytest.approx(20 / 6)
 
 
 def test_questions_start_again():
