@@ -39,11 +39,10 @@ def evaluate(config: DictConfig, folder: Path) -> dict[str, float]:
     rival, images = config.get("rival"), config.images
     alike = rival is None and images is None  # controls are of the explainer, and measured on all test images
     names = list(config.controls or ()) if alike else []
-    controls = trained_controls(run.path, run.overrides, names, opened=run)
     metrics = evaluate_run(
         run,
         folder,
-        controls=controls,
+        controls=trained_controls(run, names),
         margin=config.faithful_margin,
         rival=rival,
         images=images,

@@ -131,7 +131,7 @@ def by_removal(run: Path, folder: Path) -> dict[str, tuple[float, dict[str, floa
 
 
 def test_the_explainer_of_filters_is_evaluated_beside_controls(run: Path, tmp_path: Path):
-    controls = trained_controls(run, {}, ["constant", "shuffled"])
+    controls = trained_controls(Run(run), ["constant", "shuffled"])
     metrics = evaluate_run(Run(run), tmp_path, controls=controls)
     assert metrics["test/excess_over_control"] == pytest.approx(
         min(value for name, value in controls.items() if "deviation" in name) - metrics["test/relative_deviation"]

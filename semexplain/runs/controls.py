@@ -1,7 +1,7 @@
 """What the explainer of a run reaches on controls: trained once for all runs that differ in prior and seed alone."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,19 +32,15 @@ WITHOUT_INFLUENCE = ("prior", "prior_loss", "metrics", "control")
 DESCRIPTION = "control.json"
 
 
-def trained_controls(
-    run: Path, overrides: Mapping[str, Any], names: Sequence[str], *, opened: Run | None = None
-) -> dict[str, float]:
+def trained_controls(run: Run, names: Sequence[str]) -> dict[str, float]:
     """Deviation and accuracy that a run's explainer reaches when it is trained on controls, without prior.
 
     What was trained before, for this run or another one of the same performer, data and explainer, is read from
     ``paths.cache``; an interrupted training goes on.
 
     Args:
-        run: The run's folder.
-        overrides: Values to use in place of the run's own, by dotted key: where data or performer are now.
+        run: The run.
         names: Which controls: ``constant``, ``shuffled`` or ``redrawn``.
-        opened: The same run, if it has been opened; what it has read is not read again.
 
     Returns:
         ``test/control/<name>/<measure>``.
@@ -57,13 +53,12 @@ def trained_controls(
         raise ConfigError(f"controls: expected some of {', '.join(CONTROLS)}, got {', '.join(unknown)}.")
     if not names:
         return {}
-    own = opened or Run(run, overrides)
-    config = own.config
-    own.checkpoint()  # without one there is nothing to judge
+    config = run.config
+    run.checkpoint()  # without one there is nothing to judge
     numbers: dict[str, float] = {}
     for name in names:
         told = control_config(config, name)
-        description = control_description(told, own.recorded["sha256"], own.data.fingerprint())
+        description = control_description(told, run.recorded["sha256"], run.data.fingerprint())
         found = _trained(told, name, description)
         numbers |= {f"{CONTROL}/{name}/{measure}": found[f"test/{measure}"] for measure in MEASURES}
     return numbers

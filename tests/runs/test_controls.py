@@ -111,7 +111,7 @@ def test_a_second_evaluation_trains_nothing_and_other_seeds_and_priors_share_the
     assert "NOT FAITHFUL: " in printed
     assert "| concepts of other images" in printed
     assert "different: none" in printed
-    other = trained_controls(constant.parent / "other", {}, CONTROLS)
+    other = trained_controls(Run(constant.parent / "other"), CONTROLS)
     assert other == {name: value for name, value in first.items() if name.startswith("test/control/")}
     assert len(other) == len(CONTROLS) * len(MEASURES)
     with pytest.raises(AssertionError, match="trained a control"):  # another explainer has controls of its own
@@ -122,7 +122,7 @@ def test_an_explainer_that_starts_from_an_attribution_has_controls(constant: Pat
     """It reads a hidden layer, of which a performer with new weights has another one."""
     overrides = smoke(faces, constant.parent, "method=semexplain", "trainer.max_epochs=1")
     train(configured(*overrides), constant.parent / "method")
-    found = trained_controls(constant.parent / "method", {}, CONTROLS)
+    found = trained_controls(Run(constant.parent / "method"), CONTROLS)
     assert all(math.isfinite(value) for value in found.values())
     assert len(set(found.values())) > len(MEASURES)
 
@@ -132,7 +132,7 @@ def test_no_controls_are_asked_for(constant: Path, tmp_path: Path, capsys: pytes
     assert not any("control" in name for name in metrics)
     assert "no controls were trained" in capsys.readouterr().out
     with pytest.raises(ConfigError, match=r"controls: expected some of constant, shuffled, redrawn, got shufled"):
-        trained_controls(constant, {}, ["shufled"])
+        trained_controls(Run(constant), ["shufled"])
     with pytest.raises(ConfigError, match="faithful_margin: expected a share between 0 and 1, got 10"):
         evaluate(configured(f"run={constant}", "faithful_margin=10", name="evaluate"), tmp_path)
 
