@@ -11,7 +11,7 @@ from support import configured, smoke
 
 from semexplain.config import ConfigError
 from semexplain.data.celeba import read_attributes, read_partition
-from semexplain.runs.run import evaluate_run
+from semexplain.runs.tasks import evaluate_run
 from semexplain.runs.trained import load
 from train import train
 
