@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from semexplain.attributions import masked_network
 from semexplain.attributions import question as questions
 from semexplain.attributions.base import made_efficient
 from semexplain.attributions.feature_ablation import FeatureAblation

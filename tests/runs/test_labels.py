@@ -11,6 +11,7 @@ from support import configured, smoke
 
 from semexplain.config import ConfigError
 from semexplain.data.celeba import read_attributes, read_partition
+from semexplain.runs.run import Run
 from semexplain.runs.tasks import evaluate_run
 from semexplain.runs.trained import load
 from train import train
@@ -72,7 +73,7 @@ def test_it_explains_new_images_and_measures_the_same_again(run: Path, others: d
     again = load(run).explain(paths, progress=False)
     assert (again.target, again.concepts) == ("grin", ("glasses", "hat"))
     torch.testing.assert_close(again.score, torch.tensor(written["score"][:4]), rtol=1e-2, atol=1e-3)
-    evaluate_run(run, tmp_path, {})
+    evaluate_run(Run(run), tmp_path)
     assert json.loads((tmp_path / "metrics.json").read_text()) == json.loads((run / "metrics.json").read_text())
 
 
