@@ -34,7 +34,7 @@ def test_faces_are_explained_in_deviations_from_the_mean(faces: Path, tmp_path: 
     datamodule, module, _ = build(configured(*words), tmp_path / "again")
     module.restore(tmp_path / "run" / BEST)
     strengths = torch.cat([batch["concepts"] for batch in datamodule.ordered("train")])
-    torch.testing.assert_close(module.reference, strengths.mean(0), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(module.teacher.reference, strengths.mean(0), rtol=1e-4, atol=1e-5)
     # From the folder alone, without cache, images get the explanation that the run wrote down.
     split = datamodule.splits["test"]
     again = load(tmp_path / "run").explain([split.read(i, 32) for i in range(5)], progress=False)

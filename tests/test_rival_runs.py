@@ -130,7 +130,9 @@ def test_what_cannot_be_measured_is_refused(sweep: Path, tmp_path: Path, monkeyp
 
 def test_relevance_of_outputs_is_refused(sweep: Path, tmp_path: Path):
     pytest.importorskip("zennit")
-    with pytest.raises(ConfigError, match="rival: zennit_relevance hands the score down to filters"):
+    with pytest.raises(
+        ConfigError, match="rival: zennit_relevance hands the score down to maps, but no output .* is a map of its own"
+    ):
         measured(sweep / "0", tmp_path, "rival=zennit_relevance")
 
 

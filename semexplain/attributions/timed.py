@@ -1,4 +1,4 @@
-"""A rival in a trainer's hands: it works whatever mode the trainer is in, and its time is taken."""
+"""An attribution in a trainer's hands: it works whatever mode the trainer is in, and its time is taken."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -36,7 +36,7 @@ class Questions:
 
 
 class TimedAttribution(Attribution):
-    """Another rival outside inference mode and autocast, with the time that its answers take.
+    """Another attribution outside inference mode and autocast, with the time that its answers take.
 
     Getting the images, and what the performer says of them as a whole, does not count.
 

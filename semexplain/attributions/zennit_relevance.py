@@ -34,8 +34,8 @@ class ZennitRelevance(Attribution):
         """Relevance belongs to the maps of x: outputs of a head have none."""
         if not kind.own_maps:
             raise ValueError(
-                f"zennit_relevance hands the score down to maps, but each concept of this performer is an {kind.noun} "
-                "that is none. Use another rival, for example concept_vectors."
+                f"zennit_relevance hands the score down to maps, but no {kind.noun} of this performer is a map of its "
+                "own. Use another rival, for example concept_vectors."
             )
 
     def contributions(self, question: Question) -> Tensor:

@@ -9,6 +9,7 @@ from PIL import Image
 from support import FACES
 from torch import Tensor, nn
 
+from benchmarks.head_to_head import truth as truth_module
 from benchmarks.head_to_head.truth import Truth, agreement, known_truth
 from semexplain.concepts.outputs import Outputs
 from semexplain.data.celeba import CelebADataModule
@@ -19,7 +20,6 @@ from semexplain.data.synthetic_animals import SyntheticAnimalsDataModule
 from semexplain.data.synthetic_faces import SyntheticFacesDataModule
 from semexplain.performers.base import Performer
 from semexplain.performers.vgg16_attributes import VGG16Attributes
-from semexplain.runs import truth as truth_module
 
 NAMES = ("red", "tall", "wet", "old")
 RATES = torch.tensor([0.5, 0.25, 0.75, 0.5], dtype=torch.float64)

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from semexplain.concepts.geometry import MapGeometry
 from semexplain.concepts.priors import filter_jacobian
 from semexplain.performers.architectures import ARCHITECTURES, Norm, trunk_layers
 from semexplain.performers.base import state_digest
@@ -57,7 +58,7 @@ def test_full_sizes_are_the_published_ones(architecture: str, whole: int, trunk:
     assert performer.map_shape == (x[0], x[1], x[1])
     assert tuple(feature_map.shape) == (2, x[0], x[1], x[1])
     assert (tuple(score.shape), tuple(concepts.shape)) == ((2,), (2, x[0]))
-    assert tuple(performer.geometry) == geometry
+    assert performer.geometry == MapGeometry(*geometry)
     assert len(performer.concept_names) == x[0]
 
 
