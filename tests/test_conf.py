@@ -233,7 +233,7 @@ def test_mistakes_about_filters(overrides: list[str], message: str):
         check(configured("experiment=pascal_part_dog", *overrides))
 
 
-@pytest.mark.parametrize("start", [start for start in choices("start") if start != "least_squares"])
+@pytest.mark.parametrize("start", [start for start in choices("start") if start not in ("least_squares", "none")])
 def test_a_softplus_explainer_cannot_correct_a_start(start: str):
     with pytest.raises(ConfigError, match="start: it is corrected in both directions.*`explainer.output=identity`"):
         check(configured("explainer.output=softplus", f"start={start}"))
@@ -241,7 +241,7 @@ def test_a_softplus_explainer_cannot_correct_a_start(start: str):
 
 def test_a_softplus_explainer_can_begin_with_a_start():
     """With a common weight for all concepts, or as PyTorch initialises it."""
-    for start in ("start=least_squares", "~start"):
+    for start in ("start=least_squares", "start=none"):
         check(configured("explainer.output=softplus", start))
 
 

@@ -55,7 +55,7 @@ class Explainer(nn.Module, ABC):
         if self.output == "softplus" and not bool((weights > 0).all()):
             raise ValueError(
                 f"A softplus explainer cannot start at weights that are not positive, the least is {weights.min():g}. "
-                "Start without: `~start`."
+                "Start without: `start=none`."
             )
         kernel, own_bias = self.last_layer()
         kernel.zero_()

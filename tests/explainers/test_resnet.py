@@ -65,7 +65,7 @@ def test_the_body_still_learns_from_such_a_start():
 
 def test_a_softplus_cannot_start_at_signed_weights():
     explainer = ResNetExplainer(map_shape=(4, 4, 4), n_concepts=3, depth=18, output="softplus")
-    with pytest.raises(ValueError, match="weights that are not positive, the least is -2. Start without: `~start`"):
+    with pytest.raises(ValueError, match="weights that are not positive, the least is -2. Start without: `start=none`"):
         explainer.start_at(torch.tensor([1.0, -2.0, 3.0]), torch.tensor(0.0))
 
 

@@ -150,7 +150,7 @@ def test_what_determines_a_control_addresses_it(faces: Path, tmp_path: Path):
         "metrics=[relative_deviation]",
         "+trainer.enable_progress_bar=false",
     ]
-    other = ["~start", "trainer.max_epochs=9", "optimizer.lr=0.5", "data.batch_size=16"]
+    other = ["start=none", "trainer.max_epochs=9", "optimizer.lr=0.5", "data.batch_size=16"]
     other += ["performer.target=Male", "scheduler=cosine", "concepts=named concepts.include=[Smiling,Bald]"]
     assert all(description(override) == base for override in same)
     assert all(description(*override.split()) != base for override in other)
