@@ -118,10 +118,10 @@ def made_efficient(contributions: Tensor, question: Question) -> Tensor:
         contributions: ``(B, n)``.
         question: The batch.
     """
-    there = question.performance.concepts != 0
-    given = contributions * there
-    missing = question.worth - given.sum(1)
-    return given + there * (missing / there.sum(1).clamp(min=1))[:, None]
+    mask = question.performance.concepts != 0
+    contributions = contributions * mask
+    remainder = question.worth - contributions.sum(1)
+    return contributions + mask * (remainder / mask.sum(1).clamp(min=1))[:, None]
 
 
 def needed(module: str, package: str) -> Any:

@@ -45,11 +45,11 @@ def concept_curves(game: Game, contributions: Tensor, steps: int = 20) -> tuple[
     toward = (with_all - with_none).sign()[:, None] * contributions
     rank = toward.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
     step = rank * steps // n
-    done = torch.arange(steps + 1, device=step.device)[:, None, None]
-    kept = (step >= done).to(contributions.dtype)
-    deletion, insertion = _scores(game, torch.cat([kept, 1 - kept])).T.split(steps + 1, dim=1)
-    lost = contributions.isnan().any(1, keepdim=True)
-    return torch.where(lost, torch.nan, deletion), torch.where(lost, torch.nan, insertion)
+    numbers = torch.arange(steps + 1, device=step.device)[:, None, None]
+    presence = (step >= numbers).to(contributions.dtype)
+    deletion, insertion = _scores(game, torch.cat([presence, 1 - presence])).T.split(steps + 1, dim=1)
+    nan_rows = contributions.isnan().any(1, keepdim=True)
+    return torch.where(nan_rows, torch.nan, deletion), torch.where(nan_rows, torch.nan, insertion)
 
 
 def subset_effects(game: Game, contributions: Tensor, count: int = 32) -> tuple[Tensor, Tensor]:
@@ -90,8 +90,8 @@ def random_subsets(n: int, count: int = 32) -> Tensor:
     """
     if count < 2:
         raise ValueError(f"`count` must be at least 2, got {count}: one subset has nothing to correlate with.")
-    drawn = torch.rand(count, n, generator=torch.Generator().manual_seed(0))
-    return drawn.argsort(dim=1).argsort(dim=1) < max(1, round(n / 4))
+    numbers = torch.rand(count, n, generator=torch.Generator().manual_seed(0))
+    return numbers.argsort(dim=1).argsort(dim=1) < max(1, round(n / 4))
 
 
 def end_scores(game: Game, contributions: Tensor) -> tuple[Tensor, Tensor]:

@@ -69,8 +69,8 @@ class MaskedNetwork(EfficientAttribution):
 
     def contributions(self, question: Question) -> Tensor:
         """``(B, n)``."""
-        given = self.network(question.performance.feature_map.float()) * self.scale
-        return made_efficient(given, question)
+        output = self.network(question.performance.feature_map.float()) * self.scale
+        return made_efficient(output, question)
 
     def _loss(self, question: Question, generator: torch.Generator) -> Tensor:
         batch, n = question.performance.concepts.shape

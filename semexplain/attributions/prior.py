@@ -73,12 +73,12 @@ class PriorAndMap(LinearMap):
         change = torch.eye(len(total) - 1).to(total)
         change[0, 1] = -factor
         change = change[[0, *range(2, len(change))]]
-        left = total.new_zeros(len(total) - 1, len(total) - 1)
-        left[0, 0] = total[0, 0]
-        left[0, 1:] = left[1:, 0] = change @ total[0, 1:]
-        left[1:, 1:] = change @ total[1:, 1:] @ change.T
+        remainder = total.new_zeros(len(total) - 1, len(total) - 1)
+        remainder[0, 0] = total[0, 0]
+        remainder[0, 1:] = remainder[1:, 0] = change @ total[0, 1:]
+        remainder[1:, 1:] = change @ total[1:, 1:] @ change.T
         self.factor.copy_(factor)
-        return self.fit_moments(left)
+        return self.fit_moments(remainder)
 
     def contributions(self, question: Question) -> Tensor:
         """``(B, n)``."""
