@@ -86,19 +86,19 @@ class ArrayDataset(Dataset[dict[str, Tensor]]):
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """A whole batch; its collate function is :func:`whole_batch`."""
-        asked = np.asarray(indices, dtype=np.int64)
+        rows = np.asarray(indices, dtype=np.int64)
         if self.mirrored:
-            other = np.array([mirrored(self.seed, self._epoch, int(index)) for index in asked])
-            back = torch.from_numpy(np.argsort(np.argsort(other, kind="stable")))
+            flips = np.array([mirrored(self.seed, self._epoch, int(index)) for index in rows])
+            back = torch.from_numpy(np.argsort(np.argsort(flips, kind="stable")))
             pairs = ((name, array, self.mirrored[name]) for name, array in self.arrays.items())
             batch = {
-                name: torch.cat([_rows(array, asked[~other]), _rows(twin, asked[other])])[back]
+                name: torch.cat([_rows(array, rows[~flips]), _rows(twin, rows[flips])])[back]
                 for name, array, twin in pairs
             }
         else:
-            batch = {name: _rows(array, asked) for name, array in self.arrays.items()}
-        fixed = {"label": self.labels[asked], "index": asked, "object_id": self.groups[asked].astype(np.int64)}
-        return {**batch, **{name: torch.from_numpy(value) for name, value in fixed.items()}}
+            batch = {name: _rows(array, rows) for name, array in self.arrays.items()}
+        facts = {"label": self.labels[rows], "index": rows, "object_id": self.groups[rows].astype(np.int64)}
+        return {**batch, **{name: torch.from_numpy(value) for name, value in facts.items()}}
 
 
 def whole_batch(batch: dict[str, Tensor]) -> dict[str, Tensor]:

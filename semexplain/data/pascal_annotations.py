@@ -106,7 +106,7 @@ def read_annotation(path: Path) -> list[PartObject]:
         ) from error
     if "anno" not in content:
         raise ValueError(f"{path} must have the field `anno`, which is missing. {HELP}")
-    found = []
+    objects = []
     for item in np.atleast_1d(_field(path, content["anno"], "anno", "objects")):
         name = str(_field(path, item, "anno.objects", "class"))
         mask = _mask(path, item, "anno.objects")
@@ -121,8 +121,8 @@ def read_annotation(path: Path) -> list[PartObject]:
                 raise ValueError(
                     f"{path}: the parts of a {name} are {', '.join(leaves)}; unknown: {', '.join(unknown)}. {HELP}"
                 )
-        found.append(PartObject(name, _box(mask), (mask.shape[0], mask.shape[1]), parts))
-    return found
+        objects.append(PartObject(name, _box(mask), (mask.shape[0], mask.shape[1]), parts))
+    return objects
 
 
 def _field(path: Path, struct: Any, where: str, name: str) -> Any:

@@ -149,14 +149,14 @@ class PascalPartDataModule(ImageDataModule):
                 raise FileNotFoundError(f"Expected the {what} in {self.root / folder}. {HELP}")
 
         lists = self._lists()
-        annotated = self._annotated([photo for photos in lists.values() for photo in photos])
-        boxed = self._boxed()
-        known = {
-            side: [item for photo in photos for item in annotated.get(photo, boxed.get(photo, []))]
+        objects = self._annotated([photo for photos in lists.values() for photo in photos])
+        boxes = self._boxed()
+        cases = {
+            side: [item for photo in photos for item in objects.get(photo, boxes.get(photo, []))]
             for side, photos in lists.items()
         }
-        own = {item.photo for items in (*annotated.values(), *boxed.values()) for item in items if self._is_own(item)}
-        large = {side: [item for item in items if _area(item.box) >= SMALLEST_AREA] for side, items in known.items()}
+        hosts = {item.photo for items in (*objects.values(), *boxes.values()) for item in items if self._is_own(item)}
+        large = {side: [item for item in items if _area(item.box) >= SMALLEST_AREA] for side, items in cases.items()}
         boxes_only = sum(item.parts is None for items in large.values() for item in items)
         if boxes_only:
             source = self.root / str(self.object_boxes)
@@ -165,7 +165,7 @@ class PascalPartDataModule(ImageDataModule):
             )
         positives = {side: [self._crop(item) for item in items if self._is_own(item)] for side, items in large.items()}
         others = {  # a crop of another animal could show this one as well
-            side: [self._crop(item) for item in items if item.name in CATEGORIES and item.photo not in own]
+            side: [self._crop(item) for item in items if item.name in CATEGORIES and item.photo not in hosts]
             for side, items in large.items()
         }
         splits = self._icnn(positives, others) if self.split == "icnn" else self._voc(positives, others)
@@ -192,15 +192,15 @@ class PascalPartDataModule(ImageDataModule):
             return np.full((height, width), -1, dtype=np.int16)
         left, top, right, bottom = split.boxes[index].tolist()
         masks = read_annotation(path)[int(number) - 1].parts
-        painted = np.zeros((bottom - top, right - left), dtype=np.uint8)  # 0: none
+        canvas = np.zeros((bottom - top, right - left), dtype=np.uint8)  # 0: none
         for name in _BACK_TO_FRONT:
             for leaf in PARTS[self.category].get(name, ()):
                 if leaf in masks:
-                    painted[masks[leaf][top:bottom, left:right]] = self.parts.index(name) + 1
-        resized = np.array(Image.fromarray(painted).resize((width, height), Image.Resampling.NEAREST))
+                    canvas[masks[leaf][top:bottom, left:right]] = self.parts.index(name) + 1
+        pixels = np.array(Image.fromarray(canvas).resize((width, height), Image.Resampling.NEAREST))
         if split.mirrored is not None and split.mirrored[index]:
-            resized = resized[:, ::-1]
-        return resized.astype(np.int16) - 1
+            pixels = pixels[:, ::-1]
+        return pixels.astype(np.int16) - 1
 
     def _is_own(self, item: _Object) -> bool:
         return item.name == self.category
@@ -217,10 +217,10 @@ class PascalPartDataModule(ImageDataModule):
                 raise FileNotFoundError(f"Expected the list of photos {path}. {HELP}")
             lists[side] = [fields[0] for _, fields in fields_of_lines(path, HELP)]
             require_unique(path, lists[side])
-        both = sorted(set(lists["train"]) & set(lists["val"]))
-        if both:
+        overlap = sorted(set(lists["train"]) & set(lists["val"]))
+        if overlap:
             raise ValueError(
-                f"train.txt and val.txt in {path.parent} share {len(both)} photos: {first_few(both)}. "
+                f"train.txt and val.txt in {path.parent} share {len(overlap)} photos: {first_few(overlap)}. "
                 f"Keep each in one of them. {HELP}"
             )
         return lists
@@ -237,13 +237,13 @@ class PascalPartDataModule(ImageDataModule):
             write_text(partial, json.dumps(self._read_annotations(stats)))
 
         once(path, summarise, f"the summary {path}")
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
         return {
             photo: [
                 _Object(photo, number, name, tuple(box), parts, tuple(size))
                 for _, number, name, box, parts, size in items
             ]
-            for photo, items in found.items()
+            for photo, items in content.items()
         }
 
     def _read_annotations(self, photos: Iterable[str]) -> dict[str, list[_Object]]:
@@ -260,24 +260,24 @@ class PascalPartDataModule(ImageDataModule):
         path = self.root / (self.object_boxes or "")
         if not path.is_file():
             return {}
-        found: dict[str, list[_Object]] = {}
+        objects: dict[str, list[_Object]] = {}
         try:
             for item in json.loads(path.read_text(encoding="utf-8"))["objects"]:
                 left, top, right, bottom = item["bbox"]
-                items = found.setdefault(item["image"], [])
+                items = objects.setdefault(item["image"], [])
                 items.append(_Object(item["image"], len(items) + 1, item["cls"], (left - 1, top - 1, right, bottom)))
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f'{path} must hold {{"objects": [{{"image", "cls", "bbox": [left, top, right, bottom]}}]}}, but '
                 f"reading it gave {error!r}. Mend it, or set `data.object_boxes=null`."
             ) from error
-        return found
+        return objects
 
     def _crop(self, item: _Object) -> _View:
         path = self.root / IMAGES / f"{item.photo}.jpg"
-        own = self._is_own(item)
+        is_own = self._is_own(item)
         return _View(
-            f"{item.photo}/{item.number}", item.photo, path, own, item.box, own and bool(item.parts), item.size
+            f"{item.photo}/{item.number}", item.photo, path, is_own, item.box, is_own and bool(item.parts), item.size
         )
 
     def _photos_without(self) -> list[_View] | None:
@@ -318,16 +318,16 @@ class PascalPartDataModule(ImageDataModule):
         )
 
         splits: dict[str, list[_View]] = {"train": [], "val": []}
-        trained = set(spread(len(objects)))
+        train_numbers = set(spread(len(objects)))
         times = slot_repeats(len(objects))
         for number, view in enumerate(objects):
             for side in (False, True):
                 name = view.id + ("/mirrored" if side else "")
-                seen = view._replace(id=name, mirrored=side, repeats=times[2 * number + side], group=number)
-                splits["train" if number in trained else "val"] += [seen] if seen.repeats else []
-        trained = set(spread(len(negatives)))
+                copy = view._replace(id=name, mirrored=side, repeats=times[2 * number + side], group=number)
+                splits["train" if number in train_numbers else "val"] += [copy] if copy.repeats else []
+        train_numbers = set(spread(len(negatives)))
         for number, view in enumerate(negatives):
-            splits["train" if number in trained else "val"].append(view._replace(group=len(objects) + number))
+            splits["train" if number in train_numbers else "val"].append(view._replace(group=len(objects) + number))
         self.naming = _gather([view for view in splits["train"] if view.parts and not view.mirrored])
         return splits | {"test": splits["val"]}
 
@@ -339,20 +339,20 @@ class PascalPartDataModule(ImageDataModule):
         else:
             border = (3 * len(photos) + 2) // 4
             candidates = {"train": photos[:border], "val": photos[border:]}
-        chosen = {}
-        for side, own in positives.items():
-            negatives = candidates[side][: 2 * len(own)] if side == "val" else candidates[side]
-            self._require(own, negatives, side)
-            chosen[side] = [view._replace(group=number) for number, view in enumerate(own + negatives)]
+        sides = {}
+        for side, crops in positives.items():
+            negatives = candidates[side][: 2 * len(crops)] if side == "val" else candidates[side]
+            self._require(crops, negatives, side)
+            sides[side] = [view._replace(group=number) for number, view in enumerate(crops + negatives)]
 
         held_out = {
             photo
             for label in (True, False)
-            for photo in _share((v.photo for v in chosen["train"] if v.label == label), 0.1)
+            for photo in _share((v.photo for v in sides["train"] if v.label == label), 0.1)
         }
-        train = [view for view in chosen["train"] if view.photo not in held_out]
-        val = [view for view in chosen["train"] if view.photo in held_out]
-        test = chosen["val"]
+        train = [view for view in sides["train"] if view.photo not in held_out]
+        val = [view for view in sides["train"] if view.photo in held_out]
+        test = sides["val"]
         naming = [view for view in train if view.parts]
         if not naming:
             aside = _share((view.photo for view in test if view.parts), self.naming_share)
@@ -390,8 +390,8 @@ class PascalPartDataModule(ImageDataModule):
             remedy=f"Copy them there, or shorten the lists. {HELP}",
         )
         for path, size in crops.items():
-            if size is not None and size != (found := _image_size(path)):
+            if size is not None and size != (shape := _image_size(path)):
                 raise ValueError(
                     f"The masks of {self._annotation(path.stem)} are {size[0]} high and {size[1]} wide, but {path} is "
-                    f"{found[0]} high and {found[1]} wide. Take both from VOC 2010 unchanged. {HELP}"
+                    f"{shape[0]} high and {shape[1]} wide. Take both from VOC 2010 unchanged. {HELP}"
                 )

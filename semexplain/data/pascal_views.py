@@ -61,9 +61,9 @@ def spread(count: int) -> list[int]:
         >>> spread(11)
         [0, 1, 2, 3, 4, 6, 7, 8, 9, 10]
     """
-    chosen = (9 * count + 5) // 10
-    steps = max(chosen - 1, 1)
-    return [(2 * step * (count - 1) + steps) // (2 * steps) for step in range(chosen)]
+    picks = (9 * count + 5) // 10
+    steps = max(picks - 1, 1)
+    return [(2 * step * (count - 1) + steps) // (2 * steps) for step in range(picks)]
 
 
 def slot_repeats(count: int) -> list[int]:
@@ -95,10 +95,10 @@ def _share(photos: Iterable[str], share: float) -> set[str]:
 def _gather(views: Sequence[_View]) -> Split:
     """A split of these images, shuffled, with about the same share of positives everywhere."""
     classes = [[view for view in _shuffled(views) if view.label == label] for label in (True, False)]
-    placed = [((rank + 0.5) / len(members), view) for members in classes for rank, view in enumerate(members)]
-    views = [view for _, view in sorted(placed, key=lambda pair: pair[0])]
-    whole = {view.path: _image_size(view.path) for view in views if view.box == (0, 0, 0, 0)}
-    boxes = [(0, 0, *whole[view.path][::-1]) if view.path in whole else view.box for view in views]
+    places = [((rank + 0.5) / len(members), view) for members in classes for rank, view in enumerate(members)]
+    views = [view for _, view in sorted(places, key=lambda pair: pair[0])]
+    sizes = {view.path: _image_size(view.path) for view in views if view.box == (0, 0, 0, 0)}
+    boxes = [(0, 0, *sizes[view.path][::-1]) if view.path in sizes else view.box for view in views]
     return Split(
         tuple(view.id for view in views),
         tuple(view.path for view in views),

@@ -153,6 +153,6 @@ class SyntheticFacesDataModule(Redrawable, CelebADataModule):
 def _redrawn(
     present: NDArray[np.bool_], attributes: NDArray[np.bool_], index: int, seed: int, size: int, image_size: ImageSize
 ) -> Tensor:
-    changed = attributes.copy()
-    changed[_DRAWN] = present
-    return as_read(draw_face(changed, index=index, seed=seed, size=size), image_size)
+    values = attributes.copy()
+    values[_DRAWN] = present
+    return as_read(draw_face(values, index=index, seed=seed, size=size), image_size)

@@ -104,15 +104,15 @@ class _Figure:
 
     def mirrored(self) -> "_Figure":
         """The same facing left: its right side is then its left one."""
-        other = _Figure()
+        figure = _Figure()
         for part, points, colour, is_round in self.shapes:
             sides = {"l": "r", "r": "l"}
             part = sides.get(part[:1], part[:1]) + part[1:]
             points = tuple((-x, y) for x, y in points)
             if is_round:
                 points = ((points[1][0], points[0][1]), (points[0][0], points[1][1]))
-            other.shapes.append(_Shape(part, points, colour, is_round))
-        return other
+            figure.shapes.append(_Shape(part, points, colour, is_round))
+        return figure
 
 
 class _Slot(NamedTuple):
@@ -167,13 +167,13 @@ class _Pen:
         for part, points, colour, is_round in figure.shapes:
             if part not in labels:
                 continue
-            placed = [(x * scale // unit + right, y * scale // unit + down) for x, y in points]
+            corners = [(x * scale // unit + right, y * scale // unit + down) for x, y in points]
             if is_round:
-                self._pen.ellipse(placed, fill=colour)
-                self._map_pen.ellipse(placed, fill=labels[part])
+                self._pen.ellipse(corners, fill=colour)
+                self._map_pen.ellipse(corners, fill=labels[part])
             else:
-                self._pen.polygon(placed, fill=colour)
-                self._map_pen.polygon(placed, fill=labels[part])
+                self._pen.polygon(corners, fill=colour)
+                self._map_pen.polygon(corners, fill=labels[part])
 
     def picture(self, chance: _Chance) -> NDArray[np.uint8]:
         """The picture at its size, grainy as a photo."""
@@ -184,10 +184,10 @@ class _Pen:
 
     def masks(self, labels: Mapping[str, int]) -> dict[str, Mask]:
         """Where each part is seen, with the parts on it; only parts that are seen."""
-        seen = np.asarray(self._map)[::2, ::2]
-        own = {part: seen == label for part, label in labels.items()}
+        pixels = np.asarray(self._map)[::2, ::2]
+        masks = {part: pixels == label for part, label in labels.items()}
         return {
-            part: np.logical_or.reduce([mask, *(own[inner] for inner in WITHIN.get(part, ()) if inner in own)])
-            for part, mask in own.items()
+            part: np.logical_or.reduce([mask, *(masks[inner] for inner in WITHIN.get(part, ()) if inner in masks)])
+            for part, mask in masks.items()
             if mask.any()
         }

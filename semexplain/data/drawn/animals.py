@@ -91,11 +91,11 @@ def render(
         pen.put(_thing(chance), _Slot(chance.between(100, 900), chance.between(550, 850), 400, 400))
     labels = [{leaf: 1 + 100 * n + i for i, leaf in enumerate(LEAVES[kind])} for n, kind in enumerate(cast)]
     for n in reversed(range(len(cast))):
-        drawn = {leaf: label for leaf, label in labels[n].items() if n > 0 or leaf not in absent}
-        pen.put(_animal(cast[n], _Chance(seed, index, 1 + n)), slots[n], drawn)
+        parts = {leaf: label for leaf, label in labels[n].items() if n > 0 or leaf not in absent}
+        pen.put(_animal(cast[n], _Chance(seed, index, 1 + n)), slots[n], parts)
     if chance.percent(20):
         pen.put(_grass(chance), _Slot(slots[0].middle, slots[0].bottom + 20, slots[0].width, chance.between(90, 140)))
-    animals = (Animal(kind, pen.masks(named)) for kind, named in zip(cast, labels, strict=True))
+    animals = (Animal(kind, pen.masks(numbers)) for kind, numbers in zip(cast, labels, strict=True))
     return Drawing(pen.picture(chance), tuple(animals))
 
 
