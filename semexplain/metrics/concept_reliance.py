@@ -30,9 +30,9 @@ def swapped_errors(score: Tensor, prediction: Tensor, weights: Tensor, concepts:
         >>> swapped_errors(score, score, torch.ones(3, 1), concepts)
         tensor([3.0000, 2.5000, 4.5000])
     """
-    left = score - prediction + (weights * concepts).sum(1)  # what the concepts have to account for
+    remainder = score - prediction + (weights * concepts).sum(1)  # what the concepts have to account for
     step = max(1, PAIRS // len(score))
-    some = zip(left.split(step), weights.split(step), strict=True)
+    some = zip(remainder.split(step), weights.split(step), strict=True)
     errors = torch.cat([(rest[:, None] - alpha @ concepts.T).abs().sum(1) for rest, alpha in some])
     return (errors - (score - prediction).abs()) / (len(score) - 1)
 
@@ -91,10 +91,10 @@ class ConceptReliance(PreciseMetric):
         if len(score) < 2:
             return dict.fromkeys(("concept_reliance", "swapped_relative_deviation"), score.new_full((), torch.nan))
         weights, concepts = (self.rows(name).view(len(score), -1) for name in ("weights", "concepts"))
-        own = (score - prediction).abs().mean()
-        swapped = swapped_errors(score, prediction, weights, concepts).mean()
+        error = (score - prediction).abs().mean()
+        swapped_error = swapped_errors(score, prediction, weights, concepts).mean()
         extent = score.max() - score.min()
         return {
-            "concept_reliance": torch.where(swapped == 0, 0, 1 - own / swapped),
-            "swapped_relative_deviation": torch.where(extent > 0, swapped / extent, torch.nan),
+            "concept_reliance": torch.where(swapped_error == 0, 0, 1 - error / swapped_error),
+            "swapped_relative_deviation": torch.where(extent > 0, swapped_error / extent, torch.nan),
         }

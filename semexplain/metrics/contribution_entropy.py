@@ -82,11 +82,11 @@ class ContributionEntropy(PreciseMetric):
     def update(self, contributions: Tensor, label: Tensor) -> None:
         """Add a batch of contributions ``(B, n)`` and labels of the target ``(B,)``."""
         contributions, label = contributions.detach().double(), label.bool()
-        explained = contributions.abs().sum(1) != 0
-        entropy, label = contribution_entropy(contributions[explained]), label[explained]
+        mask = contributions.abs().sum(1) != 0
+        entropy, label = contribution_entropy(contributions[mask]), label[mask]
         self.entropy = self.entropy + torch.stack([entropy[~label].sum(), entropy[label].sum()])
         self.count = self.count + torch.stack([(~label).sum(), label.sum()])
-        self.skipped = self.skipped + (~explained).sum()
+        self.skipped = self.skipped + (~mask).sum()
         self.size = self.size.clamp_min(contributions.shape[1])
 
     def compute(self) -> dict[str, Tensor]:

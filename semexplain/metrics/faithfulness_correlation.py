@@ -64,11 +64,11 @@ class FaithfulnessCorrelation(PreciseMetric):
             subset_contributions: ``(B, K)``. Sum of the contributions of each subset of concepts.
             subset_drops: ``(B, K)``. What the score loses without each.
         """
-        given, drops = subset_contributions.detach().double(), subset_drops.detach().double()
-        self.add_to_mean("infidelity", (given - drops).square().mean(1))
-        one, other = given - given.mean(1, keepdim=True), drops - drops.mean(1, keepdim=True)
+        sums, drops = subset_contributions.detach().double(), subset_drops.detach().double()
+        self.add_to_mean("infidelity", (sums - drops).square().mean(1))
+        one, other = sums - sums.mean(1, keepdim=True), drops - drops.mean(1, keepdim=True)
         correlation = (one * other).sum(1) / (one.square().sum(1) * other.square().sum(1)).sqrt()
-        equal = _equal(given) | _equal(drops)
+        equal = _equal(sums) | _equal(drops)
         self.add_to_mean("faithfulness_correlation", correlation, ~equal)
         self.faithfulness_correlation_skipped = self.faithfulness_correlation_skipped + equal.sum()
 

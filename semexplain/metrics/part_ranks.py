@@ -77,11 +77,11 @@ class PartRanks(PreciseMetric):
         """
         positive = label.bool()
         effects = part_effects.detach().double()[positive]
-        for prefix, given in {"": part_contributions, "gradient_activation_": part_attributions}.items():
-            own = given.detach().double()[positive]
+        for prefix, tensor in {"": part_contributions, "gradient_activation_": part_attributions}.items():
+            estimates = tensor.detach().double()[positive]
             for quantity, values in {
-                "part_rank_correlation": rank_correlation(own, effects),
-                "part_sign_agreement": sign_agreement(own, effects),
+                "part_rank_correlation": rank_correlation(estimates, effects),
+                "part_sign_agreement": sign_agreement(estimates, effects),
             }.items():
                 self.add_to_mean(f"{prefix}{quantity}", values, values.isfinite())
 

@@ -58,9 +58,9 @@ class Stability(PreciseMetric):
                 "`noisy_contributions` must be (B, K, n) where `contributions` are (B, n), got "
                 f"{tuple(noisy_contributions.shape)} and {tuple(contributions.shape)}."
             )
-        own, noisy = contributions.detach().double(), noisy_contributions.detach().double()
-        size = torch.linalg.vector_norm(own, dim=1)
-        change = torch.linalg.vector_norm(noisy - own[:, None], dim=2) / size[:, None]
+        contributions, noisy_contributions = contributions.detach().double(), noisy_contributions.detach().double()
+        size = torch.linalg.vector_norm(contributions, dim=1)
+        change = torch.linalg.vector_norm(noisy_contributions - contributions[:, None], dim=2) / size[:, None]
         self.add_to_mean("average_sensitivity", change.mean(1), size != 0)
         self.add_to_mean("max_sensitivity", change.amax(1), size != 0)
 
