@@ -102,12 +102,12 @@ class Redrawn(Control):
 
     def performer(self, performer: Performer) -> Performer:
         """A copy that shares the layers below; every other layer starts anew, as PyTorch initialises it."""
-        kept = {part for module in performer.encode_modules() for part in module.modules()}
-        drawn = copy.deepcopy(performer, {id(module): module for module in kept})
+        modules = {part for module in performer.encode_modules() for part in module.modules()}
+        network = copy.deepcopy(performer, {id(module): module for module in modules})
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            for module in drawn.modules():
+            for module in network.modules():
                 reset = getattr(module, "reset_parameters", None)
-                if module not in kept and callable(reset):
+                if module not in modules and callable(reset):
                     reset()
-        return drawn
+        return network
