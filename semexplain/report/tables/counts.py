@@ -41,13 +41,13 @@ def series(groups: Sequence[Group]) -> list[Series]:
     Returns:
         Those with at least two numbers of concepts.
     """
-    found: dict[tuple[str, str, str, Setting], list[Group]] = {}
+    candidates: dict[tuple[str, str, str, Setting], list[Group]] = {}
     for group in groups:
         if group.concepts == "all" or re.fullmatch(r"random \d+", group.concepts):
-            found.setdefault((group.network, group.target, group.prior, group.setting), []).append(group)
-    several = {key: own for key, own in found.items() if len({group.concepts for group in own}) > 1}
-    every = [Series(*key, counts=_counts(own)) for key, own in several.items()]
-    return [line for line in every if len(line.counts) > 1]
+            candidates.setdefault((group.network, group.target, group.prior, group.setting), []).append(group)
+    several = {key: members for key, members in candidates.items() if len({group.concepts for group in members}) > 1}
+    lines = [Series(*key, counts=_counts(members)) for key, members in several.items()]
+    return [line for line in lines if len(line.counts) > 1]
 
 
 def table(lines: Sequence[Series], groups: Sequence[Group]) -> Table:
@@ -77,7 +77,7 @@ def means(lines: Sequence[Series]) -> dict[str, dict[int, float]]:
     """Mean relative deviation over seeds by number of concepts, by what a line is of."""
     return {
         line.target if line.network == ATTRIBUTES else f"{NETWORKS[line.network]} {line.target}": {
-            count: statistics.fmean(own.deviations) for count, own in line.counts.items() if own.deviations
+            count: statistics.fmean(runs.deviations) for count, runs in line.counts.items() if runs.deviations
         }
         for line in lines
     }
@@ -90,13 +90,13 @@ def _counts(groups: Sequence[Group]) -> dict[int, Count]:
         if count is not None:
             for run in group.runs:
                 runs.setdefault((count, run.seed), run.metrics)  # as many at random as there are, and all: once
-    found = {}
+    counts = {}
     for count in sorted({count for count, _ in runs}):
-        own = [metrics for (number, _), metrics in runs.items() if number == count]
-        deviations = [metrics.get("test/relative_deviation") for metrics in own]
-        pairs = [(m.get("test/performer_accuracy"), m.get("test/explainer_accuracy_tau_eval")) for m in own]
-        found[count] = Count(
+        members = [metrics for (number, _), metrics in runs.items() if number == count]
+        deviations = [metrics.get("test/relative_deviation") for metrics in members]
+        pairs = [(m.get("test/performer_accuracy"), m.get("test/explainer_accuracy_tau_eval")) for m in members]
+        counts[count] = Count(
             tuple(value for value in deviations if value is not None),
             tuple(100 * (one - other) for one, other in pairs if one is not None and other is not None),
         )
-    return found
+    return counts

@@ -29,16 +29,16 @@ def findings(groups: Sequence[Group], lines: Sequence[Series]) -> Table:
     rows = []
     for statement in STATEMENTS:
         faces = statement.experiment == "faces"
-        said = [statement.name, statement.experiment, statement.text, statement.passes]
+        words = [statement.name, statement.experiment, statement.text, statement.passes]
         verdict = statement.evaluate(_printed)
-        rows.append([*said, "paper", verdict.word, verdict.numbers])
+        rows.append([*words, "paper", verdict.word, verdict.numbers])
         for setting in _settings(groups, faces):
             verdict = statement.evaluate(_Here(groups, setting))
-            rows.append([*said, f"here{names[faces, setting]}", verdict.word, verdict.numbers])
+            rows.append([*words, f"here{names[faces, setting]}", verdict.word, verdict.numbers])
     name, text, passes = TREND
     rows.append([name, "–", text, passes, "paper", "a figure", "a trend without numbers"])
-    own = [(faces, setting) for faces in (False, True) for setting in _settings(groups, faces)]
-    for faces, setting in own:
+    settings = [(faces, setting) for faces in (False, True) for setting in _settings(groups, faces)]
+    for faces, setting in settings:
         line = [s for s in lines if (s.network == ATTRIBUTES, s.setting, s.prior) == (faces, setting, "ours")]
         if line or faces:
             verdict = capacity(means(line))._replace(complete=not faces or len(line) == TARGETS)
@@ -61,10 +61,10 @@ class _Here:
 
     def __call__(self, table: str, network: str, row: str, target: str) -> float | None:
         quantity = ACCURACY[0] if row == "performer" else QUANTITIES[table]
-        own = chosen(self.groups, network, self.setting, None if row == "performer" else row)
+        members = chosen(self.groups, network, self.setting, None if row == "performer" else row)
         if table == "part_error":
-            own = [group for group in own if group.target == TABLE_3_TARGET]
-        cell = measured(own, quantity, target)
+            members = [group for group in members if group.target == TABLE_3_TARGET]
+        cell = measured(members, quantity, target)
         return None if cell is None else cell.mean
 
 

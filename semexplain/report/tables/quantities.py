@@ -96,14 +96,14 @@ def measured(groups: Sequence[Group], quantity: Quantity, target: str) -> Spread
         return _cell(groups, quantity, quantity.metric.removesuffix("_mean") + part)
     if target != AVERAGE:
         return _cell([group for group in groups if group.target == target], quantity, quantity.metric)
-    own = [[group for group in groups if group.target == name] for name in dict.fromkeys(g.target for g in groups)]
-    cells = [cell for cell in (_cell(some, quantity, quantity.metric) for some in own) if cell is not None]
+    sets = [[group for group in groups if group.target == name] for name in dict.fromkeys(g.target for g in groups)]
+    cells = [cell for cell in (_cell(some, quantity, quantity.metric) for some in sets) if cell is not None]
     if not cells:
         return None
     mean = sum(cell.mean for cell in cells) / len(cells)
     by_seed = [
         {run.seed: value for run in some[0].runs if (value := run.metrics.get(quantity.metric)) is not None}
-        for some in own
+        for some in sets
     ]
     seeds = sorted(set.intersection(*(set(values) for values in by_seed if values)))
     over_seeds = [quantity.scale * sum(v[seed] for v in by_seed if v) / len(cells) for seed in seeds]
