@@ -61,8 +61,8 @@ class ArrayDataset(Dataset[dict[str, Tensor]]):
                 raise ValueError(
                     f"Array {name!r} must have a row for each of the {len(labels)} images, has {len(array)}."
                 )
-        self.mirrored = {name: arrays[f"{name}{MIRRORED}"] for name in _plain(arrays)} if flip else {}
-        self.arrays = {name: arrays[name] for name in _plain(arrays)}
+        self.mirrored = {name: arrays[f"{name}{MIRRORED}"] for name in plain_names(arrays)} if flip else {}
+        self.arrays = {name: arrays[name] for name in plain_names(arrays)}
         self.labels = labels
         self.groups = np.arange(len(labels)) if groups is None else groups
         self.seed = seed
@@ -106,7 +106,8 @@ def whole_batch(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     return batch
 
 
-def _plain(arrays: Mapping[str, object]) -> list[str]:
+def plain_names(arrays: Mapping[str, object]) -> list[str]:
+    """Names of the arrays that are not of mirrored images."""
     return [name for name in arrays if not name.endswith(MIRRORED)]
 
 
