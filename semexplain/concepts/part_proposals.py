@@ -12,23 +12,11 @@ from semexplain.concepts.geometry import MapGeometry
 from semexplain.concepts.parts import OTHER
 
 STRONGEST = 100  # images on which a filter is judged
-
-
 REACH = 0.05  # how far from a part a peak may lie, as a fraction of the image's diagonal
-
-
 BEYOND_CHANCE = 3.0  # standard deviations
-
-
 ACTIVE_SHARE = 0.005  # of all cells, by which a filter's threshold is set
-
-
 OVERLAP = 0.2
-
-
 BLOCK = 32  # images or filters at a time, so that maps may stay in a file
-
-
 Maps = Tensor | np.ndarray
 
 

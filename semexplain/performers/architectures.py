@@ -41,10 +41,7 @@ class Architecture(NamedTuple):
 
 
 HALF = Pool(2, 2)
-
-
 CAFFE_NORM, OXFORD_NORM = Norm(1, 1e-4), Norm(2, 5e-4)
-
 
 ARCHITECTURES = {
     "alexnet": Architecture(
@@ -90,7 +87,6 @@ ARCHITECTURES = {
         "VGG-16",
     ),
 }
-
 
 FULL_WIDTH, FULL_HIDDEN = 64, 4096
 
