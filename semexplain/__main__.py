@@ -100,14 +100,14 @@ def run_demo(overrides: list[str]) -> int:
 
 def run_parts(run: Path, folder: Path, overrides: list[str]) -> int:
     """Draw the filters of a run and print how well they stand for parts."""
-    result = report_filters(Run(run, dict(_moved(override) for override in overrides)), folder)
+    result = report_filters(Run(run, dict(_movable(override) for override in overrides)), folder)
     print("\n".join(f"{name:22} {value:.4g}" for name, value in result.items()))
     names = folder / "parts.yaml"
     print(f"edit {names} and give it back: python evaluate.py run={run} parts.file={names}")
     return 0
 
 
-def _moved(override: str) -> tuple[str, str]:
+def _movable(override: str) -> tuple[str, str]:
     key, _, value = override.partition("=")
     if key not in MOVABLE or not value:
         raise ConfigError(f"{override}: expected one of {', '.join(f'{name}=...' for name in MOVABLE)}.")

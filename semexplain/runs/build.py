@@ -42,7 +42,7 @@ def build(
         data: The configuration's data, if they have been read.
     """
     _require_all_processes(config.trainer)
-    datamodule = _labelled_data(config) if data is None else data
+    datamodule = labelled_data(config) if data is None else data
     checkpoint = trained_performer(config, datamodule)
     numbers = ValidationNumbers(folder / BEST, folder / VALIDATION, config.objective)
     callbacks = [*instantiate(config.callbacks).values(), StopTogether(), numbers]
@@ -91,7 +91,7 @@ def built_performer(config: DictConfig, checkpoint: Path | None) -> Performer:
     return instantiate(config.performer, **arguments)
 
 
-def _labelled_data(config: DictConfig) -> ImageDataModule:
+def labelled_data(config: DictConfig) -> ImageDataModule:
     """The data, with labels of the target, and of every output where the performer may have to be trained."""
     performer = outline(config)
     datamodule = ready_data(config.data)

@@ -215,10 +215,10 @@ def resident(
     if sum(len(array) * size for array, size in zip(values, row_bytes, strict=True)) > limit:
         log.info("The arrays do not fit into the memory of %s: they are read from disk.", device)
         return {split: dict(group) for split, group in arrays.items()}
-    return {split: {name: _moved(array, device) for name, array in group.items()} for split, group in arrays.items()}
+    return {split: {name: _upload(array, device) for name, array in group.items()} for split, group in arrays.items()}
 
 
-def _moved(array: RowArray | Tensor, device: torch.device) -> Tensor:
+def _upload(array: RowArray | Tensor, device: torch.device) -> Tensor:
     parts = []
     for rows in np.array_split(np.arange(len(array)), max(1, len(array) // 1024)):
         parts.append(torch.as_tensor(array[rows]).to(device))

@@ -92,7 +92,7 @@ def comparison_table(runs: Sequence[Run]) -> list[list[str]]:
             "There are no finished explainer runs here: no folder holds both config.yaml and metrics.json."
         )
     configs = [run.written for run in runs]
-    options = [options_of(config, (*PLACES, *OWN_COLUMN)) for config in configs]
+    options = [flat_options(config, (*PLACES, *OWN_COLUMN)) for config in configs]
     keys = {key: None for option in options for key in option}  # in the order of the configuration
     extras = [key for key in keys if len({str(option.get(key)) for option in options}) > 1]
     measures = [run.judged_metrics for run in runs]
@@ -112,15 +112,11 @@ def comparison_table(runs: Sequence[Run]) -> list[list[str]]:
     return table
 
 
-def options_of(config: Any, without: Sequence[str]) -> dict[str, Any]:
-    """Options by dotted key.
-
-    Args:
-        config: A configuration.
-        without: Keys to leave out, with all below them.
+def flat_options(config: Any, without: Sequence[str]) -> dict[str, Any]:
+    """Options by dotted key, but for the keys ``without`` and all below them.
 
     Example:
-        >>> options_of({"beta": 10, "data": {"root": "/faces", "limit": None}}, without=["data.root"])
+        >>> flat_options({"beta": 10, "data": {"root": "/faces", "limit": None}}, without=["data.root"])
         {'beta': 10, 'data.limit': None}
     """
     options = flat(OmegaConf.to_container(config) if OmegaConf.is_config(config) else config)

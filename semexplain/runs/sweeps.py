@@ -44,7 +44,7 @@ class JobError(RuntimeError):
     """A job of a sweep failed; the message ends with the last lines that it wrote."""
 
 
-def options_of(config: DictConfig) -> dict[str, Any]:
+def job_options(config: DictConfig) -> dict[str, Any]:
     """All that decides a job's result: its resolved options, with absolute paths and without where it writes."""
     options = cast(dict[str, Any], OmegaConf.to_container(settled(config)))
     for key in NOT_OF_THE_RESULT:
@@ -63,7 +63,7 @@ def job_name(config: DictConfig) -> str:
         config: The job's configuration, whether it can be run or not.
     """
     try:
-        options = options_of(config)
+        options = job_options(config)
         digest = _digest(options)
         network = config.performer.get("architecture")
         concepts = concept_choice(config.concepts)
@@ -244,7 +244,7 @@ def _canonical(node: Any) -> Any:
 
 
 def _require_same_options(folder: Path, config: DictConfig) -> None:
-    before, now = options_of(cast(DictConfig, OmegaConf.load(folder / CONFIG))), options_of(config)
+    before, now = job_options(cast(DictConfig, OmegaConf.load(folder / CONFIG))), job_options(config)
     lines = differences(before, now)
     if lines:
         raise ConfigError(

@@ -14,7 +14,7 @@ from semexplain.attributions.timed import TimedAttribution
 from semexplain.config import ConfigError, check_group, instantiate
 from semexplain.data.module import ImageDataModule
 from semexplain.metrics.verdict import MARGIN, verdict
-from semexplain.runs.build import _labelled_data, build
+from semexplain.runs.build import build, labelled_data
 from semexplain.runs.folder import BEST, LAST, METRICS, PARTS, PERFORMER, VALIDATION
 from semexplain.runs.performer_store import performer_metrics, trained_performer
 from semexplain.runs.run import Run
@@ -41,7 +41,7 @@ def train_explainer(config: DictConfig, folder: Path) -> dict[str, float]:
 
 def train_performer(config: DictConfig, folder: Path) -> dict[str, float]:
     """Train the performer that explainer runs of the same configuration find in the store."""
-    datamodule = _labelled_data(config)
+    datamodule = labelled_data(config)
     path = trained_performer(config, datamodule)
     if path is None:
         raise ConfigError("task: this performer has its weights by itself: there is nothing to train.")

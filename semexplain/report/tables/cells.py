@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from semexplain.data.attributes import ATTRIBUTES as ATTRIBUTE_NAMES
 from semexplain.report.paper import ATTRIBUTES, explainer_row, paper_targets
-from semexplain.runs.comparison import concept_choice, options_of
+from semexplain.runs.comparison import concept_choice, flat_options
 from semexplain.runs.folder import EXPLANATIONS
 from semexplain.runs.run import Run
 
@@ -139,7 +139,7 @@ def grouped(runs: Iterable[Run]) -> tuple[list[Group], list[str]]:
 
 def _entry(run: Run) -> Entry:
     config = run.written
-    options = options_of(config, (*PLACED, *WHERE, *SHOWN, *OTHER))
+    options = flat_options(config, (*PLACED, *WHERE, *SHOWN, *OTHER))
     if "data.seed" in options and options["data.seed"] == config.seed:
         options["data.seed"] = "the run's"
     options |= {f"digest of {name}": run.recorded.get(f"{key}sha256") for name, key in _DIGESTS.items()}
