@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from semexplain.metrics.measure import Measure
-from semexplain.report.figures.style import display_name
 from semexplain.report.paper import ATTRIBUTES, NETWORKS
-from semexplain.report.tables.cells import Group, Setting, spread
-from semexplain.report.tables.layout import Table, setting_names, spread_text
+from semexplain.report.tables.groups import Group, Setting, Spread
+from semexplain.report.tables.layout import PLACE, Table, place, setting_names, spread_text
 from semexplain.report.tables.quantities import DEVIATION, Quantity
 
 DROP = Quantity(Measure("accuracy drop", "accuracy drop"), "drop", 1, 100)
@@ -36,7 +35,7 @@ def series(groups: Sequence[Group]) -> list[Series]:
     """Runs that differ in the number of concepts and the seed only: chosen at random, or all there are.
 
     Args:
-        groups: Runs, as :func:`semexplain.report.tables.cells.grouped` returns them.
+        groups: Runs, as :func:`semexplain.report.tables.groups.grouped` returns them.
 
     Returns:
         Those with at least two numbers of concepts.
@@ -53,16 +52,13 @@ def series(groups: Sequence[Group]) -> list[Series]:
 def table(lines: Sequence[Series], groups: Sequence[Group]) -> Table:
     """The numbers of Fig. 8; the paper printed none."""
     names = setting_names(groups)
-    header = ["network", "target", "explainer", "setting", "concepts", "relative deviation", "accuracy drop (points)"]
+    header = [*PLACE, "concepts", "relative deviation", "accuracy drop (points)"]
     rows = [
         [
-            NETWORKS[line.network],
-            display_name(line.target),
-            line.prior,
-            names[line.network == ATTRIBUTES, line.setting].strip() or "–",
+            *place(names, line[:4]),
             str(count),
-            spread_text(DEVIATION[0], spread(line.counts[count].deviations)),
-            spread_text(DROP, spread(line.counts[count].drops)),
+            spread_text(DEVIATION[0], Spread.of(line.counts[count].deviations)),
+            spread_text(DROP, Spread.of(line.counts[count].drops)),
         ]
         for line in lines
         for count in sorted(line.counts)

@@ -1,7 +1,7 @@
 """The paper's tables, line by line: what it printed and, below it, what the runs give."""
 
 import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -9,7 +9,7 @@ import torch
 from semexplain.metrics.accuracy import wilson_interval
 from semexplain.report.figures.style import display_name
 from semexplain.report.paper import ATTRIBUTES, NETWORKS
-from semexplain.report.tables.cells import Group, Setting, Spread
+from semexplain.report.tables.groups import Group, Setting, Spread
 from semexplain.report.tables.notes import Cell, cell_notes, claims
 from semexplain.report.tables.quantities import (
     ACCURACY,
@@ -18,13 +18,14 @@ from semexplain.report.tables.quantities import (
     ENTROPY,
     PART_ERROR,
     Quantity,
-    chosen,
-    columns,
-    measured,
+    select,
+    spread_of,
+    targets_of,
 )
 
 ANIMALS = tuple(network for network in NETWORKS if network != ATTRIBUTES)
 TABLE_3_TARGET = "dog"
+PLACE = ("network", "target", "explainer", "setting")
 
 
 class Table(NamedTuple):
@@ -53,7 +54,7 @@ def tables(groups: Sequence[Group]) -> list[Table]:
     A line of the paper is followed by one for each setting of the runs; accuracies also have 95 % intervals.
 
     Args:
-        groups: Runs, as :func:`semexplain.report.tables.cells.grouped` returns them.
+        groups: Runs, as :func:`semexplain.report.tables.groups.grouped` returns them.
     """
     members = [group for group in groups if not group.concepts.startswith("random")]
     animals = [group for group in members if group.network != ATTRIBUTES]
@@ -95,6 +96,12 @@ def setting_names(groups: Sequence[Group]) -> dict[tuple[bool, Setting], str]:
     return names
 
 
+def place(names: Mapping[tuple[bool, Setting], str], line: tuple[str, str, str, Setting]) -> list[str]:
+    """Cells below ``PLACE``, of network, target, explainer and setting."""
+    network, target, explainer, setting = line
+    return [NETWORKS[network], display_name(target), explainer, names[network == ATTRIBUTES, setting].strip() or "–"]
+
+
 def lines(groups: Sequence[Group], quantities: Sequence[Quantity], network: str) -> Iterator[Line]:
     """The lines of a network: for each quantity and explainer the paper's, then one for each setting."""
     settings = list(dict.fromkeys(group.setting for group in groups))
@@ -103,8 +110,9 @@ def lines(groups: Sequence[Group], quantities: Sequence[Quantity], network: str)
         explainers = [group.explainer for group in groups if group.network == network]
         for who in _in_order(explainers) if varies else [quantity.whose]:
             yield Line(network, quantity, who, None, ())
+            explainer = who if varies else None
             for setting in settings:
-                yield Line(network, quantity, who, setting, chosen(groups, network, setting, who if varies else None))
+                yield Line(network, quantity, who, setting, select(groups, network, setting, explainer))
 
 
 def bounds(line: Line, target: str, cell: Spread) -> tuple[float, float] | None:
@@ -135,7 +143,7 @@ def spread_text(quantity: Quantity, cell: Spread | None, of: int | None = None) 
 def _by_target(
     name: str, title: str, groups: Sequence[Group], quantities: Sequence[Quantity], networks: Sequence[str]
 ) -> Table:
-    targets = columns(quantities[0], networks[0])
+    targets = targets_of(quantities[0], networks[0])
     header = ["network", "quantity", "of", "from", *map(display_name, targets), AVERAGE]
     names, marks, rows = setting_names(groups), _Marks(), []
     for network in networks:
@@ -146,10 +154,10 @@ def _by_target(
                 if any(cell[0] != "–" for cell in cells):
                     rows.append([*first, "paper", *cells])
                 continue
-            spreads = [measured(line.groups, line.quantity, target) for target in targets]
+            spreads = [spread_of(line.groups, line.quantity, target) for target in targets]
             if not any(spreads):
                 continue
-            mean = measured(line.groups, line.quantity, AVERAGE)
+            mean = spread_of(line.groups, line.quantity, AVERAGE)
             name_here = f"here{names[network == ATTRIBUTES, line.setting]}"
             texts = [spread_text(line.quantity, cell) for cell in spreads]
             count = sum(cell is not None for cell in spreads)
@@ -174,10 +182,10 @@ def _by_network(name: str, title: str, groups: Sequence[Group], quantities: Sequ
             rows.append([quantity.title, who, "paper", *paper])
         for setting in dict.fromkeys(group.setting for group in groups):
             explainer = who if quantity.whose == "explainer" else None
-            members = [chosen(groups, network, setting, explainer) for network in ANIMALS]
-            spreads = [measured(some, quantity, AVERAGE) for some in members]
+            members = [select(groups, network, setting, explainer) for network in ANIMALS]
+            spreads = [spread_of(some, quantity, AVERAGE) for some in members]
             if any(spreads):
-                sizes = [len(columns(quantity, network)) for network in ANIMALS]
+                sizes = [len(targets_of(quantity, network)) for network in ANIMALS]
                 texts = [spread_text(quantity, cell, of) for cell, of in zip(spreads, sizes, strict=True)]
                 rows.append([quantity.title, who, f"here{names[False, setting]}", *texts])
     return Table(name, title, header, rows, marks.notes)

@@ -54,7 +54,7 @@ def claims() -> list[str]:
         >>> claims()[0]
         'The text says that the prior did not decrease accuracy: its average does for VGG-16 (96.7 to 95.6).'
     """
-    accuracy, deviation = _averages("accuracy"), _averages("relative_deviation")
+    accuracy, deviation = _paper_averages("accuracy"), _paper_averages("relative_deviation")
     lower = [f"{NETWORKS[n]} ({b:.1f} to {o:.1f})" for n, (b, o) in accuracy.items() if o < b]
     fell = [NETWORKS[n] for n, (b, o) in deviation.items() if o < b]
     rose = [f"{NETWORKS[n]} ({b:.3f} to {o:.3f})" for n, (b, o) in deviation.items() if o > b]
@@ -77,7 +77,7 @@ def _average_note(quantity: Quantity, average: float, cells: list[float]) -> str
     return f"Printed as {quantity.text(average)}; the {len(cells)} cells average {mean:.{quantity.digits + 1}f}{hint}."
 
 
-def _averages(table: str) -> dict[str, tuple[float, float]]:
+def _paper_averages(table: str) -> dict[str, tuple[float, float]]:
     """Printed averages of baseline and ours, by network of Experiment 1."""
     averages = {}
     for network in [network for network in NETWORKS if network != ATTRIBUTES]:

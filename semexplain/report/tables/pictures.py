@@ -9,8 +9,8 @@ from semexplain.report.figures.capacity import capacity
 from semexplain.report.figures.frontier import Point, frontier
 from semexplain.report.figures.style import display_name
 from semexplain.report.paper import ATTRIBUTES, NETWORKS
-from semexplain.report.tables.cells import Group, Setting
 from semexplain.report.tables.counts import Series
+from semexplain.report.tables.groups import Group, Setting
 from semexplain.report.tables.layout import setting_names
 from semexplain.system.files import whole_file
 
@@ -23,7 +23,7 @@ def pictures(folder: Path, groups: Sequence[Group], lines: Sequence[Series]) -> 
     Args:
         folder: Where ``fig8.png`` is written, if there are runs with different numbers of concepts, and
             ``frontier_<network>_<target>.png`` where there are several β.
-        groups: Runs, as :func:`semexplain.report.tables.cells.grouped` returns them.
+        groups: Runs, as :func:`semexplain.report.tables.groups.grouped` returns them.
         lines: Runs with different numbers of concepts.
 
     Returns:

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
-from semexplain.report.figures.style import display_name
 from semexplain.report.paper import ATTRIBUTES, NETWORKS
-from semexplain.report.tables.cells import Group, Spread
-from semexplain.report.tables.layout import TABLE_3_TARGET, Line, Table, bounds, lines, setting_names
+from semexplain.report.tables.groups import Group, Spread
+from semexplain.report.tables.layout import PLACE, TABLE_3_TARGET, Line, Table, bounds, lines, place, setting_names
 from semexplain.report.tables.notes import Cell, cell_notes
-from semexplain.report.tables.quantities import ACCURACY, AVERAGE, DEVIATION, ENTROPY, PART_ERROR, columns, measured
+from semexplain.report.tables.quantities import ACCURACY, AVERAGE, DEVIATION, ENTROPY, PART_ERROR, spread_of, targets_of
 
 DATA = ("CelebA", "PascalPart")  # the paper's
 Record = dict[str, object]
@@ -23,24 +22,20 @@ def records(groups: Sequence[Group]) -> list[Record]:
     result: list[Record] = []
     for network in [network for network in NETWORKS if any(group.network == network for group in members)]:
         peers = [group for group in members if (group.network == ATTRIBUTES) == (network == ATTRIBUTES)]
-        for line in lines(peers, (*ENTROPY, *ACCURACY, *DEVIATION), network):
-            result += _of_line(line)
+        rows = [*lines(peers, (*ENTROPY, *ACCURACY, *DEVIATION), network)]
         if any(group.network == network for group in dogs):
-            for line in lines(dogs, PART_ERROR, network):
-                result += _of_line(line)
+            rows += lines(dogs, PART_ERROR, network)
+        result += [record for line in rows for record in _of_line(line)]
     return result
 
 
 def behind(groups: Sequence[Group]) -> Table:
     """How many runs, seeds, images and objects stand behind the cells."""
     names = setting_names(groups)
-    header = ["network", "target", "explainer", "setting", "data", "seeds", "test images", "different objects"]
+    header = [*PLACE, "data", "seeds", "test images", "different objects"]
     rows = [
         [
-            NETWORKS[group.network],
-            display_name(group.target),
-            group.explainer,
-            names[group.network == ATTRIBUTES, group.setting].strip() or "–",
+            *place(names, (group.network, group.target, group.explainer, group.setting)),
             _data(group),
             " ".join(str(run.seed) for run in group.runs),
             *("–" if number is None else str(number) for number in (group.images, group.objects)),
@@ -58,9 +53,9 @@ def _data(group: Group) -> str:
 
 def _of_line(line: Line) -> Iterator[Record]:
     quantity, network = line.quantity, line.network
-    for target in (*columns(quantity, network), AVERAGE):
+    for target in (*targets_of(quantity, network), AVERAGE):
         reference = quantity.paper(network, line.who, target)
-        cell = measured(line.groups, quantity, target)
+        cell = spread_of(line.groups, quantity, target)
         if (reference if line.setting is None else cell) is not None:
             yield _record(line, target, cell, reference)
 
@@ -70,7 +65,7 @@ def _record(line: Line, target: str, cell: Spread | None, reference: float | Non
     group = next((group for group in line.groups if target in (group.target, AVERAGE)), None)
     if line.quantity.table == "part_error":
         group = next(iter(line.groups), None)
-    place = Cell(line.quantity.table, line.network, line.who, target)
+    address = Cell(line.quantity.table, line.network, line.who, target)
     return {
         "quantity": line.quantity.title,
         "network": line.network,
@@ -86,5 +81,5 @@ def _record(line: Line, target: str, cell: Spread | None, reference: float | Non
         "images": group.images if group and target != AVERAGE else None,
         "objects": group.objects if group and target != AVERAGE else None,
         "paper": reference,
-        "note": cell_notes().get(place, "") if line.quantity.printed else "",
+        "note": cell_notes().get(address, "") if line.quantity.printed else "",
     }

@@ -19,7 +19,7 @@ UNSTATED = ""  # the network of the paper's Table 3
 MOST = 1e-9  # what rounding may add
 
 
-class Verdict(NamedTuple):
+class Outcome(NamedTuple):
     """Whether a statement holds (none: not enough runs to say), the numbers behind it, and whether they are all."""
 
     holds: bool | None
@@ -40,33 +40,33 @@ class Statement(NamedTuple):
     experiment: str
     text: str
     passes: str
-    evaluate: Callable[[Numbers], Verdict]
+    evaluate: Callable[[Numbers], Outcome]
 
 
-def entropy_animals(numbers: Numbers) -> Verdict:
+def entropy_animals(numbers: Numbers) -> Outcome:
     """Q1 in Experiment 1: the prior raises the entropy in every network's average and in 20 of 24 cells."""
     networks = _columns(numbers, "entropy", "baseline", "ours")
     cells = [pair for pairs in networks.values() for pair in pairs]
     if not cells:
-        return Verdict(None)
+        return Outcome(None)
     higher = sum(ours > baseline for baseline, ours in cells)
     averages = {network: _averages(pairs) for network, pairs in networks.items()}
     holds = all(ours > baseline for baseline, ours in averages.values()) and higher * CELLS >= 20 * len(cells)
     text = f"{_arrows(averages, 3)}; higher in {higher} of {len(cells)} cells"
-    return Verdict(holds, text, len(cells) == CELLS)
+    return Outcome(holds, text, len(cells) == CELLS)
 
 
-def entropy_faces(numbers: Numbers) -> Verdict:
+def entropy_faces(numbers: Numbers) -> Outcome:
     """Q1 in Experiment 2: the prior raises the entropy of every target."""
     targets = _faces(numbers, "entropy", "baseline", "ours")
     if not targets:
-        return Verdict(None)
+        return Outcome(None)
     higher = sum(ours > baseline for baseline, ours in targets.values())
     text = f"{_arrows(targets, 3)}; higher in {higher} of {len(targets)} targets"
-    return Verdict(higher == len(targets), text, len(targets) == TARGETS)
+    return Outcome(higher == len(targets), text, len(targets) == TARGETS)
 
 
-def accuracy_animals(numbers: Numbers) -> Verdict:
+def accuracy_animals(numbers: Numbers) -> Outcome:
     """Q2 in Experiment 1: the prior costs no network's average more than 1.5 points."""
     networks = _columns(numbers, "accuracy", "baseline", "ours")
     cells = [pair for pairs in networks.values() for pair in pairs]
@@ -78,49 +78,49 @@ def accuracy_animals(numbers: Numbers) -> Verdict:
     return verdict._replace(numbers=text, complete=len(cells) == CELLS)
 
 
-def accuracy_faces(numbers: Numbers) -> Verdict:
+def accuracy_faces(numbers: Numbers) -> Outcome:
     """Q2 in Experiment 2: the prior costs no target more than half a point."""
     targets = _faces(numbers, "accuracy", "baseline", "ours")
     return _costs(targets, 0.5)._replace(complete=len(targets) == TARGETS)
 
 
-def deviation_animals(numbers: Numbers) -> Verdict:
+def deviation_animals(numbers: Numbers) -> Outcome:
     """Q3: the prior changes no network's average deviation by more than .01, and all stay below .07."""
     networks = _columns(numbers, "relative_deviation", "baseline", "ours")
     cells = [pair for pairs in networks.values() for pair in pairs]
     if not cells:
-        return Verdict(None)
+        return Outcome(None)
     averages = {network: _averages(pairs) for network, pairs in networks.items()}
     holds = all(abs(o - b) <= 0.01 + MOST and max(b, o) < 0.07 for b, o in averages.values())
     lower = sum(ours <= baseline for baseline, ours in cells)
     text = f"{_changes(averages, 3)}; not higher in {lower} of {len(cells)} cells"
-    return Verdict(holds, text, len(cells) == CELLS)
+    return Outcome(holds, text, len(cells) == CELLS)
 
 
-def gap_animals(numbers: Numbers) -> Verdict:
+def gap_animals(numbers: Numbers) -> Outcome:
     """Q4 in Experiment 1: each network's explainers stay within 3 points of their performers."""
     networks = _columns(numbers, "accuracy", "ours", "performer")
     averages = {network: _averages(pairs) for network, pairs in networks.items()}
     if not averages:
-        return Verdict(None)
+        return Outcome(None)
     holds = all(p - o <= 3 + MOST for o, p in averages.values())
-    return Verdict(holds, _changes(averages, 1), sum(map(len, networks.values())) == CELLS)
+    return Outcome(holds, _changes(averages, 1), sum(map(len, networks.values())) == CELLS)
 
 
-def gap_faces(numbers: Numbers) -> Verdict:
+def gap_faces(numbers: Numbers) -> Outcome:
     """Q4 in Experiment 2: each explainer stays within 8 points of its performer, closest for ``male``."""
     targets = _faces(numbers, "accuracy", "ours", "performer")
     gaps = {target: performer - ours for target, (ours, performer) in targets.items()}
     if not gaps:
-        return Verdict(None)
+        return Outcome(None)
     near = all(gap <= 8 + MOST for gap in gaps.values())
     complete = "male" in gaps and len(gaps) > 1
     closest = complete and gaps["male"] == min(gaps.values())
     holds = (near and closest) if complete or not near else None
-    return Verdict(holds, _changes(targets, 1), len(gaps) == TARGETS)
+    return Outcome(holds, _changes(targets, 1), len(gaps) == TARGETS)
 
 
-def part_error(numbers: Numbers) -> Verdict:
+def part_error(numbers: Numbers) -> Outcome:
     """Q5: with the prior the contribution of every part is closer to the effect of removing the part."""
     parts: dict[str, tuple[float, float]] = {}
     for network in (*ANIMALS, UNSTATED):
@@ -129,12 +129,12 @@ def part_error(numbers: Numbers) -> Verdict:
             if pair is not None:
                 parts[f"{NETWORKS.get(network, '')} {display_name(part)}".strip()] = pair
     if not parts:
-        return Verdict(None)
+        return Outcome(None)
     lower = sum(ours < baseline for baseline, ours in parts.values())
-    return Verdict(lower == len(parts), f"{_arrows(parts, 3)}; lower for {lower} of {len(parts)} parts")
+    return Outcome(lower == len(parts), f"{_arrows(parts, 3)}; lower for {lower} of {len(parts)} parts")
 
 
-def capacity(deviations: dict[str, dict[int, float]]) -> Verdict:
+def capacity_trend(deviations: dict[str, dict[int, float]]) -> Outcome:
     """Q6: with more concepts the score is met more closely.
 
     Args:
@@ -145,12 +145,12 @@ def capacity(deviations: dict[str, dict[int, float]]) -> Verdict:
         with most concepts below that with fewest; none unless a target has three numbers of concepts.
 
     Example:
-        >>> capacity({"male": {5: 0.3, 20: 0.2, 39: 0.25}}).numbers
+        >>> capacity_trend({"male": {5: 0.3, 20: 0.2, 39: 0.25}}).numbers
         'male: ρ = −0.50, 0.300 (5) → 0.250 (39)'
     """
     enough = {target: means for target, means in deviations.items() if len(means) >= 3}
     if not enough:
-        return Verdict(None)
+        return Outcome(None)
     holds, lines = [], []
     for target, means in enough.items():
         counts = sorted(means)
@@ -160,7 +160,7 @@ def capacity(deviations: dict[str, dict[int, float]]) -> Verdict:
         holds.append(rho < 0 and values[-1] < values[0])
         ends = f"{values[0]:.3f} ({counts[0]}) → {values[-1]:.3f} ({counts[-1]})"
         lines.append(f"{display_name(target)}: ρ = {_signed(rho, 2)}, {ends}")
-    return Verdict(all(holds), "; ".join(lines))
+    return Outcome(all(holds), "; ".join(lines))
 
 
 STATEMENTS = (
@@ -218,10 +218,10 @@ def _averages(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
     return math.fsum(one) / len(pairs), math.fsum(other) / len(pairs)
 
 
-def _costs(pairs: dict[str, tuple[float, float]], most: float) -> Verdict:
+def _costs(pairs: dict[str, tuple[float, float]], most: float) -> Outcome:
     if not pairs:
-        return Verdict(None)
-    return Verdict(all(ours - baseline >= -most - MOST for baseline, ours in pairs.values()), _changes(pairs, 1))
+        return Outcome(None)
+    return Outcome(all(ours - baseline >= -most - MOST for baseline, ours in pairs.values()), _changes(pairs, 1))
 
 
 def _arrows(pairs: dict[str, tuple[float, float]], digits: int) -> str:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from semexplain.report.paper import paper_source
-from semexplain.report.tables.cells import Group, grouped
 from semexplain.report.tables.counts import series
 from semexplain.report.tables.counts import table as counts_table
 from semexplain.report.tables.findings import findings
+from semexplain.report.tables.groups import Group, grouped
 from semexplain.report.tables.layout import setting_names, tables
 from semexplain.report.tables.missing import missing
 from semexplain.report.tables.pictures import pictures

@@ -1,4 +1,4 @@
-"""Cells of the paper's tables: finished runs that differ in nothing but the seed."""
+"""Groups of finished runs that differ in nothing but the seed: each is a cell of the paper's tables."""
 
 import statistics
 from collections.abc import Iterable, Sequence
@@ -29,6 +29,20 @@ class Spread(NamedTuple):
     mean: float
     std: float | None
     size: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread | None":
+        """Of these values; none of nothing.
+
+        Example:
+            >>> Spread.of([1.0, 3.0])
+            Spread(mean=2.0, std=1.4142135623730951, size=2)
+            >>> Spread.of([1.0])
+            Spread(mean=1.0, std=None, size=1)
+        """
+        if not values:
+            return None
+        return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
 
 
 class Entry(NamedTuple):
@@ -95,20 +109,6 @@ class Group(NamedTuple):
         return [value for run in self.runs if (value := run.metrics.get(metric)) is not None]
 
 
-def spread(values: Sequence[float]) -> Spread | None:
-    """Mean and sample standard deviation; none of nothing.
-
-    Example:
-        >>> spread([1.0, 3.0])
-        Spread(mean=2.0, std=1.4142135623730951, size=2)
-        >>> spread([1.0])
-        Spread(mean=1.0, std=None, size=1)
-    """
-    if not values:
-        return None
-    return Spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
-
-
 def grouped(runs: Iterable[Run]) -> tuple[list[Group], list[str]]:
     """Runs in groups that differ in nothing but the seed, and in words which runs are in none of them.
 
@@ -124,8 +124,8 @@ def grouped(runs: Iterable[Run]) -> tuple[list[Group], list[str]]:
         for entry in candidates
         if entry.target not in paper_targets(entry.network)
     ]
-    entries = _told_apart([entry for entry in candidates if entry.target in paper_targets(entry.network)])
-    options = _varying(entries)
+    entries = _number_digests([entry for entry in candidates if entry.target in paper_targets(entry.network)])
+    options = _differences(entries)
     seeds_of_group: dict[tuple[str, str, float, str, Setting], dict[int, Entry]] = {}
     for entry in entries:
         keys = options[entry.network == ATTRIBUTES]
@@ -173,7 +173,7 @@ def _concepts(config: Any) -> str:
     return concept_choice(choice) + (f" of seed {choice.seed}" if own_seed else "")
 
 
-def _told_apart(runs: Sequence[Entry]) -> list[Entry]:
+def _number_digests(runs: Sequence[Entry]) -> list[Entry]:
     """Runs with a digest by its number among those of otherwise equal options: ``1``, or ``2`` of another performer.
 
     Every target has a performer of its own, so digests as such would say that no two categories belong together.
@@ -193,7 +193,7 @@ def _told_apart(runs: Sequence[Entry]) -> list[Entry]:
     return entries
 
 
-def _varying(runs: Sequence[Entry]) -> dict[bool, list[str]]:
+def _differences(runs: Sequence[Entry]) -> dict[bool, list[str]]:
     """Options in which runs of one network differ, for Experiments 1 and 2: a network's own size is none."""
     keys: dict[bool, dict[str, None]] = {False: {}, True: {}}
     for network in dict.fromkeys(run.network for run in runs):
