@@ -56,8 +56,7 @@ class ConceptCount(PreciseMetric):
 
     reports = (
         Measure("concept_count", "concepts that cover 95 %", "concepts", "lower").means(
-            "Mean of the fewest concepts whose contributions cover the share of an image's total that was asked for, "
-            "95 % by default."
+            "How many concepts, largest contributions first, cover 95 % (or another share) of an image's total: mean."
         ),
     )
 

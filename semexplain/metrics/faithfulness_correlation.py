@@ -37,15 +37,14 @@ class FaithfulnessCorrelation(PreciseMetric):
 
     reports = (
         Measure("faithfulness_correlation", unit="correlation", better="higher").means(
-            "Mean over the images of the correlation, over random subsets of concepts, between what they contribute "
-            "together and what the score loses without them."
+            "Correlation, over random subsets of an image's concepts, of their summed contributions with the drop of "
+            "the score without them: mean over the images."
         ),
         Measure("infidelity", unit="score²", better="lower").means(
-            "Mean squared difference between what subsets of concepts contribute together and what the score loses "
-            "without them, in squared units of the score."
+            "Mean squared difference between the summed contributions of such subsets and the drop of the score."
         ),
         Measure("faithfulness_correlation_skipped", "images without faithfulness correlation", "images").means(
-            "How many images were left out, because all subsets contribute the same or taking them away does the same."
+            "Images left out because all their subsets have equal contributions or equal drops."
         ),
     )
     in_validation = False  # it needs a pass through the head for every subset; reported once, on test

@@ -41,8 +41,8 @@ class PartRanks(PreciseMetric):
 
     reports = (
         Measure("part_rank_correlation", "rank correlation of parts", "correlation", "higher").means(
-            "Mean over the images of the target of Spearman's correlation between the parts' contributions and the "
-            "drops of the score without their filters."
+            "Spearman's correlation of the parts' contributions with the drops of the score without their filters: "
+            "mean over the images of the target."
         ),
         Measure("part_sign_agreement", "agreement of signs of parts", better="higher").means(
             "Share of the parts, weighed by the drops of the score without them, whose contribution has the drop's "

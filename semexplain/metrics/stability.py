@@ -33,7 +33,7 @@ class Stability(PreciseMetric):
             "deviation."
         ),
         Measure("max_sensitivity", "largest change under small noise", better="lower").means(
-            "The same for the noise that changes an image's contributions most, mean over the images."
+            "The same for the noise that changes an image most: mean over the images."
         ),
     )
     in_validation = False  # it explains every image several times; reported once, on test
