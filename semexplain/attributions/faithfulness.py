@@ -1,4 +1,4 @@
-"""What metrics of faithfulness are made of: scores of an image with some of its concepts taken away.
+"""Scores of an image with some of its concepts taken away: what metrics of faithfulness compare.
 
 All are functions of a game and of the contributions that are put to the test. Nothing here depends on how images are
 grouped into batches: what is random is drawn for the concepts, once, from a fixed seed.
@@ -13,7 +13,7 @@ IMAGES_AT_ONCE = 256  # that go through the head together, so that memory does n
 
 
 def concept_curves(game: Game, contributions: Tensor, steps: int = 20) -> tuple[Tensor, Tensor]:
-    r"""Scores as concepts are taken away, and as they are put back, those that speak most for the change first.
+    r"""Scores while concepts are taken away, and while they are put back, the largest contributions first.
 
     The order is that of :math:`\phi_i\, \mathrm{sign}(v(\mathrm{all}) - v(\mathrm{none}))`, largest first. For an image
     whose concepts raise its score that is the order of the contributions; for one whose concepts lower it, what lowers
@@ -53,7 +53,7 @@ def concept_curves(game: Game, contributions: Tensor, steps: int = 20) -> tuple[
 
 
 def subset_effects(game: Game, contributions: Tensor, count: int = 32) -> tuple[Tensor, Tensor]:
-    """Of random subsets of the concepts, what they contribute together and what the score loses without them.
+    """Summed contributions of random subsets of concepts, and how far the score drops without each subset.
 
     Args:
         game: From what is present ``(..., B, n)`` to scores ``(..., B)``.

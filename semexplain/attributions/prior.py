@@ -1,4 +1,4 @@
-"""The prior as an explanation: what gradients suggest alone, or with what all images say together (Case 2)."""
+"""The prior as an explanation: alone, or with a linear map over all images (Case 2)."""
 
 from collections.abc import Iterable
 from typing import Annotated
@@ -90,6 +90,6 @@ class PriorAndMap(LinearMap):
 
 
 def _moments_with_suggestion(question: Question) -> Tensor:
-    """Of the score, of what the prior alone suggests it is, and of the concepts."""
+    """Moments of the score, the prior's prediction of it, and the concepts."""
     score, concepts = question.performance.score, question.performance.concepts
     return moments(score, torch.cat([(question.prior * concepts).sum(1, keepdim=True), concepts], 1))
