@@ -1,4 +1,4 @@
-"""What the explainer of a run reaches on controls: trained once for all runs that differ in prior and seed alone."""
+"""Train a run's explainer on controls: once for all runs that differ in prior and seed alone."""
 
 import logging
 from collections.abc import Sequence

@@ -152,7 +152,7 @@ def validation_number(folder: Path, name: str) -> float:
 
 
 class SweepSummary(Callback):
-    """Let a sweep go on after a failed job, and say at its end what came of all of them.
+    """Let a sweep go on after a failed job, and report all jobs at its end.
 
     Every job leaves a record in the sweep's folder, ``.jobs/<start of the sweep>/<number>.json``, on whatever machine
     it ran; the process that started the sweep reads them.

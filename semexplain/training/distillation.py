@@ -111,7 +111,7 @@ class Distillation(Measured):
 
     @property
     def performer(self) -> Performer:
-        """The network that is explained; under a control perhaps another one than was given."""
+        """The network that is explained; a control may replace the given one."""
         return self.teacher.performer
 
     # -- one batch ---------------------------------------------------------------------------------------------------
@@ -148,7 +148,7 @@ class Distillation(Measured):
         return Explanation(score, values, weights, self.explainer.bias, *names), raw, correction
 
     def _started(self, start: Start, performance: Performance, prior: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Weights and scale of a start; under a control those that go with the concepts that are told."""
+        """Weights and scale of a start; under a control those of the control's concepts."""
         teacher, control = self.teacher, self.teacher.control
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):  # slopes of scores need their precision
             if control.truthful or start.needs_prior:  # the prior is told with the concepts

@@ -112,7 +112,7 @@ class Measures(nn.Module):
         self._feed("observe", batch, label, answer, "test")
 
     def observe_performance(self, performance: Performance, label: Tensor) -> None:
-        """Show a batch to the metrics that are fitted to what the performer says, whatever explains it."""
+        """Show a batch to the metrics that are fitted to the performer alone."""
         fields = {"score": performance.score, "concepts": performance.concepts, "label": label}
         for metric in self.of("test").values():
             observe: Any = getattr(metric, "observe", None)
@@ -172,7 +172,7 @@ class Measures(nn.Module):
                 receive(**{field: fields[field] for field in parameters})
 
     def _fields_on_demand(self, names: AbstractSet[str], answer: Answer) -> dict[str, Tensor]:
-        """Those of the wanted fields that have to be made, perhaps with others that come with them."""
+        """Fields of these names that must be computed first, perhaps with others computed along with them."""
         fields: dict[str, Tensor] = {}
         if names & PARTS:
             fields |= self._part_fields(answer)

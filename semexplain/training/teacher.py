@@ -1,4 +1,4 @@
-"""What an explainer is told: the frozen performer's score and the concepts it may use, image by image."""
+"""What an explainer learns from: the frozen performer's score and concepts of each image."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial

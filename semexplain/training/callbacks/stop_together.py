@@ -1,4 +1,4 @@
-"""Several processes that stop when they are told to."""
+"""Several processes that stop at one signal."""
 
 import signal
 from typing import Any
@@ -27,7 +27,7 @@ class StopTogether(Callback):
         self.on_train_start(trainer, pl_module)
 
     def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
-        """Stop, if told to: here, where no other code can take the interruption for a mistake of its own."""
+        """Stop after a signal; here no other code can take the interruption for an error of its own."""
         if self.interrupted:
             raise KeyboardInterrupt
 

@@ -11,7 +11,7 @@ from semexplain.system.files import write_json
 
 
 class ValidationNumbers(Callback):
-    """Remember what each epoch reached on the validation split, and write down what the best one did.
+    """Keep each epoch's validation numbers, and write those of the best epoch.
 
     Args:
         best: The best epoch's checkpoint, which another callback writes.
