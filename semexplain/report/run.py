@@ -105,24 +105,24 @@ def _gallery(run: Run, most: int) -> Explanation:
 
 def _write(
     path: Path,
-    everything: Explanation,
-    shown: Explanation,
+    explanation: Explanation,
+    gallery: Explanation,
     figures: Draws,
     *,
     skipped: Sequence[str] = (),
     **words: Any,
 ) -> Path:
-    items = cards(shown)
+    items = cards(gallery)
     page = render(
         "run.html.j2",
-        target=display_name(everything.target),
-        parts=bool(everything.parts),
+        target=display_name(explanation.target),
+        parts=bool(explanation.parts),
         source=paper_source(),
-        total=len(everything),
-        pictures=_pictures(figures, everything, shown),
+        total=len(explanation),
+        pictures=_pictures(figures, explanation, gallery),
         cards=items,
-        names=names_shown(shown),
-        labelled=shown.label is not None,
+        names=names_shown(gallery),
+        labelled=gallery.label is not None,
         skipped=skipped,
         data=[item.explanation for item in items],
         **words,

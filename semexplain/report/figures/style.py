@@ -62,8 +62,8 @@ def largest(names: Sequence[str], row: Tensor, top: int) -> list[tuple[str, floa
     values = row.tolist()
     order = sorted(range(len(values)), key=lambda i: -abs(values[i]))
     rows = [(names[i], values[i]) for i in order[:top]]
-    others = [values[i] for i in order[top:]]
-    return rows if not others else [*rows, (f"{len(others)} others", math.fsum(others))]
+    remainder = [values[i] for i in order[top:]]
+    return rows if not remainder else [*rows, (f"{len(remainder)} others", math.fsum(remainder))]
 
 
 def terms(explanation: Explanation, row: int, top: int) -> list[tuple[str, float]]:
