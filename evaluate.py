@@ -30,15 +30,15 @@ def evaluate(config: DictConfig, folder: Path) -> dict[str, float]:
         raise ConfigError("run: name the folder of the run to measure, `python evaluate.py run=outputs/...`.")
     if not 0 < config.faithful_margin < 1:
         raise ConfigError(f"faithful_margin: expected a share between 0 and 1, got {config.faithful_margin}.")
-    moved = {
+    places = {
         f"{group}.{key}": config[group][key]
         for group in ("data", "performer", "trainer", "parts")
         for key in config[group]
     }
-    run = Run(config.run, {key: value for key, value in moved.items() if value is not None})
+    run = Run(config.run, {key: value for key, value in places.items() if value is not None})
     rival, images = config.get("rival"), config.images
-    alike = rival is None and images is None  # controls are of the explainer, and measured on all test images
-    names = list(config.controls or ()) if alike else []
+    plain = rival is None and images is None  # controls are of the explainer, and measured on all test images
+    names = list(config.controls or ()) if plain else []
     metrics = evaluate_run(
         run,
         folder,
@@ -69,11 +69,10 @@ def report(run: Run, folder: Path, metrics: dict[str, float], config: DictConfig
         print(f"measured on {config.images or 'all'} test images; the run's own numbers: {run.path / METRICS}")
     elif (run.path / METRICS).exists():
         again = read_json(folder / METRICS)
-        own = {name: value for name, value in run.metrics.items() if name != FAITHFUL}  # judged by more now
-        differing = [name for name, value in own.items() if value != again.get(name)]
-        print(
-            f"{len(own) - len(differing)} of {len(own)} numbers equal the run's own; different: {differing or 'none'}"
-        )
+        numbers = {name: value for name, value in run.metrics.items() if name != FAITHFUL}  # judged by more now
+        differences = [name for name, value in numbers.items() if value != again.get(name)]
+        equal = f"{len(numbers) - len(differences)} of {len(numbers)} numbers equal the run's own"
+        print(f"{equal}; different: {differences or 'none'}")
     else:
         print(f"The run is not finished (python train.py resume={run.path}); measured at its best epoch so far.")
     print(f"evaluation: {folder}")

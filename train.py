@@ -33,8 +33,8 @@ def train(config: DictConfig, folder: Path) -> dict[str, float]:
         raise SystemExit(f"\nInterrupted. To go on: python train.py resume={folder}") from interruption
     if is_first():
         print(f"\n{comparison([Run(folder)])}\n" if config.task == "explainer" else "")
-        if judged := verdict(metrics):
-            print(f"{judged}\n")
+        if judgement := verdict(metrics):
+            print(f"{judgement}\n")
         print(f"run folder: {folder}")
     return metrics
 

@@ -54,24 +54,24 @@ def main(arguments: list[str] | None = None) -> int:
     tables.add_argument("--out", type=Path, help="where to write; <first folder>/tables by default")
     tables.add_argument("--seeds", type=int, default=SEEDS, help="seeds that each cell should have")
     tables.add_argument("--all", action="store_true", help="list also the missing runs of tables that have none yet")
-    given = parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
     hush()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        match given.verb:
+        match args.verb:
             case "demo":
-                return run_demo(given.override)
+                return run_demo(args.override)
             case "parts":
-                return run_parts(given.run, given.out or given.run / "filters", given.override)
+                return run_parts(args.run, args.out or args.run / "filters", args.override)
             case "explain":
-                return run_explain(given.option)
+                return run_explain(args.option)
             case "report":
-                moved = {} if given.data_root is None else {"data.root": given.data_root}
-                return run_report_of(given.folder, given.most, moved)
+                changes = {} if args.data_root is None else {"data.root": args.data_root}
+                return run_report_of(args.folder, args.most, changes)
             case "tables":
-                return run_tables(given.folder, given.out or given.folder[0] / "tables", given.seeds, given.all)
+                return run_tables(args.folder, args.out or args.folder[0] / "tables", args.seeds, args.all)
             case _:
-                return run_compare(given.folder)
+                return run_compare(args.folder)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 1
@@ -100,14 +100,14 @@ def run_demo(overrides: list[str]) -> int:
 
 def run_parts(run: Path, folder: Path, overrides: list[str]) -> int:
     """Draw the filters of a run and print how well they stand for parts."""
-    result = report_filters(Run(run, dict(_moved(override) for override in overrides)), folder)
+    result = report_filters(Run(run, dict(_movable(override) for override in overrides)), folder)
     print("\n".join(f"{name:22} {value:.4g}" for name, value in result.items()))
     names = folder / "parts.yaml"
     print(f"edit {names} and give it back: python evaluate.py run={run} parts.file={names}")
     return 0
 
 
-def _moved(override: str) -> tuple[str, str]:
+def _movable(override: str) -> tuple[str, str]:
     key, _, value = override.partition("=")
     if key not in MOVABLE or not value:
         raise ConfigError(f"{override}: expected one of {', '.join(f'{name}=...' for name in MOVABLE)}.")
@@ -116,25 +116,25 @@ def _moved(override: str) -> tuple[str, str]:
 
 def run_explain(options: list[str]) -> int:
     """Explain images, and print where the table and the page are."""
-    given = dict(option.partition("=")[::2] for option in options)
-    unknown = sorted(set(given) - {"run", "images", "out", "batch_size", "most", "device", "precision", *MOVABLE})
-    if unknown or not given.get("run") or not given.get("images"):
+    values = dict(option.partition("=")[::2] for option in options)
+    unknown = sorted(set(values) - {"run", "images", "out", "batch_size", "most", "device", "precision", *MOVABLE})
+    if unknown or not values.get("run") or not values.get("images"):
         wrong = f"{', '.join(unknown)}: unknown. " if unknown else ""
         raise ConfigError(
             f"{wrong}Expected `semexplain explain run=<folder> images=<file, folder or 'pattern'>`, and if wanted "
             "out=<folder>, batch_size=32, most=200, device=cpu, precision=bfloat16, performer.checkpoint=<file>."
         )
-    run = Path(given["run"])
-    folder = Path(given.get("out") or run / "images" / datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f"))
-    numbers = {name: _whole(name, given[name]) for name in ("batch_size", "most") if name in given}
-    precision = given.get("precision", "float32")
+    run = Path(values["run"])
+    folder = Path(values.get("out") or run / "images" / datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f"))
+    numbers = {name: _whole(name, values[name]) for name in ("batch_size", "most") if name in values}
+    precision = values.get("precision", "float32")
     if precision not in get_args(Precision):
         raise ConfigError(f"precision: expected one of {', '.join(get_args(Precision))}, got {precision!r}.")
     page = explain_files(
-        Run(run, {name: given[name] for name in MOVABLE if name in given}),
-        given["images"],
+        Run(run, {name: values[name] for name in MOVABLE if name in values}),
+        values["images"],
         folder,
-        device=given.get("device", "auto"),
+        device=values.get("device", "auto"),
         precision=cast(Precision, precision),
         **numbers,
     )

@@ -90,17 +90,17 @@ def refuse(problems: list[str]) -> None:
 def problems_of_targets(values: Mapping[str, Any], missing: set[str]) -> Iterator[str]:
     """What does not fit the constructors that plain values name, except for keys that are missing."""
     for path, node in targets(values):
-        untrusted = list(_untrusted(path, node["_target_"]))
-        yield from untrusted
-        if untrusted:
+        refusals = list(_untrusted(path, node["_target_"]))
+        yield from refusals
+        if refusals:
             continue
         try:
             target = get_object(node["_target_"])
         except Exception as error:
             yield f"{path}._target_: cannot import {node['_target_']!r} ({error})."
             continue
-        given = {key: value for key, value in node.items() if not key.startswith("_")}
-        problems = list(misfits(path, given, target, missing, complete=not node.get("_partial_", False)))
+        arguments = {key: value for key, value in node.items() if not key.startswith("_")}
+        problems = list(misfits(path, arguments, target, missing, complete=not node.get("_partial_", False)))
         yield from problems
         if not problems and not missing:
             yield from _misbuilds(path, node, target)
@@ -114,8 +114,8 @@ def misfits(
     open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     for key in values:
         if key not in parameters and not open_ended:
-            known = f"{_owner(path, target)} takes: {', '.join(parameters)}"
-            yield f"{_join(path, key)}: unknown key{suggest(key, parameters)}. {known}."
+            hint = f"{_owner(path, target)} takes: {', '.join(parameters)}"
+            yield f"{_join(path, key)}: unknown key{suggest(key, parameters)}. {hint}."
     if complete:
         for name, parameter in parameters.items():
             required = (
@@ -179,8 +179,8 @@ def targets(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _untrusted(path: str, target: str) -> Iterator[str]:
-    own = [f"{name}." for name in os.environ.get("SEMEXPLAIN_TRUSTED", "").split(",") if name]
-    if not str(target).startswith((*TRUSTED, *own)):
+    prefixes = [f"{name}." for name in os.environ.get("SEMEXPLAIN_TRUSTED", "").split(",") if name]
+    if not str(target).startswith((*TRUSTED, *prefixes)):
         package = str(target).split(".")[0]
         yield (
             f"{path}._target_: {target!r} is not in a trusted package ({', '.join(TRUSTED)}). If it is your own code, "
@@ -202,8 +202,8 @@ def _owner(path: str, target: Callable) -> str:
 
 def suggest(word: Any, options: Any) -> str:
     """`` (did you mean ...?)`` if one of the options is close to a word."""
-    close = difflib.get_close_matches(str(word), list(options), n=1, cutoff=0.6)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    matches = difflib.get_close_matches(str(word), list(options), n=1, cutoff=0.6)
+    return f" (did you mean {matches[0]!r}?)" if matches else ""
 
 
 def _signature(target: Callable) -> tuple[dict[str, inspect.Parameter], dict[str, Any]]:
@@ -214,12 +214,12 @@ def _signature(target: Callable) -> tuple[dict[str, inspect.Parameter], dict[str
     parameters: dict[str, inspect.Parameter] = {}
     hints: dict[str, Any] = {}
     for function in functions:
-        own = dict(inspect.signature(function).parameters)
-        own.pop("self", None)
-        parameters = {**own, **parameters}
+        arguments = dict(inspect.signature(function).parameters)
+        arguments.pop("self", None)
+        parameters = {**arguments, **parameters}
         with contextlib.suppress(NameError, TypeError, AttributeError):  # annotations that only type checkers can read
             hints = {**get_type_hints(function, include_extras=True), **hints}
-        forwards = [p.name for p in own.values() if p.kind is inspect.Parameter.VAR_KEYWORD]
+        forwards = [p.name for p in arguments.values() if p.kind is inspect.Parameter.VAR_KEYWORD]
         if not forwards:
             break
         if function is not functions[-1]:

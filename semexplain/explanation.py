@@ -145,16 +145,16 @@ class Explanation:
     def __getitem__(self, index: int | slice | Sequence[int] | np.ndarray) -> Explanation:
         """The explanation of one image, still as a batch, or of several."""
         rows = np.atleast_1d(np.arange(len(self))[index])
-        chosen: dict[str, Any] = {name: value[torch.from_numpy(rows)] for name, value in self._per_image().items()}
-        return replace(self, **chosen, ids=tuple(self.ids[row] for row in rows))
+        tensors: dict[str, Any] = {name: value[torch.from_numpy(rows)] for name, value in self._per_image().items()}
+        return replace(self, **tensors, ids=tuple(self.ids[row] for row in rows))
 
     def __iter__(self) -> Iterator[Explanation]:
         return (self[row] for row in range(len(self)))
 
     def cpu(self) -> Explanation:
         """The same without graph and in the computer's own memory."""
-        moved: dict[str, Any] = {name: value.detach().cpu() for name, value in self._per_image().items()}
-        return replace(self, **moved, base_value=self.base_value.detach().cpu())
+        tensors: dict[str, Any] = {name: value.detach().cpu() for name, value in self._per_image().items()}
+        return replace(self, **tensors, base_value=self.base_value.detach().cpu())
 
     @staticmethod
     def join(explanations: Sequence[Explanation]) -> Explanation:
@@ -248,9 +248,9 @@ class Explanation:
             FileNotFoundError: If there is no such file.
             ValueError: If it is not one of explanations.
         """
-        table, noted = read_noted(Path(path), "explanations")
+        table, metadata = read_noted(Path(path), "explanations")
         try:
-            return cls._of_table(table, noted.get("target", "score"))
+            return cls._of_table(table, metadata.get("target", "score"))
         except KeyError as error:
             raise ValueError(f"{path} holds no explanations: the column {error} is missing.") from error
 
@@ -270,26 +270,26 @@ class Explanation:
         return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
     def _table(self, *, pictures: bool) -> pa.Table:
-        own = self.cpu()
-        columns: dict[str, Any] = {"id": pa.array(own.ids, pa.string())}
-        if own.label is not None:
-            columns["label"] = own.label.bool().numpy()
+        batch = self.cpu()
+        columns: dict[str, Any] = {"id": pa.array(batch.ids, pa.string())}
+        if batch.label is not None:
+            columns["label"] = batch.label.bool().numpy()
         columns |= {
-            "score": own.score.numpy(),
-            "prediction": own.prediction.numpy(),
-            "base_value": own.base_value.expand_as(own.score).numpy(),
-            "residual": own.residual.numpy(),
+            "score": batch.score.numpy(),
+            "prediction": batch.prediction.numpy(),
+            "base_value": batch.base_value.expand_as(batch.score).numpy(),
+            "residual": batch.residual.numpy(),
         }
         for field, kind in KINDS.items():
-            columns |= {f"{kind}/{name}": getattr(own, field)[:, i].numpy() for i, name in enumerate(own.concepts)}
-        if own.part_contributions is not None:
-            columns |= {f"part/{name}": own.part_contributions[:, i].numpy() for i, name in enumerate(own.parts)}
-        if pictures and own.image is not None:
-            columns["image"] = pa.array([_png(image) for image in own.image], pa.binary())
-        if pictures and own.heat is not None:
-            flat = pa.array(own.heat.float().flatten().numpy())
-            columns["heat"] = pa.FixedSizeListArray.from_arrays(flat, own.heat[0].numel())
-        return pa.table(columns).replace_schema_metadata({METADATA: json.dumps({"target": own.target}).encode()})
+            columns |= {f"{kind}/{name}": getattr(batch, field)[:, i].numpy() for i, name in enumerate(batch.concepts)}
+        if batch.part_contributions is not None:
+            columns |= {f"part/{name}": batch.part_contributions[:, i].numpy() for i, name in enumerate(batch.parts)}
+        if pictures and batch.image is not None:
+            columns["image"] = pa.array([_png(image) for image in batch.image], pa.binary())
+        if pictures and batch.heat is not None:
+            flat = pa.array(batch.heat.float().flatten().numpy())
+            columns["heat"] = pa.FixedSizeListArray.from_arrays(flat, batch.heat[0].numel())
+        return pa.table(columns).replace_schema_metadata({METADATA: json.dumps({"target": batch.target}).encode()})
 
     @classmethod
     def _of_table(cls, table: pa.Table, target: str) -> Explanation:
@@ -333,10 +333,10 @@ def worded(name: str, present: bool = True) -> str:
         >>> worded("Wearing_Lipstick"), worded("Goatee", present=False), worded("No_Beard", present=False)
         ('wearing lipstick', 'no goatee', 'beard')
     """
-    plain = name.replace("_", " ").lower()
+    text = name.replace("_", " ").lower()
     if present:
-        return plain
-    return plain.removeprefix("no ") if plain.startswith("no ") else f"no {plain}"
+        return text
+    return text.removeprefix("no ") if text.startswith("no ") else f"no {text}"
 
 
 def _tensor(column: pa.ChunkedArray) -> Tensor:

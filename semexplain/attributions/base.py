@@ -1,4 +1,4 @@
-"""Ways to share a score out among concepts: as rivals of an explainer, and as what it starts from."""
+"""Ways to share a score out among concepts: an explainer's rivals and its starts."""
 
 import importlib
 from abc import ABC, abstractmethod
@@ -55,7 +55,7 @@ class Attribution(ABC):
 
 
 class EfficientAttribution(Attribution):
-    r"""One whose contributions add up to what all concepts are worth, :math:`\sum_i \phi_i = v(1) - v(0)`."""
+    r"""Its contributions add up to the worth of all concepts, :math:`\sum_i \phi_i = v(1) - v(0)`."""
 
     def total(self, question: Question) -> Tensor:
         """What all concepts are worth ``(B,)``."""
@@ -108,7 +108,7 @@ class Start(Attribution, nn.Module):
 
 
 def made_efficient(contributions: Tensor, question: Question) -> Tensor:
-    r"""Contributions moved by one number an image, so that they add up to what all concepts are worth.
+    r"""Contributions shifted by one number per image, so that they add up to the worth of all concepts.
 
     .. math:: \phi_i + \frac1n \Bigl(v(1) - v(0) - \sum_j \phi_j\Bigr)
 
@@ -118,10 +118,10 @@ def made_efficient(contributions: Tensor, question: Question) -> Tensor:
         contributions: ``(B, n)``.
         question: The batch.
     """
-    there = question.performance.concepts != 0
-    given = contributions * there
-    missing = question.worth - given.sum(1)
-    return given + there * (missing / there.sum(1).clamp(min=1))[:, None]
+    mask = question.performance.concepts != 0
+    contributions = contributions * mask
+    remainder = question.worth - contributions.sum(1)
+    return contributions + mask * (remainder / mask.sum(1).clamp(min=1))[:, None]
 
 
 def needed(module: str, package: str) -> Any:

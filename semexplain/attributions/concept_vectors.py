@@ -1,4 +1,4 @@
-"""Concept activation vectors, made an explanation of single images: slope along a concept times how far along it is."""
+"""Concept activation vectors for single images: the slope along a concept times its strength."""
 
 from collections.abc import Iterable
 from typing import Annotated

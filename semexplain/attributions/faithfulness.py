@@ -1,4 +1,4 @@
-"""What metrics of faithfulness are made of: scores of an image with some of its concepts taken away.
+"""Scores of an image with some of its concepts taken away: what metrics of faithfulness compare.
 
 All are functions of a game and of the contributions that are put to the test. Nothing here depends on how images are
 grouped into batches: what is random is drawn for the concepts, once, from a fixed seed.
@@ -13,7 +13,7 @@ IMAGES_AT_ONCE = 256  # that go through the head together, so that memory does n
 
 
 def concept_curves(game: Game, contributions: Tensor, steps: int = 20) -> tuple[Tensor, Tensor]:
-    r"""Scores as concepts are taken away, and as they are put back, those that speak most for the change first.
+    r"""Scores while concepts are taken away, and while they are put back, the largest contributions first.
 
     The order is that of :math:`\phi_i\, \mathrm{sign}(v(\mathrm{all}) - v(\mathrm{none}))`, largest first. For an image
     whose concepts raise its score that is the order of the contributions; for one whose concepts lower it, what lowers
@@ -45,15 +45,15 @@ def concept_curves(game: Game, contributions: Tensor, steps: int = 20) -> tuple[
     toward = (with_all - with_none).sign()[:, None] * contributions
     rank = toward.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
     step = rank * steps // n
-    done = torch.arange(steps + 1, device=step.device)[:, None, None]
-    kept = (step >= done).to(contributions.dtype)
-    deletion, insertion = _scores(game, torch.cat([kept, 1 - kept])).T.split(steps + 1, dim=1)
-    lost = contributions.isnan().any(1, keepdim=True)
-    return torch.where(lost, torch.nan, deletion), torch.where(lost, torch.nan, insertion)
+    numbers = torch.arange(steps + 1, device=step.device)[:, None, None]
+    presence = (step >= numbers).to(contributions.dtype)
+    deletion, insertion = _scores(game, torch.cat([presence, 1 - presence])).T.split(steps + 1, dim=1)
+    nan_rows = contributions.isnan().any(1, keepdim=True)
+    return torch.where(nan_rows, torch.nan, deletion), torch.where(nan_rows, torch.nan, insertion)
 
 
 def subset_effects(game: Game, contributions: Tensor, count: int = 32) -> tuple[Tensor, Tensor]:
-    """Of random subsets of the concepts, what they contribute together and what the score loses without them.
+    """Summed contributions of random subsets of concepts, and how far the score drops without each subset.
 
     Args:
         game: From what is present ``(..., B, n)`` to scores ``(..., B)``.
@@ -90,8 +90,8 @@ def random_subsets(n: int, count: int = 32) -> Tensor:
     """
     if count < 2:
         raise ValueError(f"`count` must be at least 2, got {count}: one subset has nothing to correlate with.")
-    drawn = torch.rand(count, n, generator=torch.Generator().manual_seed(0))
-    return drawn.argsort(dim=1).argsort(dim=1) < max(1, round(n / 4))
+    numbers = torch.rand(count, n, generator=torch.Generator().manual_seed(0))
+    return numbers.argsort(dim=1).argsort(dim=1) < max(1, round(n / 4))
 
 
 def end_scores(game: Game, contributions: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,5 +19,5 @@ class FeatureAblation(Attribution):
     def contributions(self, question: Question) -> Tensor:
         """``(B, n)``."""
         n = question.performance.concepts.shape[1]
-        whole, *without = question.scores(question.states(torch.cat([torch.ones(1, n), 1 - torch.eye(n)])))
-        return (whole - torch.stack(without)).T
+        with_all, *without = question.scores(question.states(torch.cat([torch.ones(1, n), 1 - torch.eye(n)])))
+        return (with_all - torch.stack(without)).T

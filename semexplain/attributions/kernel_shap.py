@@ -37,13 +37,13 @@ class KernelShap(EfficientAttribution):
         sets, weights = coalitions(n, self.n_samples, self.seed)
         scores = question.scores(question.states(sets)) - question.ends[1]
         sets, weights, scores = (part.to(scores.device).double() for part in (sets, weights, scores))
-        weighted = sets.T * weights
+        weighted_sets = sets.T * weights
         # Lagrange: the gradient of the squares and the multiplier of the constraint together.
         system = sets.new_zeros(n + 1, n + 1)
-        system[:n, :n] = weighted @ sets
+        system[:n, :n] = weighted_sets @ sets
         system[n, :n] = system[:n, n] = 1
-        wanted = torch.cat([weighted @ scores, question.worth.double()[None]])
-        return (torch.linalg.pinv(system, hermitian=True) @ wanted)[:n].T.float()
+        target = torch.cat([weighted_sets @ scores, question.worth.double()[None]])
+        return (torch.linalg.pinv(system, hermitian=True) @ target)[:n].T.float()
 
 
 def coalitions(n: int, count: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -68,8 +68,8 @@ def coalitions(n: int, count: int, seed: int) -> tuple[Tensor, Tensor]:
         kernel = torch.tensor([0.0] + [1 / (comb(n, size) * size * (n - size)) for size in range(1, n)])
         weights = kernel[sets.sum(1)]
         return sets.float(), weights / weights.sum()
-    chosen = drawn(n, count // 2, torch.Generator().manual_seed(seed))
-    return torch.cat([chosen, 1 - chosen]), torch.full((2 * len(chosen),), 1 / (2 * len(chosen)))
+    half = drawn(n, count // 2, torch.Generator().manual_seed(seed))
+    return torch.cat([half, 1 - half]), torch.full((2 * len(half),), 1 / (2 * len(half)))
 
 
 def drawn(n: int, count: int, generator: torch.Generator) -> Tensor:

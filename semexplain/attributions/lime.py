@@ -43,19 +43,19 @@ class Lime(Attribution):
         sets = self.sets(question.performance.concepts.shape[1])
         scores = question.scores(question.states(sets)).double()
         sets = sets.to(scores)
-        near = self.nearness(sets)[:, None]
-        share = near / near.sum()
+        weight = self.nearness(sets)[:, None]
+        share = weight / weight.sum()
         centred = sets - (share * sets).sum(0)
-        system = (near * centred).T @ centred
+        system = (weight * centred).T @ centred
         system.diagonal().add_(self.ridge)
-        found = torch.linalg.solve(system, (near * centred).T @ (scores - (share * scores).sum(0)))
-        return found.T.float()
+        solution = torch.linalg.solve(system, (weight * centred).T @ (scores - (share * scores).sum(0)))
+        return solution.T.float()
 
     def sets(self, n: int) -> Tensor:
         """``(n_samples, n)`` of 0 and 1, the first of them full."""
-        drawn = torch.rand(self.n_samples, n, generator=torch.Generator().manual_seed(self.seed)) < 0.5
-        drawn[0] = True
-        return drawn.float()
+        sets = torch.rand(self.n_samples, n, generator=torch.Generator().manual_seed(self.seed)) < 0.5
+        sets[0] = True
+        return sets.float()
 
     def nearness(self, sets: Tensor) -> Tensor:
         """π of sets ``(k, n)``, ``(k,)``; the cosine with the full set is the root of the share that is present."""

@@ -69,8 +69,8 @@ class MaskedNetwork(EfficientAttribution):
 
     def contributions(self, question: Question) -> Tensor:
         """``(B, n)``."""
-        given = self.network(question.performance.feature_map.float()) * self.scale
-        return made_efficient(given, question)
+        output = self.network(question.performance.feature_map.float()) * self.scale
+        return made_efficient(output, question)
 
     def _loss(self, question: Question, generator: torch.Generator) -> Tensor:
         batch, n = question.performance.concepts.shape
@@ -82,7 +82,7 @@ class MaskedNetwork(EfficientAttribution):
             return ((values - shared_out) / self.scale).square().mean()
 
     def _new_network(self, question: Question) -> nn.Module:
-        """Untrained; what goes in and what comes out are of the order of 1 for the images of a batch."""
+        """Untrained, with inputs and outputs of the order of 1 on a batch."""
         maps, n = question.performance.feature_map.float(), question.performance.concepts.shape[1]
         self.scale = question.worth.square().mean().sqrt().clamp(min=torch.finfo(torch.float32).tiny)
         with torch.random.fork_rng(devices=[]):

@@ -1,4 +1,4 @@
-"""The prior as an explanation: what gradients suggest alone, or with what all images say together (Case 2)."""
+"""The prior as an explanation: alone, or with a linear map over all images (Case 2)."""
 
 from collections.abc import Iterable
 from typing import Annotated
@@ -73,12 +73,12 @@ class PriorAndMap(LinearMap):
         change = torch.eye(len(total) - 1).to(total)
         change[0, 1] = -factor
         change = change[[0, *range(2, len(change))]]
-        left = total.new_zeros(len(total) - 1, len(total) - 1)
-        left[0, 0] = total[0, 0]
-        left[0, 1:] = left[1:, 0] = change @ total[0, 1:]
-        left[1:, 1:] = change @ total[1:, 1:] @ change.T
+        remainder = total.new_zeros(len(total) - 1, len(total) - 1)
+        remainder[0, 0] = total[0, 0]
+        remainder[0, 1:] = remainder[1:, 0] = change @ total[0, 1:]
+        remainder[1:, 1:] = change @ total[1:, 1:] @ change.T
         self.factor.copy_(factor)
-        return self.fit_moments(left)
+        return self.fit_moments(remainder)
 
     def contributions(self, question: Question) -> Tensor:
         """``(B, n)``."""
@@ -90,6 +90,6 @@ class PriorAndMap(LinearMap):
 
 
 def _moments_with_suggestion(question: Question) -> Tensor:
-    """Of the score, of what the prior alone suggests it is, and of the concepts."""
+    """Moments of the score, the prior's prediction of it, and the concepts."""
     score, concepts = question.performance.score, question.performance.concepts
     return moments(score, torch.cat([(question.prior * concepts).sum(1, keepdim=True), concepts], 1))

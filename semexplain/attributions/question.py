@@ -88,11 +88,11 @@ class Question:
     def ends(self) -> tuple[Tensor, Tensor]:
         """Scores with all concepts, v(1), and with none, v(0), both ``(B,)``."""
         n = self.performance.concepts.shape[1]
-        everything, nothing = self.scores(self.states(torch.tensor([[1.0], [0.0]]).expand(2, n)))
-        return everything, nothing
+        with_all, with_none = self.scores(self.states(torch.tensor([[1.0], [0.0]]).expand(2, n)))
+        return with_all, with_none
 
     @property
     def worth(self) -> Tensor:
         """What all concepts are worth together, v(1) - v(0), ``(B,)``."""
-        everything, nothing = self.ends
-        return everything - nothing
+        with_all, with_none = self.ends
+        return with_all - with_none

@@ -29,5 +29,5 @@ class RandomContributions(EfficientAttribution):
         concepts = question.performance.concepts
         digest = hashlib.sha256(question.performance.score.cpu().numpy().tobytes() + str(self.seed).encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
-        drawn = torch.randn(concepts.shape, generator=generator).to(concepts)
-        return made_efficient(drawn * question.worth.abs()[:, None] / concepts.shape[1] ** 0.5, question)
+        numbers = torch.randn(concepts.shape, generator=generator).to(concepts)
+        return made_efficient(numbers * question.worth.abs()[:, None] / concepts.shape[1] ** 0.5, question)

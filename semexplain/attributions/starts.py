@@ -1,4 +1,4 @@
-"""What an explainer starts from where nothing else is asked for, by the kind of concept."""
+"""The default start of an explainer for each kind of concept."""
 
 from semexplain.attributions.base import Start
 from semexplain.attributions.gradient_times_activation import GradientTimesActivation

@@ -88,5 +88,5 @@ def random_presence(times: int, batch: int, groups: Tensor) -> Tensor:
                  [1., 1., 0.]]])
     """
     share = torch.rand(times, batch, 1, device=groups.device)
-    chosen = torch.rand(times, batch, len(groups), device=groups.device) < share
-    return chosen.to(groups.dtype) @ groups
+    picks = torch.rand(times, batch, len(groups), device=groups.device) < share
+    return picks.to(groups.dtype) @ groups

@@ -67,12 +67,12 @@ def filter_game(head: Callable[[Tensor], tuple[Tensor, Tensor]], x: Tensor, colu
         tensor([[7.],
                 [5.]])
     """
-    chosen = list(columns)
+    channels = list(columns)
 
     def score(present: Tensor) -> Tensor:
-        kept = torch.ones(*present.shape[:-1], x.shape[1], dtype=present.dtype, device=present.device)
-        kept[..., chosen] = present
-        features = kept[..., None, None] * x
+        factors = torch.ones(*present.shape[:-1], x.shape[1], dtype=present.dtype, device=present.device)
+        factors[..., channels] = present
+        features = factors[..., None, None] * x
         return head(features.flatten(0, -4))[0].view(present.shape[:-1])
 
     return score

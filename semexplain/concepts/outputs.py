@@ -89,10 +89,10 @@ def output_game(
         tensor([[7.],
                 [3.]])
     """
-    chosen = list(columns)
+    indices = list(columns)
     with torch.inference_mode(False), torch.enable_grad():
         leaf = x.detach().clone().requires_grad_()
-        y = head(leaf)[1][:, chosen]
+        y = head(leaf)[1][:, indices]
         picks = torch.eye(y.shape[1], dtype=y.dtype, device=y.device)[:, None].expand(-1, len(y), -1)
         (jacobian,) = torch.autograd.grad(y, leaf, picks, is_grads_batched=True)
     jacobian = jacobian.transpose(0, 1).flatten(2)  # (B, n, d)
@@ -104,8 +104,8 @@ def output_game(
     )
 
     def score(present: Tensor) -> Tensor:
-        moved = x.flatten(1) - torch.einsum("...bn,bnd->...bd", 1 - present, away)  # @ would copy `away` for all states
-        return head(moved.reshape(-1, *x.shape[1:]))[0].view(present.shape[:-1])
+        state = x.flatten(1) - torch.einsum("...bn,bnd->...bd", 1 - present, away)  # @ would copy `away` for all states
+        return head(state.reshape(-1, *x.shape[1:]))[0].view(present.shape[:-1])
 
     return score
 

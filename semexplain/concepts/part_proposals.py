@@ -12,23 +12,11 @@ from semexplain.concepts.geometry import MapGeometry
 from semexplain.concepts.parts import OTHER
 
 STRONGEST = 100  # images on which a filter is judged
-
-
 REACH = 0.05  # how far from a part a peak may lie, as a fraction of the image's diagonal
-
-
 BEYOND_CHANCE = 3.0  # standard deviations
-
-
 ACTIVE_SHARE = 0.005  # of all cells, by which a filter's threshold is set
-
-
 OVERLAP = 0.2
-
-
 BLOCK = 32  # images or filters at a time, so that maps may stay in a file
-
-
 Maps = Tensor | np.ndarray
 
 
@@ -67,11 +55,11 @@ def propose_by_peak(
         shares[image] = np.bincount(hit.ravel() + 1, minlength=len(names) + 1)[1:] / hit.size
     images, cells, strengths = _strongest_peaks(maps)
     hit = hits[images, cells][..., None] == np.arange(len(names))  # (images, n, P)
-    found = (strengths[..., None] * hit).sum(0)
+    totals = (strengths[..., None] * hit).sum(0)
     chance = shares[images]
-    excess = found - np.einsum("if,ifp->fp", strengths, chance)
+    excess = totals - np.einsum("if,ifp->fp", strengths, chance)
     spread = np.sqrt(np.einsum("if,ifp->fp", strengths**2, chance * (1 - chance)))
-    scores = np.divide(excess, spread, out=np.zeros_like(found), where=spread > 0)
+    scores = np.divide(excess, spread, out=np.zeros_like(totals), where=spread > 0)
     return _best(scores, BEYOND_CHANCE), scores
 
 
@@ -108,11 +96,11 @@ def propose_by_iou(
         stack = _float32(maps[image])
         active = np.flatnonzero((stack > thresholds[:, None, None]).any((1, 2)))
         for filters in np.split(active, range(BLOCK, len(active), BLOCK)):
-            shown = geometry.upsample(torch.from_numpy(stack[filters]), part_map.shape)
-            region = (shown > torch.from_numpy(thresholds[filters])[:, None, None]).flatten(1).float()
-            common = region @ masks.T
-            union = region.sum(1, keepdim=True) + masks.sum(1) - common
-            overlaps[filters] += (common > OVERLAP * union).numpy()
+            heat = geometry.upsample(torch.from_numpy(stack[filters]), part_map.shape)
+            region = (heat > torch.from_numpy(thresholds[filters])[:, None, None]).flatten(1).float()
+            overlap = region @ masks.T
+            union = region.sum(1, keepdim=True) + masks.sum(1) - overlap
+            overlaps[filters] += (overlap > OVERLAP * union).numpy()
     scores = overlaps / np.maximum(present, 1)
     return _best(scores, np.nextafter(0, 1)), scores
 
@@ -148,10 +136,10 @@ def location_stability(maps: Maps, part_maps: np.ndarray, geometry: MapGeometry)
     peaks = np.stack([axis.first + axis.stride * at for axis, at in zip(geometry.axes, places, strict=True)], -1)
     centroids = np.stack([_centroids(part_map, n_parts) for part_map in part_maps])  # (N, P, 2)
     distances = np.linalg.norm(peaks[:, :, None] - centroids[images], axis=-1) / math.hypot(*part_maps.shape[1:])
-    counted = (strengths > 0)[..., None] & ~np.isnan(distances)
-    count = counted.sum(0)
-    mean = np.where(counted, distances, 0).sum(0) / np.maximum(count, 1)
-    spread = np.sqrt((np.where(counted, distances - mean, 0) ** 2).sum(0) / np.maximum(count, 1))  # (n, P)
+    mask = (strengths > 0)[..., None] & ~np.isnan(distances)
+    count = mask.sum(0)
+    mean = np.where(mask, distances, 0).sum(0) / np.maximum(count, 1)
+    spread = np.sqrt((np.where(mask, distances - mean, 0) ** 2).sum(0) / np.maximum(count, 1))  # (n, P)
     parts = (count >= 2).sum(1)
     stability = np.where(parts > 0, np.where(count >= 2, spread, 0).sum(1) / np.maximum(parts, 1), np.nan)
     return stability, float(stability[parts > 0].mean()) if parts.any() else float("nan")

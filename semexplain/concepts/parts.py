@@ -127,8 +127,8 @@ def ablation_effects(
     without = []
     with torch.autocast(feature.device.type, enabled=False):
         for members in _members(assignment, n_parts, feature.device).split(step):
-            removed = feature.masked_fill(members[:, None, :, None, None], 0)  # (parts, B, n, H, W)
-            without.append(head(removed.flatten(0, 1))[0].unflatten(0, removed.shape[:2]))
+            features = feature.masked_fill(members[:, None, :, None, None], 0)  # (parts, B, n, H, W)
+            without.append(head(features.flatten(0, 1))[0].unflatten(0, features.shape[:2]))
     return (score - torch.cat(without)).T
 
 
@@ -161,15 +161,15 @@ def merge(automatic: Parts, manual: Parts) -> Parts:
     """
     if dict(automatic.performer) != dict(manual.performer):
         raise ValueError(f"The names belong to different performers: {automatic.performer} and {manual.performer}.")
-    said = tuple(i for i, part in enumerate(manual.assignment) if part != UNSAID)
+    filters = tuple(i for i, part in enumerate(manual.assignment) if part != UNSAID)
     assignment = list(automatic.assignment)
-    for i in said:
+    for i in filters:
         name = None if manual.assignment[i] < 0 else manual.names[manual.assignment[i]]
         if name is not None and name not in automatic.names:
             raise ValueError(f"Filter {i} is named {name!r}, but the parts are {', '.join(automatic.names)}, or none.")
         assignment[i] = OTHER if name is None else automatic.names.index(name)
-    changed = {i for i in said if assignment[i] != automatic.assignment[i]}
-    return automatic._replace(assignment=tuple(assignment), manual=tuple(sorted({*automatic.manual, *changed})))
+    changes = {i for i in filters if assignment[i] != automatic.assignment[i]}
+    return automatic._replace(assignment=tuple(assignment), manual=tuple(sorted({*automatic.manual, *changes})))
 
 
 def write_parts(path: Path, parts: Parts) -> None:
@@ -184,8 +184,8 @@ def write_parts(path: Path, parts: Parts) -> None:
             f"Expected a part for each of {n} filters and no scores or ({n}, {len(parts.names)}), got "
             f"{len(parts.assignment)} parts and scores {None if scores is None else tuple(scores.shape)}."
         )
-    said = {i: part for i, part in enumerate(parts.assignment) if part != UNSAID}
-    assignment = {i: NONE if part < 0 else parts.names[part] for i, part in said.items()}
+    parts_by_filter = {i: part for i, part in enumerate(parts.assignment) if part != UNSAID}
+    assignment = {i: NONE if part < 0 else parts.names[part] for i, part in parts_by_filter.items()}
     head = {
         "performer": dict(parts.performer),
         "source": parts.source,

@@ -53,12 +53,12 @@ def feature_ratio(performance: Performance, *, chunk_bytes: Annotated[int, Ge(1)
     d_score = _gradient("score", score, feature, torch.ones_like(score)[None])
     # Autocast would run the reductions below in half precision.
     with torch.no_grad(), torch.autocast(feature.device.type, enabled=False):
-        moved, raised = [], []
+        numerators, denominators = [], []
         for picks in torch.eye(n, device=concepts.device, dtype=concepts.dtype).split(step):
             d_concepts = _gradient("concepts", concepts, feature, picks[:, None].expand(-1, batch, -1))
-            moved.append((d_concepts * d_score).sum(-1))
-            raised.append(d_concepts.square().sum(-1))
-        return _ratio(torch.cat(moved).T, torch.cat(raised).T)
+            numerators.append((d_concepts * d_score).sum(-1))
+            denominators.append(d_concepts.square().sum(-1))
+        return _ratio(torch.cat(numerators).T, torch.cat(denominators).T)
 
 
 def gradient_products(outputs: Tensor, feature: Tensor) -> Tensor:
@@ -100,8 +100,8 @@ def ratio_of_products(products: Tensor, target: int, concepts: Sequence[int]) ->
         >>> ratio_of_products(torch.tensor([[[61.0, 12.0], [12.0, 4.0]]]), 0, [1])
         tensor([[3.]])
     """
-    chosen = list(concepts)
-    return _ratio(products[:, target, chosen], products[:, chosen, chosen])
+    indices = list(concepts)
+    return _ratio(products[:, target, indices], products[:, indices, indices])
 
 
 def filter_jacobian(performance: Performance, *, clamp: bool = True) -> Tensor:
@@ -161,5 +161,5 @@ def _gradient(name: str, output: Tensor, feature: Tensor, picks: Tensor) -> Tens
     return gradient.detach().to(torch.promote_types(gradient.dtype, torch.float32)).flatten(2)
 
 
-def _ratio(moved: Tensor, raised: Tensor) -> Tensor:
-    return torch.where(raised > 0, moved / raised, 0)
+def _ratio(numerators: Tensor, denominators: Tensor) -> Tensor:
+    return torch.where(denominators > 0, numerators / denominators, 0)

@@ -84,9 +84,9 @@ def named_concepts(names: Sequence[str], *, include: list[str]) -> list[int]:
         raise TypeError(f"`include` must be a list of concept names, got the string {include!r}. Write [{include}].")
     if len(include) == 0:
         raise ValueError("`include` must name at least one concept, got an empty list.")
-    repeated = [name for name, times in Counter(include).items() if times > 1]
-    if repeated:
-        raise ValueError(f"`include` must name each concept once, got {', '.join(map(repr, repeated))} more than once.")
+    doubles = [name for name, times in Counter(include).items() if times > 1]
+    if doubles:
+        raise ValueError(f"`include` must name each concept once, got {', '.join(map(repr, doubles))} more than once.")
     unknown = [_suggest(name, names) for name in include if name not in names]
     if unknown:
         raise ValueError(
@@ -96,6 +96,6 @@ def named_concepts(names: Sequence[str], *, include: list[str]) -> list[int]:
 
 
 def _suggest(name: str, names: Sequence[str]) -> str:
-    folded = {known.casefold(): known for known in names}
-    close = [folded[match] for match in get_close_matches(str(name).casefold(), folded)]
-    return f"{name!r} (did you mean {', '.join(close)}?)" if close else f"{name!r}"
+    spellings = {spelling.casefold(): spelling for spelling in names}
+    matches = [spellings[match] for match in get_close_matches(str(name).casefold(), spellings)]
+    return f"{name!r} (did you mean {', '.join(matches)}?)" if matches else f"{name!r}"

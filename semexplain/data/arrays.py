@@ -61,8 +61,8 @@ class ArrayDataset(Dataset[dict[str, Tensor]]):
                 raise ValueError(
                     f"Array {name!r} must have a row for each of the {len(labels)} images, has {len(array)}."
                 )
-        self.mirrored = {name: arrays[f"{name}{MIRRORED}"] for name in _plain(arrays)} if flip else {}
-        self.arrays = {name: arrays[name] for name in _plain(arrays)}
+        self.mirrored = {name: arrays[f"{name}{MIRRORED}"] for name in plain_names(arrays)} if flip else {}
+        self.arrays = {name: arrays[name] for name in plain_names(arrays)}
         self.labels = labels
         self.groups = np.arange(len(labels)) if groups is None else groups
         self.seed = seed
@@ -86,19 +86,19 @@ class ArrayDataset(Dataset[dict[str, Tensor]]):
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """A whole batch; its collate function is :func:`whole_batch`."""
-        asked = np.asarray(indices, dtype=np.int64)
+        rows = np.asarray(indices, dtype=np.int64)
         if self.mirrored:
-            other = np.array([mirrored(self.seed, self._epoch, int(index)) for index in asked])
-            back = torch.from_numpy(np.argsort(np.argsort(other, kind="stable")))
+            flips = np.array([mirrored(self.seed, self._epoch, int(index)) for index in rows])
+            back = torch.from_numpy(np.argsort(np.argsort(flips, kind="stable")))
             pairs = ((name, array, self.mirrored[name]) for name, array in self.arrays.items())
             batch = {
-                name: torch.cat([_rows(array, asked[~other]), _rows(twin, asked[other])])[back]
+                name: torch.cat([_rows(array, rows[~flips]), _rows(twin, rows[flips])])[back]
                 for name, array, twin in pairs
             }
         else:
-            batch = {name: _rows(array, asked) for name, array in self.arrays.items()}
-        fixed = {"label": self.labels[asked], "index": asked, "object_id": self.groups[asked].astype(np.int64)}
-        return {**batch, **{name: torch.from_numpy(value) for name, value in fixed.items()}}
+            batch = {name: _rows(array, rows) for name, array in self.arrays.items()}
+        facts = {"label": self.labels[rows], "index": rows, "object_id": self.groups[rows].astype(np.int64)}
+        return {**batch, **{name: torch.from_numpy(value) for name, value in facts.items()}}
 
 
 def whole_batch(batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -106,7 +106,8 @@ def whole_batch(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     return batch
 
 
-def _plain(arrays: Mapping[str, object]) -> list[str]:
+def plain_names(arrays: Mapping[str, object]) -> list[str]:
+    """Names of the arrays that are not of mirrored images."""
     return [name for name in arrays if not name.endswith(MIRRORED)]
 
 

@@ -116,24 +116,24 @@ def read_attributes(path: Path) -> tuple[list[str], np.ndarray, tuple[str, ...]]
     else:
         count = _count(path, rows)
         names = next(rows, (2, []))[1]
-    ordered = _ordered(path, names)
+    order = _ordered(path, names)
 
     images: list[str] = []
     labels: list[list[bool]] = []
-    seen: set[str] = set()
-    allowed = {"-1", "0", "1"} if path.suffix == ".csv" else {"-1", "1"}
+    signs: set[str] = set()
+    alphabet = {"-1", "0", "1"} if path.suffix == ".csv" else {"-1", "1"}
     for line, (image, *values) in rows:
         if len(values) != len(names):
             raise ValueError(
                 f"{path}, line {line}: expected an image and {len(names)} values, got {len(values)} values. {HELP}"
             )
-        seen.update(values)
-        if not seen <= allowed:
+        signs.update(values)
+        if not signs <= alphabet:
             raise ValueError(
-                f"{path}, line {line}: attributes must be -1 or 1{' (or 0 or 1)' if '0' in allowed else ''}, "
-                f"got {', '.join(sorted(seen - allowed))}. {HELP}"
+                f"{path}, line {line}: attributes must be -1 or 1{' (or 0 or 1)' if '0' in alphabet else ''}, "
+                f"got {', '.join(sorted(signs - alphabet))}. {HELP}"
             )
-        if {"-1", "0"} <= seen:
+        if {"-1", "0"} <= signs:
             raise ValueError(
                 f"{path}, line {line}: the file uses both -1 and 0 for absent attributes. Write it with one of them."
             )
@@ -148,7 +148,7 @@ def read_attributes(path: Path) -> tuple[list[str], np.ndarray, tuple[str, ...]]
             "download it again; if it was shortened on purpose, correct the first line."
         )
     require_unique(path, images)
-    return images, np.array(labels, dtype=np.bool_)[:, [names.index(name) for name in ordered]], ordered
+    return images, np.array(labels, dtype=np.bool_)[:, [names.index(name) for name in order]], order
 
 
 def read_partition(path: Path) -> dict[str, int]:
@@ -197,22 +197,22 @@ def _either(path: Path) -> Path:
 def _count(path: Path, rows: Iterator[tuple[int, list[str]]]) -> int:
     _, fields = next(rows, (1, []))
     if len(fields) != 1 or not fields[0].isdecimal():
-        found = " ".join(fields)[:60]
-        raise ValueError(f"{path}, line 1: expected the number of images, got {found!r}. {HELP}")
+        text = " ".join(fields)[:60]
+        raise ValueError(f"{path}, line 1: expected the number of images, got {text!r}. {HELP}")
     return int(fields[0])
 
 
 def _header(path: Path, rows: Iterator[tuple[int, list[str]]]) -> list[str]:
     _, fields = next(rows, (1, []))
     if not fields or fields[0] != "image_id":
-        found = ",".join(fields)[:60]
-        raise ValueError(f"{path}, line 1: expected a header that begins with `image_id`, got {found!r}. {HELP}")
+        text = ",".join(fields)[:60]
+        raise ValueError(f"{path}, line 1: expected a header that begins with `image_id`, got {text!r}. {HELP}")
     return fields[1:]
 
 
 def _ordered(path: Path, names: Sequence[str]) -> tuple[str, ...]:
-    repeated = [name for name, times in Counter(names).items() if times > 1]
-    if repeated or len(names) < 2:
-        told = f"repeated: {', '.join(repeated)}" if repeated else f"got {', '.join(names) or 'none'}"
-        raise ValueError(f"{path} must name at least two attributes, each once; {told}. {HELP}")
+    duplicates = [name for name, times in Counter(names).items() if times > 1]
+    if duplicates or len(names) < 2:
+        problem = f"repeated: {', '.join(duplicates)}" if duplicates else f"got {', '.join(names) or 'none'}"
+        raise ValueError(f"{path} must name at least two attributes, each once; {problem}. {HELP}")
     return ATTRIBUTES if set(names) == set(ATTRIBUTES) else tuple(names)

@@ -36,20 +36,20 @@ def content_digests(paths: Sequence[Path], index: Path) -> dict[Path, str]:
 
 def _digests(paths: Sequence[Path], index: Path) -> dict[Path, str]:
     try:
-        known = json.loads(index.read_text(encoding="utf-8"))
+        entries = json.loads(index.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
-        known = {}
+        entries = {}
     stamps = {}
     for path in paths:
         status = path.stat()
         stamps[path] = [status.st_size, status.st_mtime_ns]
-    changed = [path for path in paths if known.get(str(path), [None])[:-1] != stamps[path]]
-    if changed:
+    changes = [path for path in paths if entries.get(str(path), [None])[:-1] != stamps[path]]
+    if changes:
         with ThreadPoolExecutor() as pool:
-            digests = pool.map(_digest, changed)
-            known |= {str(path): [*stamps[path], digest] for path, digest in zip(changed, digests, strict=True)}
-        write_text(index, json.dumps(known))
-    return {path: known[str(path)][-1] for path in paths}
+            digests = pool.map(_digest, changes)
+            entries |= {str(path): [*stamps[path], digest] for path, digest in zip(changes, digests, strict=True)}
+        write_text(index, json.dumps(entries))
+    return {path: entries[str(path)][-1] for path in paths}
 
 
 def _digest(path: Path) -> str:

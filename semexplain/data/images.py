@@ -13,8 +13,6 @@ from torch.utils.data import Dataset
 from semexplain.data.loading import generator
 
 SPLITS = ("train", "val", "test")
-
-
 ImageSize = int | Sequence[int]  # side of a square RGB image, or channels, height and width
 MODES = {1: "L", 3: "RGB"}  # of Pillow, by channels
 

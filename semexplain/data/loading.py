@@ -258,10 +258,10 @@ class ResumableLoader(DataLoader[dict[str, Tensor]]):
         state, self._resume = self._resume, None
         if state is None or state["epoch"] != self._epoch or state["batches"] == 0:
             return 0
-        saved = {key: state[key] for key in self._shape()}
-        if saved != self._shape():
+        shape = {key: state[key] for key in self._shape()}
+        if shape != self._shape():
             raise ValueError(
-                f"This epoch was interrupted after {state['batches']} batches with {saved}, but is to be continued "
+                f"This epoch was interrupted after {state['batches']} batches with {shape}, but is to be continued "
                 f"with {self._shape()}, which would repeat some images and miss others. Restore the former batch "
                 "size, data and number of processes, or resume from a checkpoint made at the end of an epoch."
             )
@@ -288,9 +288,9 @@ def read_ahead(batches: Iterator[Batch], depth: int = 2) -> Iterator[Batch]:
         [1, 2, 3]
     """
     with ThreadPoolExecutor(1, "read_ahead") as thread:
-        coming = deque(thread.submit(next, batches, None) for _ in range(depth))
-        while (batch := coming.popleft().result()) is not None:
-            coming.append(thread.submit(next, batches, None))
+        queue = deque(thread.submit(next, batches, None) for _ in range(depth))
+        while (batch := queue.popleft().result()) is not None:
+            queue.append(thread.submit(next, batches, None))
             yield batch
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from semexplain.config import ConfigError, instantiate
-from semexplain.data.arrays import MIRRORED, ArrayDataset, RowArray, _plain, whole_batch
+from semexplain.data.arrays import MIRRORED, ArrayDataset, RowArray, plain_names, whole_batch
 from semexplain.data.images import SPLITS, ImageDataset, ImageSize, Split, image_shape
 from semexplain.data.loading import EpochSampler, ResumableLoader, UnpaddedSampler
 
@@ -134,14 +134,14 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         unknown = sorted(set(arrays) - set(SPLITS))
         if unknown:
             raise ValueError(f"Arrays can be attached to the splits {', '.join(SPLITS)}, got {', '.join(unknown)}.")
-        alone = [name for name in _plain(arrays.get("train", {})) if f"{name}{MIRRORED}" not in arrays["train"]]
-        if self.flip_train and alone:
+        singles = [name for name in plain_names(arrays.get("train", {})) if f"{name}{MIRRORED}" not in arrays["train"]]
+        if self.flip_train and singles:
             raise ValueError(
-                f"With `flip=True` a training array needs a second one of the mirrored images: {alone[0]}{MIRRORED} "
+                f"With `flip=True` a training array needs a second one of the mirrored images: {singles[0]}{MIRRORED} "
                 "is missing. Compute it, or set `flip=False`."
             )
-        for split, named in arrays.items():
-            self._arrays[split] = self._arrays.get(split, {}) | named
+        for split, columns in arrays.items():
+            self._arrays[split] = self._arrays.get(split, {}) | columns
 
     def arrays(self, split: str) -> Mapping[str, RowArray | Tensor]:
         """What has been attached to a split, by name."""

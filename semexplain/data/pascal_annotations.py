@@ -1,7 +1,7 @@
 """Pascal-Part's annotation files: objects, their masks and their parts."""
 
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from PIL import Image
@@ -10,29 +10,13 @@ from scipy.io import loadmat
 from semexplain.data.images import read_image
 
 Category = Literal["bird", "cat", "cow", "dog", "horse", "sheep"]
-
-
 CATEGORIES: tuple[Category, ...] = get_args(Category)
-
-
 _HOOFED_LEGS = tuple(f"{side}{half}leg" for side in ("lf", "rf", "lb", "rb") for half in ("u", "l"))
-
-
 _PAWED_LEGS = tuple(f"{side}{part}" for side in ("lf", "rf", "lb", "rb") for part in ("leg", "pa"))
-
-
 _HOOVES = ("lfho", "rfho", "lbho", "rbho")
-
-
 Leaves = dict[str, tuple[str, ...]]  # of each coarse part
-
-
 _EARS: Leaves = {"ear": ("lear", "rear")}
-
-
 _HORNS: Leaves = {"horn": ("lhorn", "rhorn")}
-
-
 _WINGS: Leaves = {"wing": ("lwing", "rwing")}
 
 
@@ -52,17 +36,9 @@ PARTS: dict[Category, Leaves] = {
     "sheep": _body(("muzzle",), _EARS, _HOOFED_LEGS) | _HORNS,
 }
 
-
 # What is painted over what in a map of parts: the special part hides the general one.
-_BACK_TO_FRONT = ("torso", "wing", "leg", "tail", "head", "horn", "ear", "mouth_and_nose", "eye")
-
-
-T = TypeVar("T")
-
-
+BACK_TO_FRONT = ("torso", "wing", "leg", "tail", "head", "horn", "ear", "mouth_and_nose", "eye")
 Box = tuple[int, int, int, int]
-
-
 Size = tuple[int, int]
 
 
@@ -106,7 +82,7 @@ def read_annotation(path: Path) -> list[PartObject]:
         ) from error
     if "anno" not in content:
         raise ValueError(f"{path} must have the field `anno`, which is missing. {HELP}")
-    found = []
+    objects = []
     for item in np.atleast_1d(_field(path, content["anno"], "anno", "objects")):
         name = str(_field(path, item, "anno.objects", "class"))
         mask = _mask(path, item, "anno.objects")
@@ -121,8 +97,8 @@ def read_annotation(path: Path) -> list[PartObject]:
                 raise ValueError(
                     f"{path}: the parts of a {name} are {', '.join(leaves)}; unknown: {', '.join(unknown)}. {HELP}"
                 )
-        found.append(PartObject(name, _box(mask), (mask.shape[0], mask.shape[1]), parts))
-    return found
+        objects.append(PartObject(name, _box(mask), (mask.shape[0], mask.shape[1]), parts))
+    return objects
 
 
 def _field(path: Path, struct: Any, where: str, name: str) -> Any:
@@ -146,13 +122,14 @@ def _box(mask: np.ndarray) -> Box:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def _area(box: Box) -> int:
+def box_area(box: Box) -> int:
+    """Pixels of a box."""
     left, top, right, bottom = box
     return (right - left) * (bottom - top)
 
 
-def _image_size(path: Path) -> Size:
-    """Height and width, from the header."""
+def photo_size(path: Path) -> Size:
+    """Height and width of a photo, from its header."""
     try:
         with Image.open(path) as file:
             return file.height, file.width

@@ -15,25 +15,25 @@ from tqdm import tqdm
 from semexplain.data.images import Split, image_shape
 from semexplain.data.module import ImageDataModule
 from semexplain.data.pascal_annotations import (
-    _BACK_TO_FRONT,
+    BACK_TO_FRONT,
     CATEGORIES,
     HELP,
     PARTS,
     Category,
-    _area,
-    _image_size,
+    box_area,
+    photo_size,
     read_annotation,
 )
 from semexplain.data.pascal_views import (
     ICNN_NEGATIVES,
     ICNN_OBJECTS,
-    _gather,
-    _Object,
-    _share,
-    _shuffled,
-    _View,
+    Instance,
+    View,
+    gather,
+    share_of_photos,
+    shuffle,
     slot_repeats,
-    spread,
+    training_positions,
 )
 from semexplain.data.text_files import fields_of_lines, first_few, require_present, require_unique
 from semexplain.system.files import write_text
@@ -41,8 +41,6 @@ from semexplain.system.once import once
 
 IMAGES = "JPEGImages"
 SMALLEST_AREA = 50 * 50  # pixels of an object's box
-
-
 _INDEX_VERSION = 1  # goes up when the summary of the annotations changes its layout
 
 logger = logging.getLogger(__name__)
@@ -121,7 +119,7 @@ class PascalPartDataModule(ImageDataModule):
         self.index = None if index is None else Path(index).expanduser()
         self.names = (category,)
         self.parts = tuple(PARTS[category])
-        self.naming = _gather([])
+        self.naming = gather([])
 
     def setup(self, stage: str | None = None) -> None:
         """Read the splits; calling it again changes nothing.
@@ -149,14 +147,14 @@ class PascalPartDataModule(ImageDataModule):
                 raise FileNotFoundError(f"Expected the {what} in {self.root / folder}. {HELP}")
 
         lists = self._lists()
-        annotated = self._annotated([photo for photos in lists.values() for photo in photos])
-        boxed = self._boxed()
-        known = {
-            side: [item for photo in photos for item in annotated.get(photo, boxed.get(photo, []))]
+        objects = self._annotated([photo for photos in lists.values() for photo in photos])
+        boxes = self._boxed()
+        cases = {
+            side: [item for photo in photos for item in objects.get(photo, boxes.get(photo, []))]
             for side, photos in lists.items()
         }
-        own = {item.photo for items in (*annotated.values(), *boxed.values()) for item in items if self._is_own(item)}
-        large = {side: [item for item in items if _area(item.box) >= SMALLEST_AREA] for side, items in known.items()}
+        hosts = {item.photo for items in (*objects.values(), *boxes.values()) for item in items if self._is_own(item)}
+        large = {side: [item for item in items if box_area(item.box) >= SMALLEST_AREA] for side, items in cases.items()}
         boxes_only = sum(item.parts is None for items in large.values() for item in items)
         if boxes_only:
             source = self.root / str(self.object_boxes)
@@ -165,13 +163,13 @@ class PascalPartDataModule(ImageDataModule):
             )
         positives = {side: [self._crop(item) for item in items if self._is_own(item)] for side, items in large.items()}
         others = {  # a crop of another animal could show this one as well
-            side: [self._crop(item) for item in items if item.name in CATEGORIES and item.photo not in own]
+            side: [self._crop(item) for item in items if item.name in CATEGORIES and item.photo not in hosts]
             for side, items in large.items()
         }
         splits = self._icnn(positives, others) if self.split == "icnn" else self._voc(positives, others)
 
         self._check_photos([view for views in splits.values() for view in views])
-        return {name: _gather(views) for name, views in splits.items()}
+        return {name: gather(views) for name, views in splits.items()}
 
     def part_map(self, split: Split, index: int) -> np.ndarray:
         """Which part is seen at each pixel of an image, by exactly the geometry of :meth:`Split.read`.
@@ -192,17 +190,17 @@ class PascalPartDataModule(ImageDataModule):
             return np.full((height, width), -1, dtype=np.int16)
         left, top, right, bottom = split.boxes[index].tolist()
         masks = read_annotation(path)[int(number) - 1].parts
-        painted = np.zeros((bottom - top, right - left), dtype=np.uint8)  # 0: none
-        for name in _BACK_TO_FRONT:
+        canvas = np.zeros((bottom - top, right - left), dtype=np.uint8)  # 0: none
+        for name in BACK_TO_FRONT:
             for leaf in PARTS[self.category].get(name, ()):
                 if leaf in masks:
-                    painted[masks[leaf][top:bottom, left:right]] = self.parts.index(name) + 1
-        resized = np.array(Image.fromarray(painted).resize((width, height), Image.Resampling.NEAREST))
+                    canvas[masks[leaf][top:bottom, left:right]] = self.parts.index(name) + 1
+        pixels = np.array(Image.fromarray(canvas).resize((width, height), Image.Resampling.NEAREST))
         if split.mirrored is not None and split.mirrored[index]:
-            resized = resized[:, ::-1]
-        return resized.astype(np.int16) - 1
+            pixels = pixels[:, ::-1]
+        return pixels.astype(np.int16) - 1
 
-    def _is_own(self, item: _Object) -> bool:
+    def _is_own(self, item: Instance) -> bool:
         return item.name == self.category
 
     def _annotation(self, photo: str) -> Path:
@@ -217,15 +215,15 @@ class PascalPartDataModule(ImageDataModule):
                 raise FileNotFoundError(f"Expected the list of photos {path}. {HELP}")
             lists[side] = [fields[0] for _, fields in fields_of_lines(path, HELP)]
             require_unique(path, lists[side])
-        both = sorted(set(lists["train"]) & set(lists["val"]))
-        if both:
+        overlap = sorted(set(lists["train"]) & set(lists["val"]))
+        if overlap:
             raise ValueError(
-                f"train.txt and val.txt in {path.parent} share {len(both)} photos: {first_few(both)}. "
+                f"train.txt and val.txt in {path.parent} share {len(overlap)} photos: {first_few(overlap)}. "
                 f"Keep each in one of them. {HELP}"
             )
         return lists
 
-    def _annotated(self, photos: Iterable[str]) -> dict[str, list[_Object]]:
+    def _annotated(self, photos: Iterable[str]) -> dict[str, list[Instance]]:
         """Objects of the photos that have part annotations, from a summary if one is kept."""
         stats = {photo: self._annotation(photo).stat() for photo in photos if self._annotation(photo).is_file()}
         if self.index is None:
@@ -237,50 +235,50 @@ class PascalPartDataModule(ImageDataModule):
             write_text(partial, json.dumps(self._read_annotations(stats)))
 
         once(path, summarise, f"the summary {path}")
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
         return {
             photo: [
-                _Object(photo, number, name, tuple(box), parts, tuple(size))
+                Instance(photo, number, name, tuple(box), parts, tuple(size))
                 for _, number, name, box, parts, size in items
             ]
-            for photo, items in found.items()
+            for photo, items in content.items()
         }
 
-    def _read_annotations(self, photos: Iterable[str]) -> dict[str, list[_Object]]:
+    def _read_annotations(self, photos: Iterable[str]) -> dict[str, list[Instance]]:
         return {
             photo: [
-                _Object(photo, number, item.name, item.box, len(item.parts), item.size)
+                Instance(photo, number, item.name, item.box, len(item.parts), item.size)
                 for number, item in enumerate(read_annotation(self._annotation(photo)), start=1)
             ]
             for photo in tqdm(photos, desc="Reading part annotations", unit="photo", disable=None)
         }
 
-    def _boxed(self) -> dict[str, list[_Object]]:
+    def _boxed(self) -> dict[str, list[Instance]]:
         """Objects of which only the boxes are known."""
         path = self.root / (self.object_boxes or "")
         if not path.is_file():
             return {}
-        found: dict[str, list[_Object]] = {}
+        objects: dict[str, list[Instance]] = {}
         try:
             for item in json.loads(path.read_text(encoding="utf-8"))["objects"]:
                 left, top, right, bottom = item["bbox"]
-                items = found.setdefault(item["image"], [])
-                items.append(_Object(item["image"], len(items) + 1, item["cls"], (left - 1, top - 1, right, bottom)))
+                items = objects.setdefault(item["image"], [])
+                items.append(Instance(item["image"], len(items) + 1, item["cls"], (left - 1, top - 1, right, bottom)))
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f'{path} must hold {{"objects": [{{"image", "cls", "bbox": [left, top, right, bottom]}}]}}, but '
                 f"reading it gave {error!r}. Mend it, or set `data.object_boxes=null`."
             ) from error
-        return found
+        return objects
 
-    def _crop(self, item: _Object) -> _View:
+    def _crop(self, item: Instance) -> View:
         path = self.root / IMAGES / f"{item.photo}.jpg"
-        own = self._is_own(item)
-        return _View(
-            f"{item.photo}/{item.number}", item.photo, path, own, item.box, own and bool(item.parts), item.size
+        is_own = self._is_own(item)
+        return View(
+            f"{item.photo}/{item.number}", item.photo, path, is_own, item.box, is_own and bool(item.parts), item.size
         )
 
-    def _photos_without(self) -> list[_View] | None:
+    def _photos_without(self) -> list[View] | None:
         """Whole photos as negatives, shuffled; None: there is no folder of them."""
         folder = self.root / Path(self.negatives or "negatives").expanduser()
         if not folder.is_dir():
@@ -296,9 +294,9 @@ class PascalPartDataModule(ImageDataModule):
                 f"{folder} holds no .jpg or .png. Put photos without the animal there, or remove the folder, so that "
                 "crops of other animals stand in."
             )
-        return _shuffled([_View(path.stem, str(path), path, False, (0, 0, 0, 0)) for path in paths])
+        return shuffle([View(path.stem, str(path), path, False, (0, 0, 0, 0)) for path in paths])
 
-    def _icnn(self, positives: dict[str, list[_View]], others: dict[str, list[_View]]) -> dict[str, list[_View]]:
+    def _icnn(self, positives: dict[str, list[View]], others: dict[str, list[View]]) -> dict[str, list[View]]:
         objects = [view for view in positives["val"] if view.size is not None]
         photos = self._photos_without()
         if photos is None:
@@ -306,7 +304,7 @@ class PascalPartDataModule(ImageDataModule):
                 "There is no folder of negative photos: crops of other animals stand in for the 1000 photos of the "
                 "original protocol, and accuracies are not those of the paper's task."
             )
-        negatives = (_shuffled(others["val"]) if photos is None else photos)[:ICNN_NEGATIVES]
+        negatives = (shuffle(others["val"]) if photos is None else photos)[:ICNN_NEGATIVES]
         self._require(objects, negatives, "val", least=2)
         logger.info(
             "%d objects of %s and %d negatives; the full data have %d and %d.",
@@ -317,45 +315,45 @@ class PascalPartDataModule(ImageDataModule):
             ICNN_NEGATIVES,
         )
 
-        splits: dict[str, list[_View]] = {"train": [], "val": []}
-        trained = set(spread(len(objects)))
+        splits: dict[str, list[View]] = {"train": [], "val": []}
+        train_numbers = set(training_positions(len(objects)))
         times = slot_repeats(len(objects))
         for number, view in enumerate(objects):
             for side in (False, True):
                 name = view.id + ("/mirrored" if side else "")
-                seen = view._replace(id=name, mirrored=side, repeats=times[2 * number + side], group=number)
-                splits["train" if number in trained else "val"] += [seen] if seen.repeats else []
-        trained = set(spread(len(negatives)))
+                copy = view._replace(id=name, mirrored=side, repeats=times[2 * number + side], group=number)
+                splits["train" if number in train_numbers else "val"] += [copy] if copy.repeats else []
+        train_numbers = set(training_positions(len(negatives)))
         for number, view in enumerate(negatives):
-            splits["train" if number in trained else "val"].append(view._replace(group=len(objects) + number))
-        self.naming = _gather([view for view in splits["train"] if view.parts and not view.mirrored])
+            splits["train" if number in train_numbers else "val"].append(view._replace(group=len(objects) + number))
+        self.naming = gather([view for view in splits["train"] if view.parts and not view.mirrored])
         return splits | {"test": splits["val"]}
 
-    def _voc(self, positives: dict[str, list[_View]], others: dict[str, list[_View]]) -> dict[str, list[_View]]:
+    def _voc(self, positives: dict[str, list[View]], others: dict[str, list[View]]) -> dict[str, list[View]]:
         photos = self._photos_without()
         if photos is None:
             logger.info("There is no folder of negative photos: the negatives are crops of other animals.")
-            candidates = {side: _shuffled(views) for side, views in others.items()}
+            candidates = {side: shuffle(views) for side, views in others.items()}
         else:
             border = (3 * len(photos) + 2) // 4
             candidates = {"train": photos[:border], "val": photos[border:]}
-        chosen = {}
-        for side, own in positives.items():
-            negatives = candidates[side][: 2 * len(own)] if side == "val" else candidates[side]
-            self._require(own, negatives, side)
-            chosen[side] = [view._replace(group=number) for number, view in enumerate(own + negatives)]
+        sides = {}
+        for side, crops in positives.items():
+            negatives = candidates[side][: 2 * len(crops)] if side == "val" else candidates[side]
+            self._require(crops, negatives, side)
+            sides[side] = [view._replace(group=number) for number, view in enumerate(crops + negatives)]
 
         held_out = {
             photo
             for label in (True, False)
-            for photo in _share((v.photo for v in chosen["train"] if v.label == label), 0.1)
+            for photo in share_of_photos((v.photo for v in sides["train"] if v.label == label), 0.1)
         }
-        train = [view for view in chosen["train"] if view.photo not in held_out]
-        val = [view for view in chosen["train"] if view.photo in held_out]
-        test = chosen["val"]
+        train = [view for view in sides["train"] if view.photo not in held_out]
+        val = [view for view in sides["train"] if view.photo in held_out]
+        test = sides["val"]
         naming = [view for view in train if view.parts]
         if not naming:
-            aside = _share((view.photo for view in test if view.parts), self.naming_share)
+            aside = share_of_photos((view.photo for view in test if view.parts), self.naming_share)
             naming = [view for view in test if view.parts and view.photo in aside]
             test = [view for view in test if view.photo not in aside]
             logger.info(
@@ -364,10 +362,10 @@ class PascalPartDataModule(ImageDataModule):
                 len(naming),
                 len(aside),
             )
-        self.naming = _gather(naming)
+        self.naming = gather(naming)
         return {"train": train, "val": val, "test": test}
 
-    def _require(self, positives: Sequence[_View], negatives: Sequence[_View], side: str, least: int = 1) -> None:
+    def _require(self, positives: Sequence[View], negatives: Sequence[View], side: str, least: int = 1) -> None:
         if len(positives) < least:
             raise ValueError(
                 f"Expected objects of the category {self.category} with a box of at least {SMALLEST_AREA} pixels on "
@@ -380,7 +378,7 @@ class PascalPartDataModule(ImageDataModule):
                 f"crops of other animals. Name a folder of photos without the animal in `data.negatives`. {HELP}"
             )
 
-    def _check_photos(self, views: Sequence[_View]) -> None:
+    def _check_photos(self, views: Sequence[View]) -> None:
         """Whether every crop's photo is there, in the size in which its parts were annotated."""
         crops = {view.path: view.size for view in views if view.path.parent == self.root / IMAGES}
         require_present(
@@ -390,8 +388,8 @@ class PascalPartDataModule(ImageDataModule):
             remedy=f"Copy them there, or shorten the lists. {HELP}",
         )
         for path, size in crops.items():
-            if size is not None and size != (found := _image_size(path)):
+            if size is not None and size != (shape := photo_size(path)):
                 raise ValueError(
                     f"The masks of {self._annotation(path.stem)} are {size[0]} high and {size[1]} wide, but {path} is "
-                    f"{found[0]} high and {found[1]} wide. Take both from VOC 2010 unchanged. {HELP}"
+                    f"{shape[0]} high and {shape[1]} wide. Take both from VOC 2010 unchanged. {HELP}"
                 )

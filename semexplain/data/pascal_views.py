@@ -2,25 +2,22 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from semexplain.data.images import Split
-from semexplain.data.pascal_annotations import Box, Category, Size, T, _image_size
+from semexplain.data.pascal_annotations import Box, Category, Size, photo_size
 
-# Objects of the `icnn` split in the full data, slots of the positives among its 4000 images, and its negatives.
+T = TypeVar("T")
 _CHOICES = 0  # seed of all choices: not that of a run, so that every run has the same test images
+# Objects of the `icnn` split in the full data, slots of the positives among its 4000 images, and its negatives.
 ICNN_OBJECTS: dict[Category, int] = {"bird": 388, "cat": 559, "cow": 194, "dog": 681, "horse": 293, "sheep": 263}
-
-
 ICNN_SLOTS = 3000
-
-
 ICNN_NEGATIVES = 1000
 
 
-class _Object(NamedTuple):
+class Instance(NamedTuple):
     """An object without its masks."""
 
     photo: str
@@ -31,7 +28,7 @@ class _Object(NamedTuple):
     size: Size | None = None  # height and width of the masks
 
 
-class _View(NamedTuple):
+class View(NamedTuple):
     """An image of a split."""
 
     id: str
@@ -46,7 +43,7 @@ class _View(NamedTuple):
     group: int = 0
 
 
-def spread(count: int) -> list[int]:
+def training_positions(count: int) -> list[int]:
     """The nine tenths that train in the ``icnn`` split: ``round(linspace(1, P, round(0.9 P))) - 1``.
 
     Halves are rounded away from zero, as in MATLAB, here in whole numbers throughout.
@@ -58,12 +55,12 @@ def spread(count: int) -> list[int]:
         Positions, counted from 0.
 
     Example:
-        >>> spread(11)
+        >>> training_positions(11)
         [0, 1, 2, 3, 4, 6, 7, 8, 9, 10]
     """
-    chosen = (9 * count + 5) // 10
-    steps = max(chosen - 1, 1)
-    return [(2 * step * (count - 1) + steps) // (2 * steps) for step in range(chosen)]
+    picks = (9 * count + 5) // 10
+    steps = max(picks - 1, 1)
+    return [(2 * step * (count - 1) + steps) // (2 * steps) for step in range(picks)]
 
 
 def slot_repeats(count: int) -> list[int]:
@@ -82,23 +79,24 @@ def slot_repeats(count: int) -> list[int]:
     return [ICNN_SLOTS // (2 * count) + (view < ICNN_SLOTS % (2 * count)) for view in range(2 * count)]
 
 
-def _shuffled(items: Sequence[T]) -> list[T]:
+def shuffle(items: Sequence[T]) -> list[T]:
+    """The items in an order that is always the same."""
     return [items[position] for position in np.random.RandomState(_CHOICES).permutation(len(items))]
 
 
-def _share(photos: Iterable[str], share: float) -> set[str]:
+def share_of_photos(photos: Iterable[str], share: float) -> set[str]:
     """A share of the photos, at least one of them and never all."""
     distinct = sorted(set(photos))
-    return set(_shuffled(distinct)[: min(max(round(share * len(distinct)), 1), len(distinct) - 1)])
+    return set(shuffle(distinct)[: min(max(round(share * len(distinct)), 1), len(distinct) - 1)])
 
 
-def _gather(views: Sequence[_View]) -> Split:
+def gather(views: Sequence[View]) -> Split:
     """A split of these images, shuffled, with about the same share of positives everywhere."""
-    classes = [[view for view in _shuffled(views) if view.label == label] for label in (True, False)]
-    placed = [((rank + 0.5) / len(members), view) for members in classes for rank, view in enumerate(members)]
-    views = [view for _, view in sorted(placed, key=lambda pair: pair[0])]
-    whole = {view.path: _image_size(view.path) for view in views if view.box == (0, 0, 0, 0)}
-    boxes = [(0, 0, *whole[view.path][::-1]) if view.path in whole else view.box for view in views]
+    classes = [[view for view in shuffle(views) if view.label == label] for label in (True, False)]
+    places = [((rank + 0.5) / len(members), view) for members in classes for rank, view in enumerate(members)]
+    views = [view for _, view in sorted(places, key=lambda pair: pair[0])]
+    sizes = {view.path: photo_size(view.path) for view in views if view.box == (0, 0, 0, 0)}
+    boxes = [(0, 0, *sizes[view.path][::-1]) if view.path in sizes else view.box for view in views]
     return Split(
         tuple(view.id for view in views),
         tuple(view.path for view in views),

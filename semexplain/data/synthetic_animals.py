@@ -89,8 +89,8 @@ def write_animals(
 def _write_folder(folder: Path, truth: dict[str, Any], *, progress: bool) -> None:
     train, valid, negatives, size, seed = truth["settings"].values()
     images, annotations, lists = folder / "JPEGImages", folder / "Annotations_Part", folder / "ImageSets" / "Main"
-    for made in (images, annotations, lists):
-        made.mkdir(parents=True)
+    for directory in (images, annotations, lists):
+        directory.mkdir(parents=True)
     names = [f"{i + 1:06d}" for i in range(max(train + valid, negatives))]
     for i, name in enumerate(tqdm(names[: train + valid], desc="Drawing animals", unit="image", disable=not progress)):
         drawing = render(i, seed=seed, size=size)
@@ -112,9 +112,9 @@ def _annotation(name: str, drawing: Drawing) -> NDArray[np.void]:
     objects = []
     for category, masks in drawing.animals:
         parts = [{"part_name": leaf, "mask": mask.astype(np.uint8)} for leaf, mask in masks.items()]
-        whole = np.logical_or.reduce([*masks.values()]).astype(np.uint8)
+        silhouette = np.logical_or.reduce([*masks.values()]).astype(np.uint8)
         number = np.uint8(CLASS_NUMBERS[category])
-        objects.append({"class": category, "class_ind": number, "mask": whole, "parts": _structs(parts)})
+        objects.append({"class": category, "class_ind": number, "mask": silhouette, "parts": _structs(parts)})
     return _structs([{"imname": name, "objects": _structs(objects)}])
 
 

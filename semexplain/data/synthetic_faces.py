@@ -19,7 +19,7 @@ from tqdm import tqdm
 from semexplain.config import suggest
 from semexplain.data.attributes import ATTRIBUTES
 from semexplain.data.celeba import CelebADataModule
-from semexplain.data.drawn.face_causes import _DRAWN, DRAWN_AS, ground_truth, sample_attributes
+from semexplain.data.drawn.face_causes import DRAWN_AS, DRAWN_COLUMNS, ground_truth, sample_attributes
 from semexplain.data.drawn.faces import SMALLEST_SIZE, draw_face
 from semexplain.data.drawn.folder import jpeg, require_at_least, write_once
 from semexplain.data.drawn.scenes import Redrawable, Scene, as_read
@@ -137,7 +137,7 @@ class SyntheticFacesDataModule(Redrawable, CelebADataModule):
 
     def rates(self) -> NDArray[np.float64]:
         """``(35,)``. Share of the training faces that have each attribute."""
-        rates: NDArray[np.float64] = self._split("train").labels[:, _DRAWN].mean(axis=0)
+        rates: NDArray[np.float64] = self._split("train").labels[:, DRAWN_COLUMNS].mean(axis=0)
         return rates
 
     def scenes(self, split: str) -> list[Scene]:
@@ -145,7 +145,7 @@ class SyntheticFacesDataModule(Redrawable, CelebADataModule):
         faces = self._split(split)
         settings: dict[str, Any] = {"seed": self.draw_seed, "size": self.draw_size, "image_size": self.image_size}
         return [
-            Scene(at, labels[_DRAWN], partial(_redrawn, attributes=labels, index=int(path.stem) - 1, **settings))
+            Scene(at, labels[DRAWN_COLUMNS], partial(_redrawn, attributes=labels, index=int(path.stem) - 1, **settings))
             for at, (path, labels) in enumerate(zip(faces.paths, faces.labels, strict=True))
         ]
 
@@ -153,6 +153,6 @@ class SyntheticFacesDataModule(Redrawable, CelebADataModule):
 def _redrawn(
     present: NDArray[np.bool_], attributes: NDArray[np.bool_], index: int, seed: int, size: int, image_size: ImageSize
 ) -> Tensor:
-    changed = attributes.copy()
-    changed[_DRAWN] = present
-    return as_read(draw_face(changed, index=index, seed=seed, size=size), image_size)
+    values = attributes.copy()
+    values[DRAWN_COLUMNS] = present
+    return as_read(draw_face(values, index=index, seed=seed, size=size), image_size)

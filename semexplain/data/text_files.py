@@ -47,10 +47,10 @@ def require_unique(path: Path, images: Sequence[str]) -> None:
         Traceback (most recent call last):
         ValueError: train.txt lists 1 images more than once: 1.jpg. Keep one line of each.
     """
-    repeated = [image for image, times in Counter(images).items() if times > 1]
-    if repeated:
+    duplicates = [image for image, times in Counter(images).items() if times > 1]
+    if duplicates:
         raise ValueError(
-            f"{path} lists {len(repeated)} images more than once: {first_few(repeated)}. Keep one line of each."
+            f"{path} lists {len(duplicates)} images more than once: {first_few(duplicates)}. Keep one line of each."
         )
 
 

@@ -59,20 +59,20 @@ def best_threshold(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         return scores.new_full((), torch.nan), scores.new_full((), torch.nan)
     values, order = scores.sort()
     positive = labels.bool()[order].long()
-    nothing = positive.new_zeros(1)
+    zero = positive.new_zeros(1)
     # Cutting before place k calls the k lowest scores negative: the negatives below and the positives above are right.
-    below = torch.cat([nothing, (1 - positive).cumsum(0)])
-    above = positive.sum() - torch.cat([nothing, positive.cumsum(0)])
+    below = torch.cat([zero, (1 - positive).cumsum(0)])
+    above = positive.sum() - torch.cat([zero, positive.cumsum(0)])
     right = below + above
     cuttable = torch.ones_like(right, dtype=torch.bool)
     cuttable[1:-1] = values[1:] > values[:-1]
-    cut = torch.where(cuttable, right, -1).argmax()
-    padded = torch.cat([values[:1] - 2, values, values[-1:] + 2])
-    lower, upper = padded[cut], padded[cut + 1]
+    place = torch.where(cuttable, right, -1).argmax()
+    edges = torch.cat([values[:1] - 2, values, values[-1:] + 2])
+    lower, upper = edges[place], edges[place + 1]
     middle = lower + (upper - lower) / 2
     # Between neighbouring floats the middle may round up to the upper score, which would then not exceed it.
     tau = torch.where(middle < upper, middle, lower)
-    return tau, right[cut].to(scores.dtype) / scores.numel()
+    return tau, right[place].to(scores.dtype) / scores.numel()
 
 
 def wilson_interval(fraction: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -220,13 +220,13 @@ class ExplainerAccuracy(PreciseMetric):
         if 0 < label.sum() < label.numel():
             with_target = [accuracy(score[label == kind], label[label == kind]) for kind in (0, 1)]
             result["performer_balanced_accuracy"] = torch.stack(with_target).mean()
-        observed = self.rows("observed_prediction")
-        bounded = ["performer_accuracy"]
+        observations = self.rows("observed_prediction")
+        names = ["performer_accuracy"]
         objects = self.rows("object_id").unique().numel()
-        if observed.numel() > 0:
-            result["tau_train"], _ = best_threshold(observed, self.rows("observed_label"))
+        if observations.numel() > 0:
+            result["tau_train"], _ = best_threshold(observations, self.rows("observed_label"))
             result["explainer_accuracy_tau_train"] = accuracy(prediction, label, result["tau_train"])
-            bounded.append("explainer_accuracy_tau_train")
-        for name in bounded:
+            names.append("explainer_accuracy_tau_train")
+        for name in names:
             result[f"{name}_low"], result[f"{name}_high"] = wilson_interval(result[name], objects)
         return result

@@ -55,13 +55,13 @@ class AttributeAccuracy(Metric):
     def compute(self) -> dict[str, Tensor]:
         """Accuracy and balanced accuracy, of every attribute and their means, as fractions."""
         accuracy = self.right.sum(0).double() / self.count.sum(0)
-        balanced = (self.right.double() / self.count).mean(0)
-        known = balanced.isfinite()
+        balanced_accuracy = (self.right.double() / self.count).mean(0)
+        mask = balanced_accuracy.isfinite()
         result = {"accuracy": accuracy.mean()}
-        if known.any():
-            result["balanced_accuracy"] = balanced[known].mean()
+        if mask.any():
+            result["balanced_accuracy"] = balanced_accuracy[mask].mean()
         for column, name in enumerate(self.names):
             result[f"accuracy/{name}"] = accuracy[column]
-            if known[column]:
-                result[f"balanced_accuracy/{name}"] = balanced[column]
+            if mask[column]:
+                result[f"balanced_accuracy/{name}"] = balanced_accuracy[column]
         return result

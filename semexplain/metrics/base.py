@@ -82,7 +82,7 @@ class PreciseMetric(Metric):
     def rows(self, name: str) -> Tensor:
         """All that a state registered by ``add_rows`` has collected, one flat tensor, possibly empty."""
         # A list before, and one tensor after, the processes have been synchronised.
-        collected: Any = getattr(self, name)
-        if isinstance(collected, Tensor):
-            return collected
-        return torch.cat(collected) if collected else torch.empty(0, dtype=torch.float64, device=self.device)
+        values: Any = getattr(self, name)
+        if isinstance(values, Tensor):
+            return values
+        return torch.cat(values) if values else torch.empty(0, dtype=torch.float64, device=self.device)

@@ -31,8 +31,8 @@ class CompletenessGap(PreciseMetric):
 
     reports = (
         Measure("completeness_gap", better="lower").means(
-            "Mean absolute difference between the sum of the contributions and what the score loses without any "
-            "concept, as a share of the mean of that loss."
+            "Mean absolute difference between the sum of contributions and the drop of the score without any concept, "
+            "divided by the mean drop."
         ),
     )
     in_validation = False  # like all that takes concepts away

@@ -30,9 +30,9 @@ def concept_count(contributions: Tensor, share: float = 0.95) -> Tensor:
         >>> concept_count(torch.tensor([[5.0, -4.0, 1.0, 0.0], [0.0, 3.0, 0.0, 0.0]]), share=0.9)
         tensor([2., 1.], dtype=torch.float64)
     """
-    covered = contributions.double().abs().sort(dim=1, descending=True).values.cumsum(1)
-    total = covered[:, -1:]
-    count = (covered < share * (1 - ROUNDING) * total).sum(1) + 1
+    sums = contributions.double().abs().sort(dim=1, descending=True).values.cumsum(1)
+    total = sums[:, -1:]
+    count = (sums < share * (1 - ROUNDING) * total).sum(1) + 1
     return torch.where(total[:, 0] > 0, count.double(), torch.nan)
 
 
@@ -56,8 +56,7 @@ class ConceptCount(PreciseMetric):
 
     reports = (
         Measure("concept_count", "concepts that cover 95 %", "concepts", "lower").means(
-            "Mean of the fewest concepts whose contributions cover the share of an image's total that was asked for, "
-            "95 % by default."
+            "How many concepts, largest contributions first, cover 95 % (or another share) of an image's total: mean."
         ),
     )
 
@@ -70,9 +69,9 @@ class ConceptCount(PreciseMetric):
 
     def update(self, contributions: Tensor) -> None:
         """Add a batch of contributions ``(B, n)``."""
-        own = contributions.detach()
-        count = concept_count(own, self.share)
-        self.add_to_mean("count", count, ~count.isnan() | own.isnan().any(1))
+        contributions = contributions.detach()
+        count = concept_count(contributions, self.share)
+        self.add_to_mean("count", count, ~count.isnan() | contributions.isnan().any(1))
 
     def compute(self) -> Tensor:
         """The mean; nan without an image."""

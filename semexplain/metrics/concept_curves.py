@@ -37,11 +37,11 @@ class ConceptCurves(PreciseMetric):
 
     reports = (
         Measure("deletion_area", "area under the deletion curve", better="lower").means(
-            "Mean of the score while concepts are taken away, those first that contribute most, in units in which it "
-            "is 1 with all concepts and 0 with none: small if the order is right."
+            "Mean score while concepts are taken away, largest contributions first, scaled to 1 with all concepts and "
+            "0 with none. Small if the order is right."
         ),
         Measure("insertion_area", "area under the insertion curve", better="higher").means(
-            "The same while concepts are put back, those first that contribute most: large if the order is right."
+            "The same while concepts are put back, largest contributions first. Large if the order is right."
         ),
     )
     in_validation = False  # it needs a pass through the head for every step; reported once, on test

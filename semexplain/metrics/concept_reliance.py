@@ -12,7 +12,7 @@ PAIRS = 2**22  # of images at a time
 
 
 def swapped_errors(score: Tensor, prediction: Tensor, weights: Tensor, concepts: Tensor) -> Tensor:
-    r"""Mean absolute error of each image's prediction, over the concepts of all other images in place of its own.
+    r"""Mean absolute error of each image's prediction when it gets the concepts of every other image in turn.
 
     .. math:: e_I = \frac{1}{N - 1} \sum_{J \neq I} \Big|\hat y_I - \sum_i \alpha_{I,i} y_{J,i} - b\Big|
 
@@ -30,15 +30,15 @@ def swapped_errors(score: Tensor, prediction: Tensor, weights: Tensor, concepts:
         >>> swapped_errors(score, score, torch.ones(3, 1), concepts)
         tensor([3.0000, 2.5000, 4.5000])
     """
-    left = score - prediction + (weights * concepts).sum(1)  # what the concepts have to account for
+    remainder = score - prediction + (weights * concepts).sum(1)  # what the concepts have to account for
     step = max(1, PAIRS // len(score))
-    some = zip(left.split(step), weights.split(step), strict=True)
+    some = zip(remainder.split(step), weights.split(step), strict=True)
     errors = torch.cat([(rest[:, None] - alpha @ concepts.T).abs().sum(1) for rest, alpha in some])
     return (errors - (score - prediction).abs()) / (len(score) - 1)
 
 
 class ConceptReliance(PreciseMetric):
-    r"""How much worse predictions become when each image keeps its weights but gets the concepts of another one.
+    r"""How much worse predictions become when each image keeps its weights but gets another image's concepts.
 
     .. math:: 1 - \frac{\sum_I |\hat y_I - \sum_i \alpha_{I,i} y_{I,i} - b|}
                        {\sum_I \frac{1}{N-1} \sum_{J \neq I} |\hat y_I - \sum_i \alpha_{I,i} y_{J,i} - b|}
@@ -64,12 +64,12 @@ class ConceptReliance(PreciseMetric):
 
     reports = (
         Measure("concept_reliance", better="higher", column="concept reliance").means(
-            "One minus the deviation as a share of the deviation with the concepts of other images: 1 if predictions "
-            "are exact and need the concepts, 0 if any image's concepts would do."
+            "1 minus the ratio of two deviations: with the image's own concepts and with another image's. 1: exact, "
+            "and the concepts are needed; 0: any image's concepts would do."
         ),
         Measure("swapped_relative_deviation", "relative deviation with swapped concepts").means(
-            "The relative deviation if each image keeps its weights and gets the concepts of another one: mean over "
-            "all pairs of images."
+            "The relative deviation if each image keeps its weights but gets another image's concepts, averaged over "
+            "all pairs."
         ),
     )
     in_validation = False
@@ -91,10 +91,10 @@ class ConceptReliance(PreciseMetric):
         if len(score) < 2:
             return dict.fromkeys(("concept_reliance", "swapped_relative_deviation"), score.new_full((), torch.nan))
         weights, concepts = (self.rows(name).view(len(score), -1) for name in ("weights", "concepts"))
-        own = (score - prediction).abs().mean()
-        swapped = swapped_errors(score, prediction, weights, concepts).mean()
+        error = (score - prediction).abs().mean()
+        swapped_error = swapped_errors(score, prediction, weights, concepts).mean()
         extent = score.max() - score.min()
         return {
-            "concept_reliance": torch.where(swapped == 0, 0, 1 - own / swapped),
-            "swapped_relative_deviation": torch.where(extent > 0, swapped / extent, torch.nan),
+            "concept_reliance": torch.where(swapped_error == 0, 0, 1 - error / swapped_error),
+            "swapped_relative_deviation": torch.where(extent > 0, swapped_error / extent, torch.nan),
         }

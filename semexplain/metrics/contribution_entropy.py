@@ -55,7 +55,7 @@ class ContributionEntropy(PreciseMetric):
             "The entropy as a share of its largest value, ln n."
         ),
         Measure("effective_concepts", unit="concepts", better="higher").means(
-            "The exponential of the entropy: so many concepts with equal contributions would have it."
+            "The exponential of the entropy: this many equal contributions would have the same entropy."
         ),
         Measure("contribution_entropy_positive", "entropy, images with the label", "nats").means(
             "The entropy over the images with the target's label alone."
@@ -64,7 +64,7 @@ class ContributionEntropy(PreciseMetric):
             "The entropy over the other images alone."
         ),
         Measure("contribution_entropy_skipped", "images without contributions", "images").means(
-            "How many images have no contributions at all and so no entropy."
+            "Images whose contributions are all 0: they have no entropy."
         ),
     )
     entropy: Tensor
@@ -82,11 +82,11 @@ class ContributionEntropy(PreciseMetric):
     def update(self, contributions: Tensor, label: Tensor) -> None:
         """Add a batch of contributions ``(B, n)`` and labels of the target ``(B,)``."""
         contributions, label = contributions.detach().double(), label.bool()
-        explained = contributions.abs().sum(1) != 0
-        entropy, label = contribution_entropy(contributions[explained]), label[explained]
+        mask = contributions.abs().sum(1) != 0
+        entropy, label = contribution_entropy(contributions[mask]), label[mask]
         self.entropy = self.entropy + torch.stack([entropy[~label].sum(), entropy[label].sum()])
         self.count = self.count + torch.stack([(~label).sum(), label.sum()])
-        self.skipped = self.skipped + (~explained).sum()
+        self.skipped = self.skipped + (~mask).sum()
         self.size = self.size.clamp_min(contributions.shape[1])
 
     def compute(self) -> dict[str, Tensor]:

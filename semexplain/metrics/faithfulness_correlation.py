@@ -37,15 +37,14 @@ class FaithfulnessCorrelation(PreciseMetric):
 
     reports = (
         Measure("faithfulness_correlation", unit="correlation", better="higher").means(
-            "Mean over the images of the correlation, over random subsets of concepts, between what they contribute "
-            "together and what the score loses without them."
+            "Correlation, over random subsets of an image's concepts, of their summed contributions with the drop of "
+            "the score without them: mean over the images."
         ),
         Measure("infidelity", unit="score²", better="lower").means(
-            "Mean squared difference between what subsets of concepts contribute together and what the score loses "
-            "without them, in squared units of the score."
+            "Mean squared difference between the summed contributions of such subsets and the drop of the score."
         ),
         Measure("faithfulness_correlation_skipped", "images without faithfulness correlation", "images").means(
-            "How many images were left out, because all subsets contribute the same or taking them away does the same."
+            "Images left out because all their subsets have equal contributions or equal drops."
         ),
     )
     in_validation = False  # it needs a pass through the head for every subset; reported once, on test
@@ -64,11 +63,11 @@ class FaithfulnessCorrelation(PreciseMetric):
             subset_contributions: ``(B, K)``. Sum of the contributions of each subset of concepts.
             subset_drops: ``(B, K)``. What the score loses without each.
         """
-        given, drops = subset_contributions.detach().double(), subset_drops.detach().double()
-        self.add_to_mean("infidelity", (given - drops).square().mean(1))
-        one, other = given - given.mean(1, keepdim=True), drops - drops.mean(1, keepdim=True)
+        sums, drops = subset_contributions.detach().double(), subset_drops.detach().double()
+        self.add_to_mean("infidelity", (sums - drops).square().mean(1))
+        one, other = sums - sums.mean(1, keepdim=True), drops - drops.mean(1, keepdim=True)
         correlation = (one * other).sum(1) / (one.square().sum(1) * other.square().sum(1)).sqrt()
-        equal = _equal(given) | _equal(drops)
+        equal = _equal(sums) | _equal(drops)
         self.add_to_mean("faithfulness_correlation", correlation, ~equal)
         self.faithfulness_correlation_skipped = self.faithfulness_correlation_skipped + equal.sum()
 

@@ -67,8 +67,8 @@ class LinearMap(PreciseMetric):
             return
         self._computed = None
         batch = moments(score.detach(), concepts.detach())
-        seen = [tensor.view_as(batch) for tensor in self.observed]
-        self.observed = [pool(torch.stack([*seen, batch])).flatten()]
+        totals = [tensor.view_as(batch) for tensor in self.observed]
+        self.observed = [pool(torch.stack([*totals, batch])).flatten()]
 
     def update(self, concepts: Tensor, score: Tensor, label: Tensor) -> None:
         """Add a batch of concepts ``(B, n)``, performer scores and labels of the target, both ``(B,)``."""
@@ -92,11 +92,11 @@ class LinearMap(PreciseMetric):
         label, score, concepts = self.rows("evaluated").view(-1, len(a) + 2).tensor_split([1, 2], dim=1)
         label, score, contributions = label.squeeze(1), score.squeeze(1), a * concepts
         prediction = contributions.sum(1) + b
-        explained = contributions.abs().sum(1) != 0
+        mask = contributions.abs().sum(1) != 0
         return {
             "linear_map_relative_deviation": relative_deviation(prediction, score),
             "linear_map_accuracy_tau_0": accuracy(prediction, label),
-            "linear_map_contribution_entropy": contribution_entropy(contributions[explained]).mean(),
+            "linear_map_contribution_entropy": contribution_entropy(contributions[mask]).mean(),
         }
 
     def _fit(self) -> tuple[Tensor, Tensor]:

@@ -107,10 +107,10 @@ def least_squares(moments: Tensor, ridge: float = 0.0) -> tuple[Tensor, Tensor]:
     # The rounding error of the mean leaves a constant concept with a little spurious variation.
     varies = variation > count * (TOLERANCE * mean[1:]).square()
     scale = torch.where(varies, variation, 1).sqrt()
-    scaled = products[1:, 1:] / scale / scale[:, None] * varies * varies[:, None]
-    scaled = scaled + ridge * torch.eye(len(scaled)).to(scaled)
-    solved = torch.linalg.pinv(scaled, rtol=TOLERANCE, hermitian=True) @ (products[1:, 0] / scale * varies)
-    a = solved / scale
+    system = products[1:, 1:] / scale / scale[:, None] * varies * varies[:, None]
+    system = system + ridge * torch.eye(len(system)).to(system)
+    solution = torch.linalg.pinv(system, rtol=TOLERANCE, hermitian=True) @ (products[1:, 0] / scale * varies)
+    a = solution / scale
     return a, mean[0] - mean[1:] @ a
 
 

@@ -109,8 +109,8 @@ class PartError(PreciseMetric):
         usable = (total.abs() >= 1e-3 * score.abs()) & (total != 0)
         true = torch.where(usable, score / torch.where(usable, total, 1), 0)[:, None] * effects
 
-        def error(given: Tensor) -> Tensor:
-            distance = (given.detach().double()[positive] - true).abs()
+        def error(values: Tensor) -> Tensor:
+            distance = (values.detach().double()[positive] - true).abs()
             return torch.where(usable[:, None], distance, 0).sum(0)
 
         self.wrong = self.wrong + error(part_contributions)

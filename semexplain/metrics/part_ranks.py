@@ -41,8 +41,8 @@ class PartRanks(PreciseMetric):
 
     reports = (
         Measure("part_rank_correlation", "rank correlation of parts", "correlation", "higher").means(
-            "Mean over the images of the target of Spearman's correlation between the parts' contributions and the "
-            "drops of the score without their filters."
+            "Spearman's correlation of the parts' contributions with the drops of the score without their filters: "
+            "mean over the images of the target."
         ),
         Measure("part_sign_agreement", "agreement of signs of parts", better="higher").means(
             "Share of the parts, weighed by the drops of the score without them, whose contribution has the drop's "
@@ -77,11 +77,11 @@ class PartRanks(PreciseMetric):
         """
         positive = label.bool()
         effects = part_effects.detach().double()[positive]
-        for prefix, given in {"": part_contributions, "gradient_activation_": part_attributions}.items():
-            own = given.detach().double()[positive]
+        for prefix, tensor in {"": part_contributions, "gradient_activation_": part_attributions}.items():
+            estimates = tensor.detach().double()[positive]
             for quantity, values in {
-                "part_rank_correlation": rank_correlation(own, effects),
-                "part_sign_agreement": sign_agreement(own, effects),
+                "part_rank_correlation": rank_correlation(estimates, effects),
+                "part_sign_agreement": sign_agreement(estimates, effects),
             }.items():
                 self.add_to_mean(f"{prefix}{quantity}", values, values.isfinite())
 

@@ -40,9 +40,9 @@ class RandomisationSimilarity(PreciseMetric):
 
     def update(self, contributions: Tensor, randomised_contributions: Tensor) -> None:
         """Add a batch of contributions and those of the re-drawn performer, both ``(B, n)``."""
-        own, other = contributions.detach(), randomised_contributions.detach()
-        similarity = rank_correlation(own.abs(), other.abs())
-        diverged = own.isnan().any(1) | other.isnan().any(1)
+        contributions, randomised_contributions = contributions.detach(), randomised_contributions.detach()
+        similarity = rank_correlation(contributions.abs(), randomised_contributions.abs())
+        diverged = contributions.isnan().any(1) | randomised_contributions.isnan().any(1)
         self.add_to_mean("similarity", similarity, ~similarity.isnan() | diverged)
 
     def compute(self) -> Tensor:

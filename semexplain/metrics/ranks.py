@@ -24,14 +24,14 @@ def rank_correlation(first: Tensor, second: Tensor, known: Tensor | None = None)
     return (one * other).sum(1) / (one.square().sum(1) * other.square().sum(1)).sqrt()
 
 
-def sign_agreement(given: Tensor, true: Tensor) -> Tensor:
+def sign_agreement(estimate: Tensor, truth: Tensor) -> Tensor:
     r"""Share of the values of a row, weighed by their true size, that are given the true sign.
 
-    .. math:: s = \frac{\sum_i |t_i|\, [g_i t_i > 0]}{\sum_i |t_i|}
+    .. math:: s = \frac{\sum_i |t_i|\, [e_i t_i > 0]}{\sum_i |t_i|}
 
     Args:
-        given: ``(B, n)``.
-        true: ``(B, n)``; a value of 0 has no weight.
+        estimate: Values ``e``, ``(B, n)``.
+        truth: Values ``t``, ``(B, n)``; a value of 0 has no weight.
 
     Returns:
         ``(B,)``; nan where all true values are 0.
@@ -40,16 +40,16 @@ def sign_agreement(given: Tensor, true: Tensor) -> Tensor:
         >>> sign_agreement(torch.tensor([[2.0, 1.0, 5.0]]), torch.tensor([[3.0, -1.0, 0.0]]))
         tensor([0.7500])
     """
-    weight = true.abs()
-    return (weight * (given * true > 0)).sum(1) / weight.sum(1)
+    weight = truth.abs()
+    return (weight * (estimate * truth > 0)).sum(1) / weight.sum(1)
 
 
 def _centred_ranks(rows: Tensor, known: Tensor) -> Tensor:
     """Ranks among the known values of a row, less their mean; 0 for the others, nan for nan."""
     values = torch.where(known, rows, torch.inf)  # behind all known ones
-    ordered = values.sort(dim=1).values
+    order = values.sort(dim=1).values
     count = known.sum(1, keepdim=True)
-    less = torch.searchsorted(ordered, values)
-    up_to = torch.searchsorted(ordered, values, right=True).minimum(count)
+    less = torch.searchsorted(order, values)
+    up_to = torch.searchsorted(order, values, right=True).minimum(count)
     ranks = (less + up_to - count).double() / 2  # of 1 + less, ..., up_to the mean, less (1 + count) / 2
     return torch.where(values.isnan(), torch.nan, torch.where(known, ranks, 0))

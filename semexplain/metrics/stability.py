@@ -33,7 +33,7 @@ class Stability(PreciseMetric):
             "deviation."
         ),
         Measure("max_sensitivity", "largest change under small noise", better="lower").means(
-            "The same for the noise that changes an image's contributions most, mean over the images."
+            "The same for the noise that changes an image most: mean over the images."
         ),
     )
     in_validation = False  # it explains every image several times; reported once, on test
@@ -58,9 +58,9 @@ class Stability(PreciseMetric):
                 "`noisy_contributions` must be (B, K, n) where `contributions` are (B, n), got "
                 f"{tuple(noisy_contributions.shape)} and {tuple(contributions.shape)}."
             )
-        own, noisy = contributions.detach().double(), noisy_contributions.detach().double()
-        size = torch.linalg.vector_norm(own, dim=1)
-        change = torch.linalg.vector_norm(noisy - own[:, None], dim=2) / size[:, None]
+        contributions, noisy_contributions = contributions.detach().double(), noisy_contributions.detach().double()
+        size = torch.linalg.vector_norm(contributions, dim=1)
+        change = torch.linalg.vector_norm(noisy_contributions - contributions[:, None], dim=2) / size[:, None]
         self.add_to_mean("average_sensitivity", change.mean(1), size != 0)
         self.add_to_mean("max_sensitivity", change.amax(1), size != 0)
 

@@ -67,16 +67,16 @@ class TruthAgreement(PreciseMetric):
                 "`truth` must have the shape (B, n) of `contributions`, with nan for what is not known, got "
                 f"{tuple(truth.shape)} and {tuple(contributions.shape)}."
             )
-        given, truth = contributions.detach().double(), truth.detach().double()
-        known = ~truth.isnan()
-        truth = torch.where(known, truth, 0)
-        diverged = (given.isnan() & known).any(1)
+        contributions, truth = contributions.detach().double(), truth.detach().double()
+        mask = ~truth.isnan()
+        truth = torch.where(mask, truth, 0)
+        diverged = (contributions.isnan() & mask).any(1)
         for quantity, values in {
-            "rank_correlation": rank_correlation(given, truth, known),
-            "sign_agreement": sign_agreement(given, truth),
+            "rank_correlation": rank_correlation(contributions, truth, mask),
+            "sign_agreement": sign_agreement(contributions, truth),
         }.items():
             self.add_to_mean(quantity, torch.where(diverged, torch.nan, values), ~values.isnan() | diverged)
-        self.wrong = self.wrong + torch.where(known, (given - truth).abs(), 0).sum()
+        self.wrong = self.wrong + torch.where(mask, (contributions - truth).abs(), 0).sum()
         self.total = self.total + truth.abs().sum()
 
     def compute(self) -> dict[str, Tensor]:

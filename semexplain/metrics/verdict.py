@@ -82,37 +82,37 @@ def verdict(metrics: Mapping[str, float | None], margin: float | None = None) ->
         NOT FAITHFUL: with the concepts of other images the predictions hardly get worse (concept reliance 0.020, at
         least 0.1 is asked). Judged by concept reliance alone: no controls were trained.
     """
-    asked = margin if margin is not None else metrics.get(ASKED)
-    asked = MARGIN if asked is None else asked
+    threshold = margin if margin is not None else metrics.get(ASKED)
+    threshold = MARGIN if threshold is None else threshold
     reliance, deviation = (_number(metrics.get(name)) for name in (RELIANCE, DEVIATION))
     if reliance is None or deviation is None:
         return None
-    found = {name: _number(metrics.get(f"{CONTROL}/{name}/relative_deviation")) for name in MEANINGLESS}
-    controls = {name: value for name, value in found.items() if value is not None}
-    said, failed, numbers = [], [], {}
-    told = f"concept reliance {reliance:.3f}, at least {asked:g} is asked"
-    if reliance >= asked:
-        said.append(f"the predictions need the images' own concepts ({told})")
+    table = {name: _number(metrics.get(f"{CONTROL}/{name}/relative_deviation")) for name in MEANINGLESS}
+    controls = {name: value for name, value in table.items() if value is not None}
+    reasons, failures, numbers = [], [], {}
+    detail = f"concept reliance {reliance:.3f}, at least {threshold:g} is asked"
+    if reliance >= threshold:
+        reasons.append(f"the predictions need the images' own concepts ({detail})")
     else:
-        failed.append(f"with the concepts of other images the predictions hardly get worse ({told})")
+        failures.append(f"with the concepts of other images the predictions hardly get worse ({detail})")
     if controls:
         name, least = min(controls.items(), key=lambda item: item[1])
         share = (least - deviation) / least if least > 0 else 0.0
         numbers = {EXCESS: least - deviation, EXCESS_SHARE: share}
-        told = f"deviation {deviation:.4f}, with {name} concepts {least:.4f}, at least {asked:.0%} less is asked"
-        if share >= asked:
-            said.append(f"concepts that say nothing explain less ({told})")
+        detail = f"deviation {deviation:.4f}, with {name} concepts {least:.4f}, at least {threshold:.0%} less is asked"
+        if share >= threshold:
+            reasons.append(f"concepts that say nothing explain less ({detail})")
         else:
-            failed.append(f"concepts that say nothing explain as much ({told})")
-    reason = "; ".join(failed or said) + "."
+            failures.append(f"concepts that say nothing explain as much ({detail})")
+    reason = "; ".join(failures or reasons) + "."
     missing = [
-        name for name, value in found.items() if value is None and f"{CONTROL}/{name}/relative_deviation" in metrics
+        name for name, value in table.items() if value is None and f"{CONTROL}/{name}/relative_deviation" in metrics
     ]
     if missing:
         reason += f" The deviation on {' and '.join(missing)} concepts is not a number and was not counted."
     if not any(name.startswith(f"{CONTROL}/") for name in metrics):
         reason += " Judged by concept reliance alone: no controls were trained."
-    return Verdict(not failed, reason, {**numbers, FAITHFUL: float(not failed), ASKED: asked})
+    return Verdict(not failures, reason, {**numbers, FAITHFUL: float(not failures), ASKED: threshold})
 
 
 def _number(value: float | None) -> float | None:

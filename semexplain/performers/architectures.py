@@ -41,10 +41,7 @@ class Architecture(NamedTuple):
 
 
 HALF = Pool(2, 2)
-
-
 CAFFE_NORM, OXFORD_NORM = Norm(1, 1e-4), Norm(2, 5e-4)
-
 
 ARCHITECTURES = {
     "alexnet": Architecture(
@@ -91,7 +88,6 @@ ARCHITECTURES = {
     ),
 }
 
-
 FULL_WIDTH, FULL_HIDDEN = 64, 4096
 
 
@@ -101,9 +97,9 @@ def trunk_layers(plan: Sequence[Conv | Norm | Pool], width: int) -> nn.Sequentia
     channels = 3
     for layer in plan:
         if isinstance(layer, Conv):
-            given, channels = channels, narrowed(layer.channels, width)
+            inputs, channels = channels, narrowed(layer.channels, width)
             window = layer.kernel, layer.stride, layer.padding
-            layers += [nn.Conv2d(given, channels, *window, groups=layer.groups), nn.ReLU()]
+            layers += [nn.Conv2d(inputs, channels, *window, groups=layer.groups), nn.ReLU()]
         elif isinstance(layer, Norm):
             layers.append(nn.LocalResponseNorm(5, alpha=layer.alpha, beta=0.75, k=layer.k))
         else:
@@ -145,16 +141,16 @@ def check_size(architecture: str, image_size: int, fc7_kernel: int) -> None:
     """
     plan = ARCHITECTURES[architecture]
     layers = (*plan.trunk, plan.pool6)
-    left = side_after(layers, image_size)
-    if left == fc7_kernel:
+    side = side_after(layers, image_size)
+    if side == fc7_kernel:
         return
     sizes = [size for size in range(32, 40 * (fc7_kernel + 8)) if side_after(layers, size) == fc7_kernel]
     nearest = min(sizes, key=lambda size: abs(size - image_size))
-    own = " (a smaller fc7 than the architecture's own)" if left < plan.fc7_kernel else ""
-    other = f", or `performer.fc7_kernel={left}`{own}" if left >= 1 else ""
+    note = " (a smaller fc7 than the architecture's own)" if side < plan.fc7_kernel else ""
+    advice = f", or `performer.fc7_kernel={side}`{note}" if side >= 1 else ""
     raise ValueError(
-        f"{plan.name} leaves {max(left, 0)} x {max(left, 0)} cells of an image of {image_size} pixels, but fc7 needs "
-        f"{fc7_kernel} x {fc7_kernel}. Use `performer.image_size={nearest}`{other}."
+        f"{plan.name} leaves {max(side, 0)} x {max(side, 0)} cells of an image of {image_size} pixels, but fc7 needs "
+        f"{fc7_kernel} x {fc7_kernel}. Use `performer.image_size={nearest}`{advice}."
     )
 
 

@@ -118,9 +118,9 @@ class Performer(nn.Module, ABC):
 
         A network whose ``encode`` uses parameters without calling their module has to say so itself.
         """
-        used: list[nn.Module] = []
+        layers: list[nn.Module] = []
         hooks = [
-            m.register_forward_hook(lambda module, *_: used.append(module)) for m in self.modules() if m is not self
+            m.register_forward_hook(lambda module, *_: layers.append(module)) for m in self.modules() if m is not self
         ]
         try:
             device = next((parameter.device for parameter in self.parameters()), None)
@@ -128,7 +128,7 @@ class Performer(nn.Module, ABC):
         finally:
             for hook in hooks:
                 hook.remove()
-        return list(dict.fromkeys(used))
+        return list(dict.fromkeys(layers))
 
     def _empty_map(self) -> Tensor:
         device = next((parameter.device for parameter in self.parameters()), None)

@@ -94,9 +94,9 @@ def filter_loss(activation: Tensor, mask: Tensor, positive: Tensor, epoch: int) 
         outside = -activation.mean((2, 3))
         for_target = _strengths(inside, elsewhere, positive) / epoch
         for_others = _strengths(outside, outside, ~positive) / epoch
-    pulled = (for_target[..., None, None] * mask * activation).sum()
-    pushed = (for_others[..., None, None] * activation).sum()
-    return STRENGTH * (pushed - pulled)
+    pull = (for_target[..., None, None] * mask * activation).sum()
+    push = (for_others[..., None, None] * activation).sum()
+    return STRENGTH * (push - pull)
 
 
 def sharpness_target(sharpness: Tensor, activation: Tensor, mask: Tensor, positive: Tensor) -> Tensor:
@@ -126,23 +126,23 @@ def sharpness_target(sharpness: Tensor, activation: Tensor, mask: Tensor, positi
         activation = _precise(activation.detach())[positive]
         inside = (activation * mask.detach()[positive]).mean((2, 3))
         rows, columns = _distances(activation, None)
-        squared = rows.square()[..., :, None] + columns.square()[..., None, :]
+        squares = rows.square()[..., :, None] + columns.square()[..., None, :]
         mass = activation.sum((2, 3))
-        spread = ((squared * activation).sum((2, 3)) / torch.where(mass > 0, mass, 1)).sqrt()
+        spread = ((squares * activation).sum((2, 3)) / torch.where(mass > 0, mass, 1)).sqrt()
         total = inside.sum(0)
         target = (3 / ((inside * spread).sum(0) / total)).clamp(*SHARPNESS_RANGE)
         return torch.where(total != 0, target, _precise(sharpness.detach()))
 
 
-def _strengths(own: Tensor, other: Tensor, chosen: Tensor) -> Tensor:
+def _strengths(values: Tensor, contrast: Tensor, mask: Tensor) -> Tensor:
     """Strengths ``(B, n)``, in the mean over the chosen images ``MAGNITUDE``; 0 on all others."""
-    scaled = own / TEMPERATURE
-    log_z = TEMPERATURE * ((other / TEMPERATURE).logsumexp(0) - math.log(len(own)))
+    logits = values / TEMPERATURE
+    log_z = TEMPERATURE * ((contrast / TEMPERATURE).logsumexp(0) - math.log(len(values)))
     # The largest exponential of a filter is 1: the common factor cancels below.
-    largest = scaled.masked_fill(~chosen[:, None], -torch.inf).amax(0)
-    strength = torch.where(chosen[:, None], (scaled - largest).exp() * (own - log_z + TEMPERATURE), 0)
-    mean = strength.sum(0) / chosen.sum()
-    return torch.where(chosen[:, None] & (mean != 0), MAGNITUDE * strength / mean, 0)
+    largest = logits.masked_fill(~mask[:, None], -torch.inf).amax(0)
+    strength = torch.where(mask[:, None], (logits - largest).exp() * (values - log_z + TEMPERATURE), 0)
+    mean = strength.sum(0) / mask.sum()
+    return torch.where(mask[:, None] & (mean != 0), MAGNITUDE * strength / mean, 0)
 
 
 def _distances(activation: Tensor, before_relu: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -127,8 +127,8 @@ class InterpretableCNN(TrainablePerformer):
         self.plan = ARCHITECTURES[architecture]
         kernel = fc7_kernel or self.plan.fc7_kernel
         check_size(architecture, image_size, kernel)
-        full = channels_after(self.plan.trunk)
-        n = narrowed(full, width)
+        channels = channels_after(self.plan.trunk)
+        n = narrowed(channels, width)
         self.image_shape = (3, image_size, image_size)
         side = side_after(self.plan.trunk, image_size)
         self.map_shape = (n, side, side)
@@ -146,7 +146,7 @@ class InterpretableCNN(TrainablePerformer):
         self.fc8 = nn.Linear(hidden, hidden)
         self.fc9 = nn.Linear(hidden, 1)
         self.dropout = nn.Dropout(dropout)
-        self._initialise((full * 9, full * self.plan.fc7_kernel**2, FULL_HIDDEN, FULL_HIDDEN))
+        self._initialise((channels * 9, channels * self.plan.fc7_kernel**2, FULL_HIDDEN, FULL_HIDDEN))
         if checkpoint is not None:
             self.preprocess = Preprocessing("torchvision")  # its buffers are loaded with the rest
             load_performer(self, Path(checkpoint))
@@ -174,8 +174,8 @@ class InterpretableCNN(TrainablePerformer):
 
     def trunk_map(self, image: Tensor) -> Tensor:
         """Output of the layers below those that are tuned; of relu5 if none is. ``(B, n, m, m)``."""
-        prepared = self.preprocess(image).contiguous(memory_format=torch.channels_last)  # a third faster on CPUs
-        return self.trunk[: self.cut](prepared).contiguous()
+        pixels = self.preprocess(image).contiguous(memory_format=torch.channels_last)  # a third faster on CPUs
+        return self.trunk[: self.cut](pixels).contiguous()
 
     def refine(self, trunk_map: Tensor) -> Tensor:
         """``x``: the masked maps of conv6 ``(B, n, m, m)``, before or after their ReLU."""
@@ -215,10 +215,10 @@ class InterpretableCNN(TrainablePerformer):
             epoch: Counted from 1.
             class_weights: ``(2, 1)``, of the logistic loss.
         """
-        feature_map, masked = self._refine(trunk_map)
+        feature_map, layers = self._refine(trunk_map)
         loss = logistic_loss(self.outputs(feature_map), label, class_weights)
         positive = label[:, 0].bool()
-        for activation, mask, template in masked:
+        for activation, mask, template in layers:
             if self.filter_loss_factor > 0:
                 extra = self.filter_loss_factor * filter_loss(activation, mask, positive, epoch)
                 loss = loss + (extra - extra.detach()) / len(label)
@@ -263,14 +263,14 @@ class InterpretableCNN(TrainablePerformer):
 
     def _refine(self, trunk_map: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor, FilterMask]]]:
         """``x``, and for both masked layers their activation, its mask and what made it."""
-        masked: list[tuple[Tensor, Tensor, FilterMask]] = []
+        layers: list[tuple[Tensor, Tensor, FilterMask]] = []
         relu5 = self.trunk[self.cut :](trunk_map)
         if self.masks:
             mask5 = self.mask5(relu5)
             maps = self.conv6(relu5 * mask5.clamp_min(0))
             mask6 = self.mask6(maps)
             feature_map = maps * mask6.clamp_min(0)
-            masked = [(relu5, mask5, self.mask5), (maps.relu(), mask6, self.mask6)]
+            layers = [(relu5, mask5, self.mask5), (maps.relu(), mask6, self.mask6)]
         else:
             feature_map = self.conv6(relu5)
-        return feature_map if self.x_stage == "masked_pre_relu" else feature_map.relu(), masked
+        return feature_map if self.x_stage == "masked_pre_relu" else feature_map.relu(), layers

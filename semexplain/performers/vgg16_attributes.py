@@ -103,10 +103,10 @@ class VGG16Attributes(TrainablePerformer):
 
     def trunk_map(self, image: Tensor) -> Tensor:
         """Feature map of conv5_3 after its ReLU, ``(B, 8 width, S / 16, S / 16)``."""
-        prepared = self.preprocess(image).contiguous(
+        pixels = self.preprocess(image).contiguous(
             memory_format=torch.channels_last
         )  # faster on CPUs, see docs/performance.md
-        return self.trunk(prepared).contiguous()
+        return self.trunk(pixels).contiguous()
 
     def feature(self, feature_map: Tensor) -> Tensor:
         """``x``: the first fully-connected layer's output ``(B, hidden)``, before or after its ReLU."""
@@ -133,5 +133,5 @@ class VGG16Attributes(TrainablePerformer):
     def hidden(self, feature: Tensor) -> Tensor:
         """Second fully-connected layer ``(B, hidden)`` after its ReLU."""
         # A second ReLU would keep the values of a post-ReLU x, but not its gradient where x is 0.
-        given = feature.relu() if self.x_stage == "pre_relu" else feature
-        return self.fc2(self.dropout(given)).relu()
+        activation = feature.relu() if self.x_stage == "pre_relu" else feature
+        return self.fc2(self.dropout(activation)).relu()

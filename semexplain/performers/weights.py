@@ -57,26 +57,26 @@ def load_trunk(
             stacklevel=3,
         )
         return "torchvision" if preprocessing == "auto" else preprocessing
-    state, recorded = _initial_state(trunk, weights, network, download)
+    state, recipe = _initial_state(trunk, weights, network, download)
     expected = {key: tuple(value.shape) for key, value in trunk.state_dict().items()}
-    given = {key: tuple(value.shape) for key, value in state.items()}
-    if given != expected:
+    shapes = {key: tuple(value.shape) for key, value in state.items()}
+    if shapes != expected:
         raise ValueError(
             f"The weights {weights} are not those of {network}: expected the convolutions "
             f"{', '.join(key.removesuffix('.weight') for key in expected if key.endswith('weight'))} of `features`; "
-            f"first differences: {sorted(expected.items() ^ given.items())[:4]}."
+            f"first differences: {sorted(expected.items() ^ shapes.items())[:4]}."
         )
     trunk.load_state_dict(state)
-    if preprocessing == "auto" and recorded is None:
+    if preprocessing == "auto" and recipe is None:
         raise ValueError(
             f"The weights {weights} do not say which input they expect (metadata `input`). Say it: "
             f"`performer.preprocessing={'|'.join(RECIPES)}`."
         )
-    if preprocessing not in ("auto", recorded or preprocessing):
+    if preprocessing not in ("auto", recipe or preprocessing):
         raise ValueError(
-            f"The weights {weights} expect `{recorded}` input, but `performer.preprocessing` is `{preprocessing}`."
+            f"The weights {weights} expect `{recipe}` input, but `performer.preprocessing` is `{preprocessing}`."
         )
-    return recorded if recorded is not None else preprocessing
+    return recipe if recipe is not None else preprocessing
 
 
 def load_performer(performer: Performer, path: Path) -> None:
@@ -106,11 +106,11 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], str | None]:
         return torch.load(path, map_location="cpu", weights_only=True), None
     try:
         with safe_open(path, "pt") as file:
-            described = (file.metadata() or {}).get("input")
-        known = {recipe.description: name for name, recipe in RECIPES.items()}
-        if described is not None and described not in known:
-            raise ValueError(f"The weights {path} expect input `{described}`, which is none of: {'; '.join(known)}.")
-        return load_file(path), known.get(described or "")
+            description = (file.metadata() or {}).get("input")
+        names = {recipe.description: name for name, recipe in RECIPES.items()}
+        if description is not None and description not in names:
+            raise ValueError(f"The weights {path} expect input `{description}`, which is none of: {'; '.join(names)}.")
+        return load_file(path), names.get(description or "")
     except SafetensorError as error:
         raise ValueError(f"{path} is not a readable safetensors file ({error}). Copy or convert it again.") from error
 
@@ -167,22 +167,22 @@ def _initial_state(
             "dict by `performer.weights=<file>`, or `performer.weights=null` for random ones."
         )
     if weights in DOWNLOADS:
-        state, recorded = _download(download, weights), cast(str | None, "torchvision")
+        state, recipe = _download(download, weights), cast(str | None, "torchvision")
     elif not Path(weights).is_file():
         raise FileNotFoundError(
             f"`performer.weights` must be null, one of {', '.join(DOWNLOADS)} (downloaded), or the path of a local "
             f"state dict; there is no file {Path(weights).absolute()}."
         )
     elif Path(weights).suffix == ".mat":
-        convolutions, recorded = read_matconvnet(Path(weights))
+        convolutions, recipe = read_matconvnet(Path(weights))
         numbers = [number for number, layer in enumerate(trunk) if isinstance(layer, nn.Conv2d)]
         state = {}
         for number, (weight, bias) in zip(numbers, convolutions, strict=False):  # fully-connected layers follow
             state |= {f"{number}.weight": weight, f"{number}.bias": bias}
     else:
-        state, recorded = read_weights(Path(weights))
+        state, recipe = read_weights(Path(weights))
     convolutional = {key: value.float() for key, value in state.items() if "classifier" not in key}
-    return {key.removeprefix("features."): value for key, value in convolutional.items()}, recorded
+    return {key.removeprefix("features."): value for key, value in convolutional.items()}, recipe
 
 
 def _download(network: str, weights: str) -> dict[str, Tensor]:

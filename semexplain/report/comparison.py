@@ -49,7 +49,7 @@ def comparison_report(runs: Sequence[Run], path: Path) -> Path:
 
 def _figures(runs: Sequence[Run]) -> list[Picture]:
     pictures = []
-    known = [run for run in runs if run.metrics[DEVIATION] is not None]
+    candidates = [run for run in runs if run.metrics[DEVIATION] is not None]
     points = [
         Point(
             float(run.written.beta),
@@ -57,13 +57,13 @@ def _figures(runs: Sequence[Run]) -> list[Picture]:
             cast(float, run.metrics[DEVIATION]),
             run.metrics.get("test/part_error_mean"),
         )
-        for run in known
+        for run in candidates
         if run.metrics.get(ENTROPY) is not None
     ]
     if len({point.beta for point in points}) > 1:
         pictures.append(picture(frontier(points), description_of(frontier)))
     counts: dict[int, list[float]] = {}
-    for run in known:
+    for run in candidates:
         counts.setdefault(len(run.explanation.concepts), []).append(cast(float, run.metrics[DEVIATION]))
     if len(counts) > 1:
         pictures.append(picture(capacity({"relative deviation": {"": counts}}), description_of(capacity)))

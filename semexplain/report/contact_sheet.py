@@ -53,14 +53,14 @@ def contact_sheet(
         >>> contact_sheet(images, maps, [0, 5], MapGeometry(16, 7.5, 31), top=3).size
         (568, 300)
     """
-    plain = maps.numpy(force=True) if isinstance(maps, Tensor) else maps
+    arrays = maps.numpy(force=True) if isinstance(maps, Tensor) else maps
     sheet = Image.new("RGB", (CAPTION + top * (SIDE + GAP) + GAP, len(filters) * (SIDE + GAP) + GAP), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=16)
     for row, i in enumerate(filters):
         upper = GAP + row * (SIDE + GAP)
         label = f"{i}" if names is None else f"{i}\n{names[i].replace('_', chr(10))}"
         draw.multiline_text((GAP, upper), label, fill="black", font=font)
-        stack = np.array(plain[:, i], dtype=np.float32)
+        stack = np.array(arrays[:, i], dtype=np.float32)
         strengths = stack.max((1, 2))
         for column, image in enumerate(np.argsort(-strengths, kind="stable")[:top]):
             if strengths[image] > 0:
@@ -100,9 +100,9 @@ def _picture(image: np.ndarray, heat: np.ndarray, geometry: MapGeometry) -> Imag
     size = image.shape[1:]
     colours = np.broadcast_to(image, (3, *size)).transpose(1, 2, 0)
     picture = Image.fromarray(np.ascontiguousarray(colours)).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
-    shown = geometry.upsample(torch.from_numpy(heat), size)
+    heat_map = geometry.upsample(torch.from_numpy(heat), size)
     pixels = np.array(picture)
-    region = Image.fromarray((shown > heat.max() / 2).numpy()).resize((SIDE, SIDE), Image.Resampling.NEAREST)
+    region = Image.fromarray((heat_map > heat.max() / 2).numpy()).resize((SIDE, SIDE), Image.Resampling.NEAREST)
     pixels[_outline(np.array(region))] = REGION
     picture = Image.fromarray(pixels)
     row, column = np.unravel_index(heat.argmax(), heat.shape)
@@ -118,5 +118,5 @@ def _outline(region: np.ndarray) -> np.ndarray:
     """The two outermost pixels of a region, bool ``(H, W)``; the picture's edge is no outline."""
     inside = np.pad(region, 2, mode="edge")
     height, width = region.shape
-    shifted = [inside[2 + y : 2 + y + height, 2 + x : 2 + x + width] for y, x in ((-2, 0), (2, 0), (0, -2), (0, 2))]
-    return region & ~np.logical_and.reduce(shifted)
+    neighbours = [inside[2 + y : 2 + y + height, 2 + x : 2 + x + width] for y, x in ((-2, 0), (2, 0), (0, -2), (0, 2))]
+    return region & ~np.logical_and.reduce(neighbours)

@@ -49,11 +49,11 @@ def report_filters(run: Run, folder: Path) -> dict[str, float]:
     data = with_part_masks(run.data)
     device = torch.device(accelerator(run.config.trainer.accelerator).replace("gpu", "cuda"))
     images, part_maps = naming_images(data), naming_part_maps(data)
-    encoded = feature_maps(performer, images, device)
-    maps = filter_maps(performer, encoded, device)
+    encodings = feature_maps(performer, images, device)
+    maps = filter_maps(performer, encodings, device)
     names = ["" if part < 0 else parts.names[part] for part in parts.assignment]
     pages = write_contact_sheets(folder, images.numpy(), maps, performer.geometry, names=names)
-    chunks = [performer.perform(chunk.to(device), grad_cam)[1] for chunk in encoded.split(32)]
+    chunks = [performer.perform(chunk.to(device), grad_cam)[1] for chunk in encodings.split(32)]
     heat = torch.cat([cast(Tensor, chunk).cpu() for chunk in chunks])[:, None]
     sheet = contact_sheet(images.numpy(), heat, [0], performer.geometry, top=12, names=["Grad-CAM"])
     save_sheet(sheet, folder / "grad_cam.png")

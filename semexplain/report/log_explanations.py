@@ -75,8 +75,8 @@ class LogExplanations(Callback):
         parts = [module.explain_maps(maps.to(module.device), image.to(module.device)) for maps, image in self._maps]
         explanation = replace(Explanation.join(parts), ids=self._ids)
         figures = {name: draw(explanation) for name, draw in self.figures.items()}
-        shown = [self._log(logger, figures, explanation, trainer) for logger in trainer.loggers]
-        if not any(shown):
+        results = [self._log(logger, figures, explanation, trainer) for logger in trainer.loggers]
+        if not any(results):
             for name, figure in figures.items():
                 save_figure(figure, Path(trainer.default_root_dir) / FOLDER / name / f"epoch-{epoch:04}.png")
 

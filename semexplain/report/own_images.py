@@ -43,17 +43,17 @@ def explain_files(
         ConfigError: If there are no such images, none can be read, or the run cannot be rebuilt.
     """
     paths = image_files(images)
-    trained = TrainedExplainer.of(run, device, precision)
+    explainer = TrainedExplainer.of(run, device, precision)
     try:
-        everything = trained.explain(paths, batch_size=batch_size)
+        explanation = explainer.explain(paths, batch_size=batch_size)
     except ValueError as error:
         raise ConfigError(f"images: {error}") from error
-    skipped = sorted({str(path) for path in paths} - set(everything.ids))
-    everything.save(folder / EXPLANATIONS)
-    kept = everything[chosen_rows(everything, most)]
-    shown = trained.pictured(kept, kept.ids, batch_size=batch_size)
-    about = f"{len(everything)} images, explained by {run.path}"
-    return images_report(folder / REPORT, everything, shown, about, skipped, report_figures(run))
+    failures = sorted({str(path) for path in paths} - set(explanation.ids))
+    explanation.save(folder / EXPLANATIONS)
+    selection = explanation[chosen_rows(explanation, most)]
+    gallery = explainer.pictured(selection, selection.ids, batch_size=batch_size)
+    about = f"{len(explanation)} images, explained by {run.path}"
+    return images_report(folder / REPORT, explanation, gallery, about, failures, report_figures(run))
 
 
 def image_files(images: str) -> list[Path]:

@@ -175,13 +175,13 @@ def chosen_rows(explanation: Explanation, most: int) -> Sequence[int]:
     entropies = torch.special.entr(torch.from_numpy(contribution_shares(explanation))).sum(1)
     rows = explanation.residual.abs().argsort(descending=True)[:share].tolist() + entropies.argsort()[:share].tolist()
     if explanation.label is not None:
-        wrong = (explanation.label != (explanation.score > 0)) * explanation.score.abs()
-        order = wrong.argsort(descending=True)[:share]
-        rows += [row for row in order.tolist() if wrong[row] > 0]
+        errors = (explanation.label != (explanation.score > 0)) * explanation.score.abs()
+        order = errors.argsort(descending=True)[:share]
+        rows += [row for row in order.tolist() if errors[row] > 0]
     rest = torch.linspace(0, len(explanation) - 1, most).round().long().tolist()
-    chosen = list(dict.fromkeys(rows))
-    chosen += [row for row in dict.fromkeys(rest) if row not in set(chosen)][: most - len(chosen)]
-    return sorted(chosen)
+    choice = list(dict.fromkeys(rows))
+    choice += [row for row in dict.fromkeys(rest) if row not in set(choice)][: most - len(choice)]
+    return sorted(choice)
 
 
 def cards_page(explanation: Explanation) -> str:

@@ -33,19 +33,19 @@ def paper_numbers(config: Any) -> dict[str, float]:
     filters = "architecture" in config.performer
     network = str(config.performer.architecture) if filters else ATTRIBUTES
     target = str(config.performer.target).lower()
-    found = {"test/performer_accuracy": _share(paper_cell("accuracy", network, "performer", target))}
+    numbers = {"test/performer_accuracy": _share(paper_cell("accuracy", network, "performer", target))}
     row = explainer_row(network, config.beta)
     if row is not None:
-        found |= {
+        numbers |= {
             "test/contribution_entropy": paper_cell("entropy", network, row, target),
             "test/explainer_accuracy_tau_eval": _share(paper_cell("accuracy", network, row, target)),
             "test/relative_deviation": paper_cell("relative_deviation", network, row, target),
         }
         if filters and target == "dog":
             errors = _printed()["part_error"][row]
-            found |= {f"test/part_error/{part}": value for part, value in errors.items() if part != "avg"}
-            found["test/part_error_mean"] = errors["avg"]
-    return {name: value for name, value in found.items() if value is not None}
+            numbers |= {f"test/part_error/{part}": value for part, value in errors.items() if part != "avg"}
+            numbers["test/part_error_mean"] = errors["avg"]
+    return {name: value for name, value in numbers.items() if value is not None}
 
 
 def explainer_row(network: str, beta: float) -> str | None:

@@ -42,22 +42,22 @@ def run_report(run: Run, *, most: int = MOST) -> Path:
     Raises:
         ConfigError: If the folder is no finished run, or its data or performer are gone.
     """
-    config, everything, metrics = run.config, run.explanation, run.judged_metrics
+    config, explanation, metrics = run.config, run.explanation, run.judged_metrics
     control = f", control: {display_name(config.control._target_.rpartition('.')[2])}" if config.get("control") else ""
-    printed = paper_numbers(config)
+    reference = paper_numbers(config)
     first, more = in_order(list(metrics), measures_of([config.metrics]))
     return _write(
         run.path / REPORT,
-        everything,
+        explanation,
         _gallery(run, most),
         report_figures(run),
-        title=f"Why {display_name(everything.target)}? {run.path.parent.name}/{run.path.name}",
-        subtitle=f"{len(everything)} test images, {len(everything.concepts)} concepts, β = {config.beta:g}{control}",
+        title=f"Why {display_name(explanation.target)}? {run.path.parent.name}/{run.path.name}",
+        subtitle=f"{len(explanation)} test images, {len(explanation.concepts)} concepts, β = {config.beta:g}{control}",
         verdict=verdict(metrics),
         controls=beside_controls(metrics),
-        measures=[(measure, metrics[name], printed.get(name)) for name, measure in first.items()],
+        measures=[(measure, metrics[name], reference.get(name)) for name, measure in first.items()],
         more=[(measure, metrics[name], None) for name, measure in more.items()],
-        paper=any(name in printed for name in first),
+        paper=any(name in reference for name in first),
         configuration=OmegaConf.to_yaml(config),
     )
 
@@ -72,21 +72,21 @@ def in_order(names: Sequence[str], measures: Sequence[Measure]) -> tuple[dict[st
 
 
 def images_report(
-    path: Path, everything: Explanation, shown: Explanation, about: str, skipped: Sequence[str], figures: Draws
+    path: Path, explanation: Explanation, gallery: Explanation, about: str, skipped: Sequence[str], figures: Draws
 ) -> Path:
     """Write a page about images that are not of a data set.
 
     Args:
         path: The page.
-        everything: All that were explained.
-        shown: Those in the gallery, with pictures.
+        explanation: Of all images.
+        gallery: Of the images that are shown singly, with pictures.
         about: One line, such as which explainer explained them.
         skipped: Names of images that could not be read.
         figures: What to draw, by name.
     """
-    title = f"Why {display_name(everything.target)}?"
+    title = f"Why {display_name(explanation.target)}?"
     words = {"title": title, "subtitle": about, "configuration": about, "skipped": list(skipped)}
-    return _write(path, everything, shown, figures, **words, **NOT_MEASURED)
+    return _write(path, explanation, gallery, figures, **words, **NOT_MEASURED)
 
 
 def report_figures(run: Run) -> Draws:
@@ -96,46 +96,46 @@ def report_figures(run: Run) -> Draws:
 
 def _gallery(run: Run, most: int) -> Explanation:
     """The explanations that a page shows singly, with their pictures."""
-    kept = run.explanation[chosen_rows(run.explanation, most)]
+    explanation = run.explanation[chosen_rows(run.explanation, most)]
     split = run.data.splits["test"]
     position = {name: number for number, name in enumerate(split.ids)}
-    images = (split.read(position[name], run.data.image_size) for name in kept.ids)
-    return TrainedExplainer.of(run, run.config.trainer.accelerator).pictured(kept, images)
+    images = (split.read(position[name], run.data.image_size) for name in explanation.ids)
+    return TrainedExplainer.of(run, run.config.trainer.accelerator).pictured(explanation, images)
 
 
 def _write(
     path: Path,
-    everything: Explanation,
-    shown: Explanation,
+    explanation: Explanation,
+    gallery: Explanation,
     figures: Draws,
     *,
     skipped: Sequence[str] = (),
     **words: Any,
 ) -> Path:
-    gallery = cards(shown)
+    items = cards(gallery)
     page = render(
         "run.html.j2",
-        target=display_name(everything.target),
-        parts=bool(everything.parts),
+        target=display_name(explanation.target),
+        parts=bool(explanation.parts),
         source=paper_source(),
-        total=len(everything),
-        pictures=_pictures(figures, everything, shown),
-        cards=gallery,
-        names=names_shown(shown),
-        labelled=shown.label is not None,
+        total=len(explanation),
+        pictures=_pictures(figures, explanation, gallery),
+        cards=items,
+        names=names_shown(gallery),
+        labelled=gallery.label is not None,
         skipped=skipped,
-        data=[item.explanation for item in gallery],
+        data=[item.explanation for item in items],
         **words,
     )
     write_text(path, page)
     return path
 
 
-def _pictures(figures: Draws, everything: Explanation, shown: Explanation) -> list[Picture]:
+def _pictures(figures: Draws, explanation: Explanation, gallery: Explanation) -> list[Picture]:
     pictures = []
     for draw in figures.values():
         description = description_of(draw)
-        if description.parts in (None, bool(everything.parts)):
-            figure = draw(everything if description.images is None else shown[: description.images])
-            pictures.append(picture(figure, description, shown.ids[0]))
+        if description.parts in (None, bool(explanation.parts)):
+            figure = draw(explanation if description.images is None else gallery[: description.images])
+            pictures.append(picture(figure, description, gallery.ids[0]))
     return pictures

@@ -46,14 +46,14 @@ class WriteExplanations(Callback):
         """Gather the processes' batches and let the first process write them."""
         batches = self._batches
         if torch.distributed.is_available() and torch.distributed.is_initialized():
-            gathered: list[Any] = [None] * trainer.world_size
-            torch.distributed.all_gather_object(gathered, batches)
-            batches = [batch for part in gathered for batch in part]
+            parts: list[Any] = [None] * trainer.world_size
+            torch.distributed.all_gather_object(parts, batches)
+            batches = [batch for part in parts for batch in part]
         if not trainer.is_global_zero or not batches:
             return
         numbers = np.concatenate([number for number, _ in batches])
         ids = trainer.datamodule.splits["test"].ids  # type: ignore[attr-defined]
-        everything = Explanation.join([explanation for _, explanation in batches])
-        everything = replace(everything, ids=tuple(ids[number] for number in numbers))
+        explanation = Explanation.join([explanation for _, explanation in batches])
+        explanation = replace(explanation, ids=tuple(ids[number] for number in numbers))
         order = np.unique(numbers, return_index=True)[1]  # an image that counts several times has one row
-        everything[order].save(Path(trainer.default_root_dir) / EXPLANATIONS)
+        explanation[order].save(Path(trainer.default_root_dir) / EXPLANATIONS)

@@ -42,7 +42,7 @@ def build(
         data: The configuration's data, if they have been read.
     """
     _require_all_processes(config.trainer)
-    datamodule = _labelled_data(config) if data is None else data
+    datamodule = labelled_data(config) if data is None else data
     checkpoint = trained_performer(config, datamodule)
     numbers = ValidationNumbers(folder / BEST, folder / VALIDATION, config.objective)
     callbacks = [*instantiate(config.callbacks).values(), StopTogether(), numbers]
@@ -69,35 +69,35 @@ def build(
             cache.attach_answers(module.performer, module.teacher.prior)
         if module.reads == "hidden":
             cache.attach_hidden(module.performer)
-    for own in trainer.loggers:
-        if isinstance(own, WeightsAndBiases):
+    for logger in trainer.loggers:
+        if isinstance(logger, WeightsAndBiases):
             options = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-            shown = {key: value for key, value in options.items() if key not in ("module", "callbacks", "logger")}
-            own.describe({**shown, "n_concepts": len(module.teacher.concept_names)})
+            settings = {key: value for key, value in options.items() if key not in ("module", "callbacks", "logger")}
+            logger.describe({**settings, "n_concepts": len(module.teacher.concept_names)})
     if is_first():
         same = module.performer is performer  # unless a control explains another one
         digest = module.identity["performer_sha256"] if same else performer.digest()
         path = None if checkpoint is None else str(checkpoint.absolute())
         test = datamodule.splits["test"]
         objects = len(test.ids if test.groups is None else set(test.groups.tolist()))
-        read = {"data_sha256": datamodule.fingerprint(), "test_objects": objects}
-        write_json(folder / PERFORMER, {"path": path, "sha256": digest, **read})
+        facts = {"data_sha256": datamodule.fingerprint(), "test_objects": objects}
+        write_json(folder / PERFORMER, {"path": path, "sha256": digest, **facts})
     return datamodule, module, trainer
 
 
 def built_performer(config: DictConfig, checkpoint: Path | None) -> Performer:
     """The performer of a configuration, with its trained weights if it has a checkpoint."""
-    given = {} if checkpoint is None else {"checkpoint": str(checkpoint)}
-    return instantiate(config.performer, **given)
+    arguments = {} if checkpoint is None else {"checkpoint": str(checkpoint)}
+    return instantiate(config.performer, **arguments)
 
 
-def _labelled_data(config: DictConfig) -> ImageDataModule:
+def labelled_data(config: DictConfig) -> ImageDataModule:
     """The data, with labels of the target, and of every output where the performer may have to be trained."""
     performer = outline(config)
     datamodule = ready_data(config.data)
-    trained = config.performer.get("checkpoint") == "auto"
-    wanted = performer.output_names if trained else (performer.target_name,)
-    if missing := [name for name in wanted if name not in datamodule.names]:
+    trains = config.performer.get("checkpoint") == "auto"
+    names = performer.output_names if trains else (performer.target_name,)
+    if missing := [name for name in names if name not in datamodule.names]:
         raise ConfigError(
             f"data: {config.data._target_} has no labels of {missing[0]!r}, which the performer tells"
             f"{suggest(missing[0], datamodule.names)}: it has those of {first_few(datamodule.names)}. "

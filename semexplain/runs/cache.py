@@ -57,8 +57,8 @@ class PerformanceCache:
         """Whether the feature maps of all images take at most ``limit_gb`` GB, and half of what is free on the disk."""
         self.folder.mkdir(parents=True, exist_ok=True)
         needed = len(self.views) * prod(performer.map_shape) * self.dtype.itemsize
-        kept = sum(path.stat().st_size for path in self.folder.glob("*/*.npy"))
-        return needed <= min(limit_gb * 1e9, (shutil.disk_usage(self.folder).free + kept) / 2)
+        stored = sum(path.stat().st_size for path in self.folder.glob("*/*.npy"))
+        return needed <= min(limit_gb * 1e9, (shutil.disk_usage(self.folder).free + stored) / 2)
 
     @torch.no_grad()
     def attach_trunk_maps(self, performer: TrainablePerformer) -> None:
@@ -93,8 +93,8 @@ class PerformanceCache:
                     performer.refine,
                 )
 
-        def compute(given: Tensor) -> dict[str, Tensor]:
-            feature_map = encode(given)
+        def compute(batch: Tensor) -> dict[str, Tensor]:
+            feature_map = encode(batch)
             return {"feature_map": feature_map.to(half), **answers.compute(feature_map)}
 
         key = _key(performer.digest(), performer.encode_variant, answers.variant, str(self.dtype))
@@ -141,8 +141,8 @@ class PerformanceCache:
 
     def _maps(self, positions: np.ndarray) -> Iterator[Tensor]:
         """Feature maps of some views that have been kept, a batch at a time."""
-        for chosen in np.array_split(positions, -(-len(positions) // self.datamodule.batch_size)):
-            yield torch.cat([self._map(*self.views[position]) for position in chosen])
+        for part in np.array_split(positions, -(-len(positions) // self.datamodule.batch_size)):
+            yield torch.cat([self._map(*self.views[position]) for position in part])
 
     def _map(self, split: str, at: int, flipped: bool) -> Tensor:
         name = f"feature_map{MIRRORED}" if flipped else "feature_map"
@@ -160,26 +160,26 @@ class PerformanceCache:
 
     def _fill(self, store: RowStore, compute: Compute, source: Callable[[np.ndarray], Iterable[Tensor]]) -> None:
         def batches(positions: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
-            for given in source(positions):
-                yield {name: value.cpu().numpy() for name, value in compute(given.to(self.device)).items()}
+            for batch in source(positions):
+                yield {name: value.cpu().numpy() for name, value in compute(batch.to(self.device)).items()}
 
         absent = {self.keys[position] for position in store.missing(self.keys)}
-        found = [position for position, key in enumerate(self.keys) if key not in absent]
-        if found:
-            self._spot_check(store, found, batches)
+        rows = [position for position, key in enumerate(self.keys) if key not in absent]
+        if rows:
+            self._spot_check(store, rows, batches)
         if absent:
             store.fill(self.keys, batches, store.folder.name.split("-")[0], self.datamodule.batch_size)
 
     def _spot_check(
-        self, store: RowStore, found: list[int], batches: Callable[[np.ndarray], Iterable[Mapping[str, np.ndarray]]]
+        self, store: RowStore, positions: list[int], batches: Callable[[np.ndarray], Iterable[Mapping[str, np.ndarray]]]
     ) -> None:
         """Compute eight images again: a damaged array must not pass for the performer's word."""
-        chosen = np.random.default_rng().choice(found, min(CHECKED, len(found)), replace=False)
-        again = list(batches(chosen))
+        sample = np.random.default_rng().choice(positions, min(CHECKED, len(positions)), replace=False)
+        again = list(batches(sample))
         for name in again[0]:
             value = np.concatenate([batch[name] for batch in again]).astype(np.float32)
-            stored = store.rows(name, [self.keys[position] for position in chosen])[:].astype(np.float32)
-            if not np.allclose(stored, value, rtol=2e-3, atol=1e-3 * max(np.abs(value).max(), 1e-12)):
+            rows = store.rows(name, [self.keys[position] for position in sample])[:].astype(np.float32)
+            if not np.allclose(rows, value, rtol=2e-3, atol=1e-3 * max(np.abs(value).max(), 1e-12)):
                 raise ValueError(
                     f"The stored {name} in {store.folder} differ from what the performer says now. Delete that folder; "
                     "it will be computed again."
@@ -187,17 +187,17 @@ class PerformanceCache:
 
     def _attach(self, arrays: Mapping[str, Callable[[list[str]], RowArray]]) -> None:
         """Hand arrays of each split, and for mirrored training images their twins, to the data module."""
-        attached: dict[str, dict[str, RowArray | Tensor]] = {}
+        by_split: dict[str, dict[str, RowArray | Tensor]] = {}
         for split in SPLITS:
-            attached[split] = {}
+            by_split[split] = {}
             for suffix, flipped in (("", False), (MIRRORED, True)):
                 keys = [key for key, view in zip(self.keys, self.views, strict=True) if view[::2] == (split, flipped)]
                 if keys:
-                    attached[split] |= {f"{name}{suffix}": rows(keys) for name, rows in arrays.items()}
+                    by_split[split] |= {f"{name}{suffix}": rows(keys) for name, rows in arrays.items()}
         if self.device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(self.device)
-            attached = resident(attached, self.device, int(DEVICE_SHARE * free))
-        self.datamodule.attach(attached)
+            by_split = resident(by_split, self.device, int(DEVICE_SHARE * free))
+        self.datamodule.attach(by_split)
 
 
 def resident(
@@ -210,15 +210,15 @@ def resident(
         device: Where to.
         limit: Bytes.
     """
-    every = [array for named in arrays.values() for array in named.values()]
-    row_bytes = [torch.as_tensor(array[np.arange(min(1, len(array)))]).nbytes for array in every]
-    if sum(len(array) * size for array, size in zip(every, row_bytes, strict=True)) > limit:
+    values = [array for group in arrays.values() for array in group.values()]
+    row_bytes = [torch.as_tensor(array[np.arange(min(1, len(array)))]).nbytes for array in values]
+    if sum(len(array) * size for array, size in zip(values, row_bytes, strict=True)) > limit:
         log.info("The arrays do not fit into the memory of %s: they are read from disk.", device)
-        return {split: dict(named) for split, named in arrays.items()}
-    return {split: {name: _moved(array, device) for name, array in named.items()} for split, named in arrays.items()}
+        return {split: dict(group) for split, group in arrays.items()}
+    return {split: {name: _upload(array, device) for name, array in group.items()} for split, group in arrays.items()}
 
 
-def _moved(array: RowArray | Tensor, device: torch.device) -> Tensor:
+def _upload(array: RowArray | Tensor, device: torch.device) -> Tensor:
     parts = []
     for rows in np.array_split(np.arange(len(array)), max(1, len(array) // 1024)):
         parts.append(torch.as_tensor(array[rows]).to(device))

@@ -29,14 +29,14 @@ ACCURACIES = ("explainer_accuracy_tau_train", "accuracy_tau_0")  # the linear ma
 def finished_runs(folders: Iterable[Path]) -> list[Run]:
     """Finished runs of explainers in or under the given folders, in the order of their names."""
     paths = {path.parent for folder in folders for path in folder.rglob(METRICS) if (path.parent / CONFIG).exists()}
-    ordered = sorted(paths, key=lambda path: (path.parent, len(path.name), path.name))  # job 10 after job 9
-    return [run for run in map(Run, ordered) if "test/relative_deviation" in run.metrics]
+    order = sorted(paths, key=lambda path: (path.parent, len(path.name), path.name))  # job 10 after job 9
+    return [run for run in map(Run, order) if "test/relative_deviation" in run.metrics]
 
 
 def unfinished_runs(folders: Iterable[Path]) -> list[Path]:
     """Run folders in or under the given folders that were started and not finished."""
-    started = {path.parent for folder in folders for path in folder.rglob(CONFIG) if path.parent.name != ".hydra"}
-    return sorted(run for run in started if not (run / METRICS).exists())
+    candidates = {path.parent for folder in folders for path in folder.rglob(CONFIG) if path.parent.name != ".hydra"}
+    return sorted(run for run in candidates if not (run / METRICS).exists())
 
 
 def comparison(runs: Sequence[Run]) -> str:
@@ -92,39 +92,35 @@ def comparison_table(runs: Sequence[Run]) -> list[list[str]]:
             "There are no finished explainer runs here: no folder holds both config.yaml and metrics.json."
         )
     configs = [run.written for run in runs]
-    options = [options_of(config, (*PLACES, *OWN_COLUMN)) for config in configs]
+    options = [flat_options(config, (*PLACES, *OWN_COLUMN)) for config in configs]
     keys = {key: None for option in options for key in option}  # in the order of the configuration
-    varying = [key for key in keys if len({str(option.get(key)) for option in options}) > 1]
+    extras = [key for key in keys if len({str(option.get(key)) for option in options}) > 1]
     measures = [run.judged_metrics for run in runs]
     headings = columns(runs)
-    header = ["#", "target", "beta", "concepts", "seed", *varying, *(measure.column for measure in headings)]
+    header = ["#", "target", "beta", "concepts", "seed", *extras, *(measure.column for measure in headings)]
     table = [header]
     for number, (metrics, config, option) in enumerate(zip(measures, configs, options, strict=True), start=1):
-        chosen = [
+        choices = [
             str(number),
             config.performer.target,
             f"{config.beta:g}",
             concept_choice(config.concepts),
             str(config.seed),
         ]
-        measured = [_cell(f"test/{measure.key}", metrics) for measure in headings]
-        table.append([*chosen, *(str(option.get(key, "-")) for key in varying), *measured])
+        numbers = [_cell(f"test/{measure.key}", metrics) for measure in headings]
+        table.append([*choices, *(str(option.get(key, "-")) for key in extras), *numbers])
     return table
 
 
-def options_of(config: Any, without: Sequence[str]) -> dict[str, Any]:
-    """Options by dotted key.
-
-    Args:
-        config: A configuration.
-        without: Keys to leave out, with all below them.
+def flat_options(config: Any, without: Sequence[str]) -> dict[str, Any]:
+    """Options by dotted key, but for the keys ``without`` and all below them.
 
     Example:
-        >>> options_of({"beta": 10, "data": {"root": "/faces", "limit": None}}, without=["data.root"])
+        >>> flat_options({"beta": 10, "data": {"root": "/faces", "limit": None}}, without=["data.root"])
         {'beta': 10, 'data.limit': None}
     """
-    plain = flat(OmegaConf.to_container(config) if OmegaConf.is_config(config) else config)
-    return {k: v for k, v in plain.items() if not any(k == out or k.startswith(f"{out}.") for out in without)}
+    options = flat(OmegaConf.to_container(config) if OmegaConf.is_config(config) else config)
+    return {k: v for k, v in options.items() if not any(k == out or k.startswith(f"{out}.") for out in without)}
 
 
 def concept_choice(concepts: Any) -> str:

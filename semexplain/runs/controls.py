@@ -1,4 +1,4 @@
-"""What the explainer of a run reaches on controls: trained once for all runs that differ in prior and seed alone."""
+"""Train a run's explainer on controls: once for all runs that differ in prior and seed alone."""
 
 import logging
 from collections.abc import Sequence
@@ -57,21 +57,21 @@ def trained_controls(run: Run, names: Sequence[str]) -> dict[str, float]:
     run.checkpoint()  # without one there is nothing to judge
     numbers: dict[str, float] = {}
     for name in names:
-        told = control_config(config, name)
-        description = control_description(told, run.recorded["sha256"], run.data.fingerprint())
-        found = _trained(told, name, description)
-        numbers |= {f"{CONTROL}/{name}/{measure}": found[f"test/{measure}"] for measure in MEASURES}
+        settings = control_config(config, name)
+        description = control_description(settings, run.recorded["sha256"], run.data.fingerprint())
+        metrics = _trained(settings, name, description)
+        numbers |= {f"{CONTROL}/{name}/{measure}": metrics[f"test/{measure}"] for measure in MEASURES}
     return numbers
 
 
 def control_config(config: DictConfig, name: str) -> DictConfig:
     """The configuration of a run, changed to train its explainer on a control: without prior, loggers and figures."""
-    plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-    plain |= {"beta": 0, "seed": 0, "parts": None, "logger": {}, "control": CONTROLS[name]}
-    plain["callbacks"] = {name: callback for name, callback in plain["callbacks"].items() if name in CALLBACKS}
-    plain["module"] |= {"control": CONTROLS[name], "metrics": METRICS_NEEDED, "measure_prior": False}
-    plain["trainer"] |= {"devices": 1, "strategy": "auto", "num_nodes": 1}
-    return OmegaConf.create(plain)
+    options = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    options |= {"beta": 0, "seed": 0, "parts": None, "logger": {}, "control": CONTROLS[name]}
+    options["callbacks"] = {name: callback for name, callback in options["callbacks"].items() if name in CALLBACKS}
+    options["module"] |= {"control": CONTROLS[name], "metrics": METRICS_NEEDED, "measure_prior": False}
+    options["trainer"] |= {"devices": 1, "strategy": "auto", "num_nodes": 1}
+    return OmegaConf.create(options)
 
 
 def control_description(config: DictConfig, performer: str, data: str) -> dict[str, Any]:
@@ -82,19 +82,19 @@ def control_description(config: DictConfig, performer: str, data: str) -> dict[s
         performer: Digest of the performer's weights.
         data: Fingerprint of the data.
     """
-    plain = cast(dict[str, Any], OmegaConf.to_container(config))
-    without_files = {key: value for key, value in plain["performer"].items() if key not in ("checkpoint", "weights")}
-    starts = plain["module"].get("start") is not None  # and then the prior may shape what it starts from
-    kept = ("prior",) if starts else ()
-    module = {key: value for key, value in plain["module"].items() if key not in WITHOUT_INFLUENCE or key in kept}
-    here = [*(key.removeprefix("trainer.") for key in MACHINE), "enable_progress_bar"]
+    tree = cast(dict[str, Any], OmegaConf.to_container(config))
+    without_files = {key: value for key, value in tree["performer"].items() if key not in ("checkpoint", "weights")}
+    starts = tree["module"].get("start") is not None  # and then the prior may shape what it starts from
+    extra = ("prior",) if starts else ()
+    module = {key: value for key, value in tree["module"].items() if key not in WITHOUT_INFLUENCE or key in extra}
+    local = [*(key.removeprefix("trainer.") for key in MACHINE), "enable_progress_bar"]
     return {
         "performer": {**without_files, "sha256": performer},
-        "data": {"fingerprint": data, **{key: plain["data"].get(key) for key in ("batch_size", "flip", "cache_dtype")}},
+        "data": {"fingerprint": data, **{key: tree["data"].get(key) for key in ("batch_size", "flip", "cache_dtype")}},
         "module": module,
-        "trainer": {key: value for key, value in plain["trainer"].items() if key not in here},
-        "stops": plain["callbacks"].get("early_stopping"),
-        "control": plain["control"],
+        "trainer": {key: value for key, value in tree["trainer"].items() if key not in local},
+        "stops": tree["callbacks"].get("early_stopping"),
+        "control": tree["control"],
         "measures": MEASURES,
     }
 

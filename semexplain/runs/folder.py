@@ -27,18 +27,18 @@ PLACES = ("data.root", *(f"paths.{name}" for name in PATHS))
 MACHINE = ("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "data.num_workers")
 
 
-def require_one_folder(config: DictConfig, given: Sequence[str]) -> None:
+def require_one_folder(config: DictConfig, overrides: Sequence[str]) -> None:
     """Refuse processes that were started together and would each make a run folder.
 
     Args:
         config: The composed configuration.
-        given: What the command line says about Hydra.
+        overrides: What the command line says about Hydra.
 
     Raises:
         ConfigError: If torchrun or srun has started several processes and nothing names a folder for all.
     """
     processes = started_together()
-    named = any(override.startswith("hydra.run.dir=") for override in given) or config.get("resume") is not None
+    named = any(override.startswith("hydra.run.dir=") for override in overrides) or config.get("resume") is not None
     if processes > 1 and not named:
         raise ConfigError(
             f"hydra.run.dir: {processes} processes were started together (by torchrun or srun), and each would make a "
@@ -71,21 +71,21 @@ def open_run(config: DictConfig, folder: Path) -> DictConfig:
         raise ConfigError(f"resume: {folder} is not a run folder, it has no {CONFIG}.")
     if (folder / METRICS).exists():
         raise ConfigError(f"resume: the run {folder} is finished, its numbers are in {METRICS}.")
-    started = cast(DictConfig, OmegaConf.load(path))
-    differing = differences(OmegaConf.to_container(started), OmegaConf.to_container(config))
-    differing = [line for line in differing if _was_given(line.split(":")[0])]
-    elsewhere = {key: line for line in differing if (key := line.split(":")[0]) in MACHINE}
-    if len(elsewhere) < len(differing):
+    record = cast(DictConfig, OmegaConf.load(path))
+    lines = differences(OmegaConf.to_container(record), OmegaConf.to_container(config))
+    lines = [line for line in lines if _was_given(line.split(":")[0])]
+    elsewhere = {key: line for line in lines if (key := line.split(":")[0]) in MACHINE}
+    if len(elsewhere) < len(lines):
         raise ConfigError(
             f"resume: the run {folder} was started with other options. Give `resume` alone, or start a new run:\n  "
-            + "\n  ".join(line for line in differing if line not in elsewhere.values())
+            + "\n  ".join(line for line in lines if line not in elsewhere.values())
         )
     for key, line in elsewhere.items():
         log.info("The run goes on elsewhere: %s.", line)
-        OmegaConf.update(started, key, OmegaConf.select(config, key), force_add=True)
+        OmegaConf.update(record, key, OmegaConf.select(config, key), force_add=True)
     if is_first():
         keep_aside(folder / "metrics.csv")  # the logger starts a new file
-    return started
+    return record
 
 
 def settled(config: DictConfig) -> DictConfig:
@@ -98,17 +98,17 @@ def settled(config: DictConfig) -> DictConfig:
     return settled
 
 
-def differences(started: Any, given: Any, path: str = "") -> list[str]:
+def differences(old: Any, new: Any, path: str = "") -> list[str]:
     """Options that differ between two plain configurations, but for ``resume``.
 
     Example:
         >>> differences({"beta": 0, "data": {"limit": 2}}, {"beta": 1, "data": {"limit": 2}})
         ['beta: 0 then, 1 now']
     """
-    if isinstance(started, dict) and isinstance(given, dict):
-        keys = [key for key in {**started, **given} if path or key != "resume"]
-        return [d for k in keys for d in differences(started.get(k), given.get(k), f"{path}.{k}" if path else str(k))]
-    return [] if started == given else [f"{path}: {started!r} then, {given!r} now"]
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [key for key in {**old, **new} if path or key != "resume"]
+        return [d for k in keys for d in differences(old.get(k), new.get(k), f"{path}.{k}" if path else str(k))]
+    return [] if old == new else [f"{path}: {old!r} then, {new!r} now"]
 
 
 class FolderInUseError(ConfigError):
@@ -169,5 +169,5 @@ def _was_given(key: str) -> bool:
     """Whether the command line says something about a key, itself or by a group of options."""
     if not HydraConfig.initialized():
         return True
-    given = {item.split("=")[0].lstrip("+~").split("@")[0] for item in HydraConfig.get().overrides.task}
-    return bool(given & {"experiment", "scale"}) or any(key == name or key.startswith(f"{name}.") for name in given)
+    keys = {item.split("=")[0].lstrip("+~").split("@")[0] for item in HydraConfig.get().overrides.task}
+    return bool(keys & {"experiment", "scale"}) or any(key == name or key.startswith(f"{name}.") for name in keys)

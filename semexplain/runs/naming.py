@@ -61,10 +61,10 @@ class PartNaming:
         Raises:
             ConfigError: If the data have no part masks, or the person's file belongs to another performer.
         """
-        described = named_performer(performer)
+        identity = named_performer(performer)
         data = with_part_masks(datamodule)
         part_maps = naming_part_maps(data)
-        key = hashlib.sha256(f"{PROPOSAL} {self.method} {described} {data.parts} {data.naming.ids}".encode())
+        key = hashlib.sha256(f"{PROPOSAL} {self.method} {identity} {data.parts} {data.naming.ids}".encode())
         key.update(datamodule.fingerprint().encode() + part_maps.tobytes())
         path = cache / f"parts-{key.hexdigest()[:16]}.yaml"
 
@@ -72,14 +72,14 @@ class PartNaming:
             log.info("Naming the filters from the part masks of %d images (%s).", len(data.naming.ids), self.method)
             maps = filter_maps(performer, feature_maps(performer, naming_images(data), device), device)
             assignment, scores = PROPOSALS[self.method](maps, part_maps, data.parts, performer.geometry)
-            write_parts(partial, Parts(data.parts, tuple(assignment), self.method, scores, described))
+            write_parts(partial, Parts(data.parts, tuple(assignment), self.method, scores, identity))
 
         once(path, propose, f"the names of filters {path}")
-        parts = read_parts(path, performer=described)
+        parts = read_parts(path, performer=identity)
         if self.file is None:
             return parts
         try:
-            return merge(parts, read_parts(Path(self.file), performer=described))
+            return merge(parts, read_parts(Path(self.file), performer=identity))
         except (ValueError, FileNotFoundError) as error:
             raise ConfigError(f"parts.file: {error}") from error
 

@@ -111,12 +111,12 @@ def check(config: DictConfig) -> None:
     Raises:
         ConfigError: Naming every unknown key, wrong type, impossible value and missing value in the user's words.
     """
-    told: dict[str, str] = {}
+    problems: dict[str, str] = {}
     for problem in _problems(config):
         text = problem.partition(": ")[2]
-        if text not in told or _is_taken_over(config, told[text].partition(": ")[0]):
-            told[text] = problem
-    refuse(list(told.values()))
+        if text not in problems or _is_taken_over(config, problems[text].partition(": ")[0]):
+            problems[text] = problem
+    refuse(list(problems.values()))
 
 
 def _problems(config: DictConfig) -> Iterator[str]:
@@ -231,8 +231,8 @@ def _prior_problems(config: DictConfig, values: dict[str, Any], performer: Perfo
         if values["explainer"].get("output") == "identity":
             yield "prior_loss: the cross-entropy needs positive weights: `explainer.output=softplus`, or use l2."
         if bool((weights < 0).any()):
-            clamped = "`prior.clamp=true`, or use l2" if "clamp" in (values["prior"] or {}) else "`prior_loss=l2`"
-            yield f"prior_loss: the cross-entropy needs a positive prior, and this one is signed: {clamped}."
+            remedy = "`prior.clamp=true`, or use l2" if "clamp" in (values["prior"] or {}) else "`prior_loss=l2`"
+            yield f"prior_loss: the cross-entropy needs a positive prior, and this one is signed: {remedy}."
         return
     if bool((weights >= 0).all()):
         yield "prior_loss: l2 compares directions, which a prior clamped at 0 has lost: `prior.clamp=false`."
@@ -267,8 +267,8 @@ def _data_problems(values: dict[str, Any], performer: Performer) -> Iterator[str
     """Of data and performer."""
     size = values["data"].get("image_size")
     if size is not None and image_shape(size) != performer.image_shape:
-        seen = values["performer"].get("image_size", list(performer.image_shape))
-        yield f"data.image_size: {size} but the performer sees images of performer.image_size={seen}. Set that alone."
+        shape = values["performer"].get("image_size", list(performer.image_shape))
+        yield f"data.image_size: {size} but the performer sees images of performer.image_size={shape}. Set that alone."
     category, target = values["data"].get("category"), values["performer"].get("target")
     if category not in (None, target):
         yield f"data.category: {category!r} but the performer explains performer.target={target!r}. Set that alone."
@@ -286,11 +286,11 @@ def _callback_problems(values: dict[str, Any]) -> Iterator[str]:
     callbacks = [node for _, node in targets(values["callbacks"])]
     if values["beta"] > 0 and not any(node["_target_"].endswith("PriorWeight") for node in callbacks):
         yield "callbacks: without prior_weight λ stays 0 whatever `beta` is. Add it to the list, or give `beta=0`."
-    kept = {node.get("filename") for node in callbacks if node["_target_"].endswith("ModelCheckpoint")}
+    names = {node.get("filename") for node in callbacks if node["_target_"].endswith("ModelCheckpoint")}
     yield from (
         f"callbacks: {name}_checkpoint is missing, without it a run cannot be {use}."
         for name, use in (("best", "measured"), ("last", "resumed"))
-        if name not in kept
+        if name not in names
     )
 
 

@@ -20,14 +20,14 @@ FILE = "performer.safetensors"
 
 def performer_description(config: DictConfig, datamodule: ImageDataModule) -> dict[str, Any]:
     """Everything that determines a trained performer: network, initial weights, data and training."""
-    plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-    explanation_options = get_object(plain["performer"]["_target_"]).explanation_options
-    network = {key: value for key, value in plain["performer"].items() if key not in explanation_options}
+    options = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    explanation_options = get_object(options["performer"]["_target_"]).explanation_options
+    network = {key: value for key, value in options["performer"].items() if key not in explanation_options}
     weights = Path(network.get("weights") or "")
     if weights.is_file():
         with weights.open("rb") as file:
             network["weights"] = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"performer": network, "data": datamodule.fingerprint(), "training": plain["performer_training"]}
+    return {"performer": network, "data": datamodule.fingerprint(), "training": options["performer_training"]}
 
 
 def trained_performer(config: DictConfig, datamodule: ImageDataModule) -> Path | None:

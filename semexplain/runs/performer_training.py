@@ -125,12 +125,12 @@ class PerformerTraining:
             if ((scale == 1) & (offset == 0)).any():
                 log.warning("On the validation split the performer is no better than chance: it is not calibrated.")
             rescale(performer.output_layer, scale, offset)
-        tested = trainer.test(module, datamodule.ordered("test"), verbose=False)
+        results = trainer.test(module, datamodule.ordered("test"), verbose=False)
         with whole_file(folder / FILE) as partial:
             save_file({key: value.contiguous().cpu() for key, value in performer.state_dict().items()}, partial)
         last.unlink(missing_ok=True)
         (folder / "best.ckpt").unlink(missing_ok=True)
-        return {name: float(value) for name, value in tested[0].items()}
+        return {name: float(value) for name, value in results[0].items()}
 
     def _callbacks(self, folder: Path) -> list[pl.Callback]:
         callbacks: list[pl.Callback] = [

@@ -60,9 +60,9 @@ class Run:
         for path in sorted((self.path / EVALUATIONS).glob(f"*/{METRICS}"), reverse=True):
             again = read_json(path)
             if all(f"{CONTROL}/{name}/relative_deviation" in again for name in MEANINGLESS):
-                judged = verdict(again)
+                judgement = verdict(again)
                 beside = {name: value for name, value in again.items() if name.startswith(f"{CONTROL}/")}
-                return self.metrics | beside | (judged.metrics if judged else {})
+                return self.metrics | beside | (judgement.metrics if judgement else {})
         return self.metrics
 
     @cached_property

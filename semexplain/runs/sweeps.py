@@ -44,14 +44,14 @@ class JobError(RuntimeError):
     """A job of a sweep failed; the message ends with the last lines that it wrote."""
 
 
-def options_of(config: DictConfig) -> dict[str, Any]:
+def job_options(config: DictConfig) -> dict[str, Any]:
     """All that decides a job's result: its resolved options, with absolute paths and without where it writes."""
-    plain = cast(dict[str, Any], OmegaConf.to_container(settled(config)))
+    options = cast(dict[str, Any], OmegaConf.to_container(settled(config)))
     for key in NOT_OF_THE_RESULT:
-        plain.pop(key, None)
+        options.pop(key, None)
     for key in NOT_OF_THE_DATA:
-        (plain.get("data") or {}).pop(key, None)
-    return plain
+        (options.get("data") or {}).pop(key, None)
+    return options
 
 
 def job_name(config: DictConfig) -> str:
@@ -63,15 +63,15 @@ def job_name(config: DictConfig) -> str:
         config: The job's configuration, whether it can be run or not.
     """
     try:
-        options = options_of(config)
+        options = job_options(config)
         digest = _digest(options)
         network = config.performer.get("architecture")
         concepts = concept_choice(config.concepts)
-        told = [config.performer.target, network, concepts if concepts != "all" else None]
-        told += [f"beta{config.beta:g}", f"seed{config.seed}"]
+        words = [config.performer.target, network, concepts if concepts != "all" else None]
+        words += [f"beta{config.beta:g}", f"seed{config.seed}"]
     except (OmegaConfBaseException, AttributeError, TypeError, ValueError):  # the job itself will say what is wrong
         return f"refused_{_digest(OmegaConf.to_container(config))}"
-    return "_".join([*(str(word).replace(" ", "") for word in told if word is not None), digest])
+    return "_".join([*(str(word).replace(" ", "") for word in words if word is not None), digest])
 
 
 def _name_of_job(*, _root_: DictConfig) -> str:
@@ -146,13 +146,13 @@ def validation_number(folder: Path, name: str) -> float:
     """
     numbers = read_json(folder / VALIDATION) if (folder / VALIDATION).exists() else {}
     if numbers.get(name) is None:
-        measured = f"It has: {', '.join(numbers)}." if numbers else f"It has no {VALIDATION}."
-        raise ConfigError(f"objective: {folder} has no number {name!r}{suggest(name, numbers)}. {measured}")
+        hint = f"It has: {', '.join(numbers)}." if numbers else f"It has no {VALIDATION}."
+        raise ConfigError(f"objective: {folder} has no number {name!r}{suggest(name, numbers)}. {hint}")
     return numbers[name]
 
 
 class SweepSummary(Callback):
-    """Let a sweep go on after a failed job, and say at its end what came of all of them.
+    """Let a sweep go on after a failed job, and report all jobs at its end.
 
     Every job leaves a record in the sweep's folder, ``.jobs/<start of the sweep>/<number>.json``, on whatever machine
     it ran; the process that started the sweep reads them.
@@ -188,8 +188,8 @@ class SweepSummary(Callback):
             error = str(failure) if isinstance(failure, JobError | ConfigError) else repr(failure)
             job_return.return_value, job_return.status = None, JobStatus.COMPLETED
         hydra = config.hydra
-        told = {"folder": hydra.runtime.output_dir, "options": list(hydra.overrides.task), "error": error}
-        write_json(self.records / f"{hydra.job.num}.json", told)
+        outcome = {"folder": hydra.runtime.output_dir, "options": list(hydra.overrides.task), "error": error}
+        write_json(self.records / f"{hydra.job.num}.json", outcome)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print the comparison of the finished jobs; if some failed, list them and exit with status 1."""
@@ -244,12 +244,12 @@ def _canonical(node: Any) -> Any:
 
 
 def _require_same_options(folder: Path, config: DictConfig) -> None:
-    started, given = options_of(cast(DictConfig, OmegaConf.load(folder / CONFIG))), options_of(config)
-    differing = differences(started, given)
-    if differing:
+    before, now = job_options(cast(DictConfig, OmegaConf.load(folder / CONFIG))), job_options(config)
+    lines = differences(before, now)
+    if lines:
         raise ConfigError(
             f"hydra.sweep.subdir: {folder} holds a run with other options. Leave the name to the sweep, or use another "
-            "folder:\n  " + "\n  ".join(differing)
+            "folder:\n  " + "\n  ".join(lines)
         )
 
 

@@ -14,7 +14,7 @@ from semexplain.attributions.timed import TimedAttribution
 from semexplain.config import ConfigError, check_group, instantiate
 from semexplain.data.module import ImageDataModule
 from semexplain.metrics.verdict import MARGIN, verdict
-from semexplain.runs.build import _labelled_data, build
+from semexplain.runs.build import build, labelled_data
 from semexplain.runs.folder import BEST, LAST, METRICS, PARTS, PERFORMER, VALIDATION
 from semexplain.runs.performer_store import performer_metrics, trained_performer
 from semexplain.runs.run import Run
@@ -32,8 +32,8 @@ JUDGED_BY = {"concept_reliance": {"_target_": "semexplain.metrics.concept_relian
 def train_explainer(config: DictConfig, folder: Path) -> dict[str, float]:
     """Train an explainer, measure its best epoch on the test split, and write the run folder."""
     last = folder / LAST
-    named = folder / PARTS if last.exists() and (folder / PARTS).exists() else None
-    datamodule, module, trainer = build(config, folder, named=named)
+    names = folder / PARTS if last.exists() and (folder / PARTS).exists() else None
+    datamodule, module, trainer = build(config, folder, named=names)
     trainer.fit(module, datamodule=datamodule, ckpt_path=str(last) if last.exists() else None, weights_only=True)
     module.restore(folder / BEST)
     return measure(trainer, module, datamodule, folder)
@@ -41,7 +41,7 @@ def train_explainer(config: DictConfig, folder: Path) -> dict[str, float]:
 
 def train_performer(config: DictConfig, folder: Path) -> dict[str, float]:
     """Train the performer that explainer runs of the same configuration find in the store."""
-    datamodule = _labelled_data(config)
+    datamodule = labelled_data(config)
     path = trained_performer(config, datamodule)
     if path is None:
         raise ConfigError("task: this performer has its weights by itself: there is nothing to train.")
@@ -77,16 +77,16 @@ def measure(
     Returns:
         The numbers of ``metrics.json``, with the verdict, which the loggers get as well.
     """
-    tested = trainer.test(module, datamodule=datamodule, verbose=False)
-    measured = {name: float(value) for name, value in sorted(tested[0].items())} | dict(controls or {})
-    judged = verdict(measured, margin)
-    metrics = dict(sorted({**measured, **(judged.metrics if judged else {})}.items()))
-    further = {name: value for name, value in metrics.items() if name not in tested[0]}
+    results = trainer.test(module, datamodule=datamodule, verbose=False)
+    numbers = {name: float(value) for name, value in sorted(results[0].items())} | dict(controls or {})
+    judgement = verdict(numbers, margin)
+    metrics = dict(sorted({**numbers, **(judgement.metrics if judgement else {})}.items()))
+    further = {name: value for name, value in metrics.items() if name not in results[0]}
     for logger in trainer.loggers:
         logger.log_metrics({**further, "epoch": trainer.current_epoch}, trainer.global_step)
         logger.save()
-        if judged is not None and isinstance(logger, WeightsAndBiases):
-            logger.judge(judged)
+        if judgement is not None and isinstance(logger, WeightsAndBiases):
+            logger.judge(judgement)
     if trainer.is_global_zero:
         write_json(folder / METRICS, metrics)
     return metrics
@@ -125,12 +125,12 @@ def evaluate_run(
         check_group(config, "rival")
     for name, metric in {**JUDGED_BY, **(metrics or {})}.items():  # also of a run before there was such a metric
         OmegaConf.update(config, f"module.metrics.{name}", metric, force_add=True)
-    named = run.path / PARTS if (run.path / PARTS).exists() and "parts.file" not in run.overrides else None
-    datamodule, module, trainer = build(config, folder, named=named, data=run.data)
+    names = run.path / PARTS if (run.path / PARTS).exists() and "parts.file" not in run.overrides else None
+    datamodule, module, trainer = build(config, folder, named=names, data=run.data)
     datamodule.test_images = images
-    measured: Measured = module if rival is None else RivalModule(module, _rival(config, module, trainer))
-    measured.restore(checkpoint)
-    return measure(trainer, measured, datamodule, folder, controls=controls, margin=margin)
+    model: Measured = module if rival is None else RivalModule(module, _rival(config, module, trainer))
+    model.restore(checkpoint)
+    return measure(trainer, model, datamodule, folder, controls=controls, margin=margin)
 
 
 def _rival(config: DictConfig, module: Distillation, trainer: pl.Trainer) -> TimedAttribution:

@@ -89,21 +89,21 @@ class TrainedExplainer:
         if isinstance(images, Path | str | Image.Image) or (hasattr(images, "ndim") and images.ndim <= 3):
             images = [images]  # type: ignore[list-item]
         total = len(images) if isinstance(images, Sized) else None
-        done: list[Explanation] = []
+        batches: list[Explanation] = []
         with tqdm(total=total, desc="Explaining", unit="image", disable=None if progress else True) as bar:
-            for read, names, tried in read_ahead(self._batches(images, batch_size)):
+            for tensors, names, count in read_ahead(self._batches(images, batch_size)):
                 if names:
-                    image = torch.stack(read).to(self.module.device)
+                    image = torch.stack(tensors).to(self.module.device)
                     with torch.no_grad(), self._autocast():
                         feature_map = self.module.performer.encode(image).float()
                         explanation = self.module.explain_maps(feature_map)
                     if pictures:
                         explanation = replace(explanation, image=_coloured(image), heat=self._heat(feature_map))
-                    done.append(replace(explanation, ids=tuple(names)))
-                bar.update(tried)
-        if not done:
+                    batches.append(replace(explanation, ids=tuple(names)))
+                bar.update(count)
+        if not batches:
             raise ValueError("None of the images could be read; the log says why.")
-        return Explanation.join(done)
+        return Explanation.join(batches)
 
     def pictured(self, explanation: Explanation, images: Iterable[Picture], *, batch_size: int = 32) -> Explanation:
         """The same explanation with its images and the Grad-CAM of their scores; nothing is explained again.
@@ -114,8 +114,8 @@ class TrainedExplainer:
             batch_size: Images at a time.
         """
         pictures, heats = [], []
-        for read, _, _ in read_ahead(self._batches(images, batch_size)):
-            image = torch.stack(read)
+        for tensors, _, _ in read_ahead(self._batches(images, batch_size)):
+            image = torch.stack(tensors)
             with torch.no_grad(), self._autocast():
                 feature_map = self.module.performer.encode(image.to(self.module.device)).float()
             pictures.append(_coloured(image))
@@ -132,18 +132,18 @@ class TrainedExplainer:
 
     def _batches(self, images: Iterable[Picture], size: int) -> Iterator[tuple[list[Tensor], list[str], int]]:
         """Images of a batch, their names, and how many were tried."""
-        numbered = enumerate(images)
-        while chunk := list(islice(numbered, size)):
-            read: list[Tensor] = []
+        pairs = enumerate(images)
+        while chunk := list(islice(pairs, size)):
+            tensors: list[Tensor] = []
             names: list[str] = []
             for number, picture in chunk:
                 name = str(picture) if isinstance(picture, Path | str) else str(number)
                 try:
-                    read.append(as_square(picture, self.image_shape))
+                    tensors.append(as_square(picture, self.image_shape))
                     names.append(name)
                 except (OSError, ValueError) as error:
                     log.warning("Left out: %s", error)
-            yield read, names, len(chunk)
+            yield tensors, names, len(chunk)
 
 
 def load(
@@ -167,8 +167,8 @@ def load(
         ConfigError: If the folder is not a finished explainer's run, or the performer is gone.
         ValueError: If checkpoint and performer do not belong together.
     """
-    moved = {} if performer is None else {"performer.checkpoint": str(performer)}
-    return TrainedExplainer.of(Run(Path(run).expanduser(), {**overrides, **moved}), device, precision)
+    changes = {} if performer is None else {"performer.checkpoint": str(performer)}
+    return TrainedExplainer.of(Run(Path(run).expanduser(), {**overrides, **changes}), device, precision)
 
 
 def as_square(picture: Picture, size: ImageSize) -> Tensor:

@@ -45,15 +45,15 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write a mapping as JSON; what is not a number becomes null, which every reader knows."""
-    plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
-    write_text(path, json.dumps(plain, indent=2, allow_nan=False) + "\n")
+    content = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def keep_aside(path: Path) -> None:
     """Rename a file that is about to be written anew, so that an interrupted attempt's content is not lost."""
     if path.exists():
-        written = datetime.fromtimestamp(path.stat().st_mtime)
-        os.replace(path, path.with_name(f"{path.stem}.until-{written:%Y-%m-%d_%H-%M-%S-%f}{path.suffix}"))
+        time = datetime.fromtimestamp(path.stat().st_mtime)
+        os.replace(path, path.with_name(f"{path.stem}.until-{time:%Y-%m-%d_%H-%M-%S-%f}{path.suffix}"))
 
 
 def read_json(path: Path) -> dict[str, Any]:

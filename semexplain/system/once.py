@@ -1,4 +1,4 @@
-"""What several jobs need and one of them makes, such as a trained network."""
+"""Files that several jobs need and one of them makes, such as a trained network."""
 
 import hashlib
 import json

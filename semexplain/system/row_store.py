@@ -44,12 +44,12 @@ class RowStore:
 
     def missing(self, keys: Sequence[str]) -> list[int]:
         """Positions of the keys that have no row yet, each key once."""
-        have, wanted = set(self._places()), []
+        have, positions = set(self._places()), []
         for position, key in enumerate(keys):
             if key not in have:
                 have.add(key)
-                wanted.append(position)
-        return wanted
+                positions.append(position)
+        return positions
 
     def fill(
         self,
@@ -80,9 +80,9 @@ class RowStore:
                 return 0
             batches = iter(compute(missing))
             with tqdm(total=len(missing), desc=f"{description}, once", unit="image", mininterval=2) as progress:
-                done = 0
-                while done < len(missing):
-                    done += self._write_shard([keys[i] for i in missing[done:]], batches, batch_size, progress)
+                count = 0
+                while count < len(missing):
+                    count += self._write_shard([keys[i] for i in missing[count:]], batches, batch_size, progress)
         return len(missing)
 
     def rows(self, name: str, keys: Sequence[str]) -> "Rows":
@@ -99,18 +99,18 @@ class RowStore:
 
     def _places(self) -> dict[str, tuple[str, int]]:
         """Shard and row of every key."""
-        found: dict[str, tuple[str, int]] = {}
+        places: dict[str, tuple[str, int]] = {}
         for path in sorted(self.folder.glob("*-keys.npy")):
             shard = path.name.removesuffix("-keys.npy")
-            if all(_is_whole(other) for other in self.folder.glob(f"{shard}-*.npy")):
-                found |= {key.decode(): (shard, row) for row, key in enumerate(np.load(path))}
-        return found
+            if all(_is_whole(file) for file in self.folder.glob(f"{shard}-*.npy")):
+                places |= {key.decode(): (shard, row) for row, key in enumerate(np.load(path))}
+        return places
 
     def _remove_fragments(self) -> None:
         """Delete what an interruption or damage left of shards that do not count."""
-        whole = {shard for shard, _ in self._places().values()}
+        shards = {shard for shard, _ in self._places().values()}
         for path in (*self.folder.glob("*-*.npy"), *self.folder.glob("*.partial")):
-            if path.suffix == ".partial" or path.name.split("-")[0] not in whole:
+            if path.suffix == ".partial" or path.name.split("-")[0] not in shards:
                 path.unlink()
 
     def _write_shard(self, keys: Sequence[str], batches: Any, batch_size: int, progress: Any) -> int:
@@ -118,27 +118,27 @@ class RowStore:
         first = {name: np.asarray(value) for name, value in next(batches).items()}
         row_bytes = sum(array[0].nbytes for array in first.values())
         size = min(len(keys), max(self.shard_bytes // max(row_bytes * batch_size, 1), 1) * batch_size)
-        taken = [int(path.name.split("-")[0]) for path in self.folder.glob("*-*.npy")]
-        shard = f"{max(taken, default=-1) + 1:05d}"
+        numbers = [int(path.name.split("-")[0]) for path in self.folder.glob("*-*.npy")]
+        shard = f"{max(numbers, default=-1) + 1:05d}"
         with ExitStack() as stack:
             paths = {name: stack.enter_context(whole_file(self.folder / f"{shard}-{name}.npy")) for name in first}
             files = {name: stack.enter_context(path.open("wb")) for name, path in paths.items()}
             for name, array in first.items():
                 _write_header(files[name], (size, *array.shape[1:]), array.dtype)
-            written, batch = 0, first
+            count, batch = 0, first
             while True:
                 for name, value in batch.items():
                     array = np.ascontiguousarray(value)
                     if array.dtype.kind == "f" and not np.isfinite(array).all():
                         raise ValueError(
                             f"{name} is infinite or not a number as {array.dtype} for an image among "
-                            f"{keys[written]} and the next {len(array)}. Use `data.cache_dtype=float32` if only half "
+                            f"{keys[count]} and the next {len(array)}. Use `data.cache_dtype=float32` if only half "
                             "precision is too small for it."
                         )
                     files[name].write(array.data)
-                written += len(array)
+                count += len(array)
                 progress.update(len(array))
-                if written >= size:
+                if count >= size:
                     break
                 batch = {name: np.asarray(value) for name, value in next(batches).items()}
         with whole_file(self.folder / f"{shard}-keys.npy") as path, path.open("wb") as file:

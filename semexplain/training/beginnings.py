@@ -40,13 +40,13 @@ def take_means(teacher: Teacher, batches: Batches) -> None:
 
 @torch.no_grad()
 def standardise(
-    explainer: Explainer, teacher: Teacher, batches: Batches, given: Callable[[Performance, Batch], Tensor]
+    explainer: Explainer, teacher: Teacher, batches: Batches, inputs: Callable[[Performance, Batch], Tensor]
 ) -> None:
     """Tell an explainer mean and size of what it sees of the training split."""
     sums = []
     for batch in batches():
-        seen = given(teacher.perform(batch, with_prior=False)[0], batch).flatten(1).double()
-        sums.append(torch.cat([seen.sum(0), seen.square().sum()[None], seen.new_tensor([len(seen)])]))
+        rows = inputs(teacher.perform(batch, with_prior=False)[0], batch).flatten(1).double()
+        sums.append(torch.cat([rows.sum(0), rows.square().sum()[None], rows.new_tensor([len(rows)])]))
     totals = of_all_processes(torch.stack(sums).sum(0)[None]).sum(0)
     explainer.standardise(totals[:-2] / totals[-1], totals[-2] / totals[-1])
 

@@ -1,4 +1,4 @@
-"""Make a classifier's scores mean what they say, on images that it was not trained on."""
+"""Calibrate a classifier's scores on images that it was not trained on."""
 
 import torch
 from torch import Tensor, nn

@@ -116,10 +116,10 @@ class Classification(pl.LightningModule):
         """The performer's own groups, each at its share of the learning rate."""
         groups = self.performer.parameter_groups(self.trunk_lr_factor)
         factors = [group.pop("lr_factor") for group in groups]
-        trained = [[parameter for parameter in group["params"] if parameter.requires_grad] for group in groups]
-        kept = [number for number, parameters in enumerate(trained) if parameters]
-        optimizer = self.optimizer([{**groups[number], "params": trained[number]} for number in kept])
-        for group, number in zip(optimizer.param_groups, kept, strict=True):
+        members = [[parameter for parameter in group["params"] if parameter.requires_grad] for group in groups]
+        places = [number for number, parameters in enumerate(members) if parameters]
+        optimizer = self.optimizer([{**groups[number], "params": members[number]} for number in places])
+        for group, number in zip(optimizer.param_groups, places, strict=True):
             group["lr"] *= factors[number]
         return optimizer if self.scheduler is None else ([optimizer], [self.scheduler(optimizer)])
 

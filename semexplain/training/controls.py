@@ -1,4 +1,4 @@
-"""Controls: what an explainer reaches when it is told something else than the concepts of an image.
+"""Controls: explainers that get something else than an image's concepts.
 
 An explainer sees the whole feature map, so its weights alone can learn the score, whatever the concepts are. Its
 deviation means something only beside that of the same explainer whose concepts say nothing.
@@ -15,7 +15,7 @@ from semexplain.performers.base import Performer
 
 
 class Control:
-    """What an explainer is told in place of the truth: here, whatever is not changed is true.
+    """What an explainer gets in place of the truth; this base class changes nothing.
 
     Attributes:
         truthful: Whether all of it is true.
@@ -43,7 +43,7 @@ class Truth(Control):
 
 
 class Constant(Control):
-    """Every concept is equally strong, in every image: 1. All that is explained, the weights alone have learned.
+    """Every concept has the strength 1 in every image: only the weights can explain.
 
     Example:
         >>> Constant().concepts(torch.tensor([[3.0, -2.0]]))
@@ -56,7 +56,7 @@ class Constant(Control):
 
 
 class Shuffled(Control):
-    """Every image has the concepts, with their prior, of another image of its batch: real ones, of the wrong image.
+    """Every image has the concepts and the prior of another image of its batch.
 
     A permutation at random in one cycle, so that no image keeps its own unless it is alone; always the same one for the
     same number of images. Training batches are mixed anew in every epoch; in batches that are in order, neighbours,
@@ -88,7 +88,7 @@ class Shuffled(Control):
 
 
 class Redrawn(Control):
-    """A performer that has learned nothing above its feature map: score, concepts and prior are those of random layers.
+    """A performer with random layers above its feature map: so are its score, concepts and prior.
 
     The layers that make the feature map, which the explainer sees, stay as they were trained. Explanations of the
     trained performer and of this one should not look alike.
@@ -102,12 +102,12 @@ class Redrawn(Control):
 
     def performer(self, performer: Performer) -> Performer:
         """A copy that shares the layers below; every other layer starts anew, as PyTorch initialises it."""
-        kept = {part for module in performer.encode_modules() for part in module.modules()}
-        drawn = copy.deepcopy(performer, {id(module): module for module in kept})
+        modules = {part for module in performer.encode_modules() for part in module.modules()}
+        network = copy.deepcopy(performer, {id(module): module for module in modules})
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            for module in drawn.modules():
+            for module in network.modules():
                 reset = getattr(module, "reset_parameters", None)
-                if module not in kept and callable(reset):
+                if module not in modules and callable(reset):
                     reset()
-        return drawn
+        return network

@@ -111,7 +111,7 @@ class Distillation(Measured):
 
     @property
     def performer(self) -> Performer:
-        """The network that is explained; under a control perhaps another one than was given."""
+        """The network that is explained; a control may replace the given one."""
         return self.teacher.performer
 
     # -- one batch ---------------------------------------------------------------------------------------------------
@@ -121,24 +121,24 @@ class Distillation(Measured):
         return performance.feature_map if self.reads == "feature_map" else self.teacher.hidden(performance, batch)
 
     def explain(
-        self, performance: Performance, given: Tensor | None = None, prior: Tensor | None = None
+        self, performance: Performance, inputs: Tensor | None = None, prior: Tensor | None = None
     ) -> tuple[Explanation, Tensor]:
         """The explanation of a performance, and the explainer's output ``u`` ``(B, n)`` before its output function.
 
         Args:
             performance: What the performer said.
-            given: What the explainer sees; computed by default.
+            inputs: What the explainer sees; computed by default.
             prior: Prior weights ``(B, n)``, if they are known and a start may ask for them; computed by default.
         """
-        explanation, raw, _ = self._explained(performance, given, prior)
+        explanation, raw, _ = self._explained(performance, inputs, prior)
         return explanation, raw
 
     def _explained(
-        self, performance: Performance, given: Tensor | None, prior: Tensor | None
+        self, performance: Performance, inputs: Tensor | None, prior: Tensor | None
     ) -> tuple[Explanation, Tensor, Tensor | None]:
         """As :meth:`explain`, with what the explainer added to the weights of its start, if it adds to them."""
         score, values, _, _ = performance
-        raw = self.explainer(self.given(performance) if given is None else given)
+        raw = self.explainer(self.given(performance) if inputs is None else inputs)
         weights, correction = self.explainer.weights(raw), None
         if self.start is not None and not self.start.taken_over:
             base, scale = self._started(self.start, performance, prior)
@@ -148,7 +148,7 @@ class Distillation(Measured):
         return Explanation(score, values, weights, self.explainer.bias, *names), raw, correction
 
     def _started(self, start: Start, performance: Performance, prior: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Weights and scale of a start; under a control those that go with the concepts that are told."""
+        """Weights and scale of a start; under a control those of the control's concepts."""
         teacher, control = self.teacher, self.teacher.control
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):  # slopes of scores need their precision
             if control.truthful or start.needs_prior:  # the prior is told with the concepts
@@ -161,8 +161,8 @@ class Distillation(Measured):
 
     def answer(self, batch: Mapping[str, Tensor], *, with_prior: bool) -> Answer:
         """The explanation of a batch, with ``u`` and perhaps the prior beside it."""
-        known = self.start is not None and self.start.needs_prior and "prior" in batch
-        performance, prior = self.teacher.perform(batch, with_prior=with_prior or known)
+        needs_prior = self.start is not None and self.start.needs_prior and "prior" in batch
+        performance, prior = self.teacher.perform(batch, with_prior=with_prior or needs_prior)
         explanation, raw = self.explain(performance, self.given(performance, batch), prior)
         question = self.teacher.question(performance)
         return Answer(question, explanation, self._again, raw, prior if with_prior else None)
@@ -277,17 +277,17 @@ class Distillation(Measured):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another performer, target or concept set, and one with missing weights."""
-        saved = checkpoint.get("semexplain", {})
+        identity = checkpoint.get("semexplain", {})
         for key, value in self.identity.items():
-            if saved.get(key) != value:
+            if identity.get(key) != value:
                 raise ValueError(
-                    f"The checkpoint belongs to another explanation: its {key} is {saved.get(key)}, not {value}. "
+                    f"The checkpoint belongs to another explanation: its {key} is {identity.get(key)}, not {value}. "
                     "Give the performer and options that the explainer was trained with."
                 )
         expected = {key for key in self.state_dict() if not key.startswith(FROZEN)}
         if expected != set(checkpoint["state_dict"]):
-            differing = sorted(expected ^ set(checkpoint["state_dict"]))
+            keys = sorted(expected ^ set(checkpoint["state_dict"]))
             raise ValueError(
-                f"The checkpoint does not fit the explainer: {len(differing)} weights differ, first {differing[:3]}. "
+                f"The checkpoint does not fit the explainer: {len(keys)} weights differ, first {keys[:3]}. "
                 "Give the `explainer` options that it was trained with."
             )

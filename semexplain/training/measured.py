@@ -39,11 +39,11 @@ class Measured(pl.LightningModule):
 
     def presented(self, explanation: Explanation) -> Explanation:
         """An explanation for a reader: without graph, and with the contributions of parts if filters stand for them."""
-        shown, parts = explanation.cpu(), self.teacher.parts
+        explanation, parts = explanation.cpu(), self.teacher.parts
         if parts is None:
-            return shown
-        contributions = parts.contributions(shown.contributions, self.teacher.columns)
-        return replace(shown, parts=parts.names_with_other, part_contributions=contributions)
+            return explanation
+        contributions = parts.contributions(explanation.contributions, self.teacher.columns)
+        return replace(explanation, parts=parts.names_with_other, part_contributions=contributions)
 
     def label(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Ground truth of the target ``(B,)``: for metrics only, training never sees it."""

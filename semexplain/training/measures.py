@@ -72,9 +72,9 @@ class Measures(nn.Module):
 
     def without_prior_loss(self) -> "Measures":
         """The same metrics, for explanations whose weights may have any sign."""
-        others = copy.copy(self)
-        others.prior_loss = None
-        return others
+        measures = copy.copy(self)
+        measures.prior_loss = None
+        return measures
 
     def of(self, stage: str) -> dict[str, Any]:
         """The metrics of a stage, ``val`` or ``test``, by name."""
@@ -87,8 +87,8 @@ class Measures(nn.Module):
     @property
     def take_concepts_away(self) -> bool:
         """Whether a metric asks for scores without some of the concepts."""
-        asked = {name for metric in self.of("test").values() for name in inspect.signature(metric.update).parameters}
-        return bool(asked & (CURVES | SUBSETS | ENDS))
+        fields = {name for metric in self.of("test").values() for name in inspect.signature(metric.update).parameters}
+        return bool(fields & (CURVES | SUBSETS | ENDS))
 
     def update(self, batch: Mapping[str, Tensor], label: Tensor, answer: Answer, stage: str) -> None:
         """Measure a batch.
@@ -112,13 +112,13 @@ class Measures(nn.Module):
         self._feed("observe", batch, label, answer, "test")
 
     def observe_performance(self, performance: Performance, label: Tensor) -> None:
-        """Show a batch to the metrics that are fitted to what the performer says, whatever explains it."""
+        """Show a batch to the metrics that are fitted to the performer alone."""
         fields = {"score": performance.score, "concepts": performance.concepts, "label": label}
         for metric in self.of("test").values():
             observe: Any = getattr(metric, "observe", None)
-            wanted = set(inspect.signature(observe).parameters) if observe is not None else set()
-            if wanted and wanted <= fields.keys():
-                observe(**{name: fields[name] for name in wanted})
+            names = set(inspect.signature(observe).parameters) if observe is not None else set()
+            if names and names <= fields.keys():
+                observe(**{name: fields[name] for name in names})
 
     def report(self, stage: str) -> dict[str, Tensor]:
         """All numbers of a stage, over all processes; the metrics start anew."""
@@ -162,26 +162,26 @@ class Measures(nn.Module):
         for name, metric in self.of(stage).items():
             receive = getattr(metric, method, None)
             if receive is not None:  # few metrics are fitted on the training split first
-                wanted = inspect.signature(receive).parameters
-                fields |= self._fields_on_demand(wanted.keys() - fields.keys(), answer)
-                if absent := sorted(wanted.keys() - fields.keys()):
+                parameters = inspect.signature(receive).parameters
+                fields |= self._fields_on_demand(parameters.keys() - fields.keys(), answer)
+                if absent := sorted(parameters.keys() - fields.keys()):
                     raise ValueError(
                         f"The metric `{name}` asks for {', '.join(absent)}, which these data and this module do not "
                         f"have. They have {', '.join(sorted(fields))}. Leave the metric out."
                     )
-                receive(**{field: fields[field] for field in wanted})
+                receive(**{field: fields[field] for field in parameters})
 
-    def _fields_on_demand(self, wanted: AbstractSet[str], answer: Answer) -> dict[str, Tensor]:
-        """Those of the wanted fields that have to be made, perhaps with others that come with them."""
-        made: dict[str, Tensor] = {}
-        if wanted & PARTS:
-            made |= self._part_fields(answer)
-        if wanted & (CURVES | SUBSETS | ENDS):
-            made |= _game_fields(wanted, answer)
-        if wanted & NOISY:
+    def _fields_on_demand(self, names: AbstractSet[str], answer: Answer) -> dict[str, Tensor]:
+        """Fields of these names that must be computed first, perhaps with others computed along with them."""
+        fields: dict[str, Tensor] = {}
+        if names & PARTS:
+            fields |= self._part_fields(answer)
+        if names & (CURVES | SUBSETS | ENDS):
+            fields |= _game_fields(names, answer)
+        if names & NOISY:
             maps = noisy_maps(answer.question.performance.feature_map)
-            made["noisy_contributions"] = torch.stack([answer.again(one).contributions for one in maps], dim=1)
-        return made
+            fields["noisy_contributions"] = torch.stack([answer.again(one).contributions for one in maps], dim=1)
+        return fields
 
     def _part_fields(self, answer: Answer) -> dict[str, Tensor]:
         """What each part contributes, by the explanation, by gradient times activation, and by removal: ``(B, P)``."""
@@ -199,16 +199,16 @@ class Measures(nn.Module):
         }
 
 
-def _game_fields(wanted: AbstractSet[str], answer: Answer) -> dict[str, Tensor]:
+def _game_fields(names: AbstractSet[str], answer: Answer) -> dict[str, Tensor]:
     """Scores of the images with some of their concepts taken away."""
-    made: dict[str, Tensor] = {}
+    fields: dict[str, Tensor] = {}
     contributions = answer.explanation.contributions.float()
     with torch.autocast(contributions.device.type, enabled=False):  # differences of scores need their precision
         game = answer.question.game
-        if wanted & CURVES:
-            made["deletion"], made["insertion"] = concept_curves(game, contributions)
-        if wanted & SUBSETS:
-            made["subset_contributions"], made["subset_drops"] = subset_effects(game, contributions)
-        if wanted & ENDS:
-            made["score_with_all"], made["score_with_none"] = end_scores(game, contributions)
-    return made
+        if names & CURVES:
+            fields["deletion"], fields["insertion"] = concept_curves(game, contributions)
+        if names & SUBSETS:
+            fields["subset_contributions"], fields["subset_drops"] = subset_effects(game, contributions)
+        if names & ENDS:
+            fields["score_with_all"], fields["score_with_none"] = end_scores(game, contributions)
+    return fields

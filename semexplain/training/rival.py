@@ -1,4 +1,4 @@
-"""A rival in a trainer's hands: an attribution that is fitted and measured in an explainer's place."""
+"""A rival under a trainer: an attribution that is fitted and measured in place of an explainer."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -51,7 +51,7 @@ class RivalModule(Measured):
     def test_step(  # type: ignore[override]
         self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0
     ) -> Explanation | None:
-        """A rival that is measured on few images is not asked about all of training either."""
+        """If few test images are measured, training images are not explained either."""
         if dataloader_idx == 0 and self.trainer.datamodule.test_images is not None:  # type: ignore[attr-defined]
             self.measures.observe_performance(self.teacher.perform(batch, with_prior=False)[0], self.label(batch))
             return None

@@ -1,4 +1,4 @@
-"""What an explainer is told: the frozen performer's score and the concepts it may use, image by image."""
+"""What an explainer learns from: the frozen performer's score and concepts of each image."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -67,19 +67,19 @@ class Teacher(nn.Module):
         Computed from images, or read where a cache has stored it: the two give the same numbers, but for the rounding
         of a feature map that was stored in half precision.
         """
-        stored = "score" in batch
+        cached = "score" in batch
         if "feature_map" not in batch:
             with torch.no_grad(), torch.autocast(self.device.type, enabled=False):  # the teacher keeps its precision
                 feature_map = self.performer.encode(batch["image"])
         else:
-            feature_map = batch["feature_map"].float() if stored else batch["feature_map"]
-        if stored:
+            feature_map = batch["feature_map"].float() if cached else batch["feature_map"]
+        if cached:
             performance = Performance(batch["score"], batch["concepts"][:, self.columns], feature_map, feature_map)
             prior = batch["prior"][:, self.columns] if with_prior else None
         else:
             performance, prior = self.performer.perform(feature_map, self.prior if with_prior else None, self.columns)
-        told = performance._replace(concepts=self.centred(self.control.concepts(performance.concepts)))
-        return told, None if prior is None else self.control.weights(prior)
+        performance = performance._replace(concepts=self.centred(self.control.concepts(performance.concepts)))
+        return performance, None if prior is None else self.control.weights(prior)
 
     def strengths(self, batch: Mapping[str, Tensor]) -> Performance:
         """Score and concepts of a batch, without a feature map where a cache has stored them."""

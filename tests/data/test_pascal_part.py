@@ -20,7 +20,7 @@ from semexplain.data import pascal_part
 from semexplain.data.images import Split
 from semexplain.data.pascal_annotations import CATEGORIES, PARTS, read_annotation
 from semexplain.data.pascal_part import PascalPartDataModule
-from semexplain.data.pascal_views import ICNN_OBJECTS, slot_repeats, spread
+from semexplain.data.pascal_views import ICNN_OBJECTS, slot_repeats, training_positions
 
 # photos of five animals with boxes of their parts, and four of the genuine annotations, if you have them
 SUBSET = Path(os.environ.get("SEMEXPLAIN_PASCAL_SUBSET", Path(__file__).parents[2] / "data" / "pascal_part_subset"))
@@ -134,20 +134,20 @@ def test_the_protocol_leaves_as_many_validation_images_as_the_papers_accuracies_
     category: str, images: int, objects: int
 ) -> None:
     count = ICNN_OBJECTS[category]
-    held_out = sorted(set(range(count)) - set(spread(count)))
+    held_out = sorted(set(range(count)) - set(training_positions(count)))
     slots = list(itertools.islice(itertools.cycle(range(2 * count)), 3000))
     assert len(held_out) == objects
     assert sum(view // 2 in set(held_out) for view in slots) == images
     assert slot_repeats(count) == [Counter(slots)[view] for view in range(2 * count)]
-    assert len(spread(1000)) == 900
+    assert len(training_positions(1000)) == 900
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 6, 11, 15, 100, 194, 681, 1000])
 def test_training_objects_are_spread_as_matlab_does(count: int) -> None:
     chosen = floor(Fraction(9, 10) * count + Fraction(1, 2))
     step = Fraction(count - 1, chosen - 1) if chosen > 1 else 0
-    assert spread(count) == [floor(1 + number * step + Fraction(1, 2)) - 1 for number in range(chosen)]
-    assert len(set(spread(count))) == chosen
+    assert training_positions(count) == [floor(1 + number * step + Fraction(1, 2)) - 1 for number in range(chosen)]
+    assert len(set(training_positions(count))) == chosen
 
 
 def test_icnn_repeats_views_and_divides_objects(root: Path) -> None:

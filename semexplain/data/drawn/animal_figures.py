@@ -21,20 +21,13 @@ WITHIN: dict[str, tuple[str, ...]] = {
     **{f"{side}lleg": (f"{side}ho",) for side in ("lf", "rf", "lb", "rb")},
 }
 
-
 T = TypeVar("T")
-
-
 Mask = NDArray[np.bool_]
-
-
 Joint = tuple[int, int, int]  # x, y, radius
-
-
 Point = tuple[int, int]
 
 
-class _Chance:
+class Chance:
     """Endless random integers."""
 
     def __init__(self, *key: int) -> None:
@@ -46,9 +39,11 @@ class _Chance:
         return low + (int(self._bits.random_raw()) >> 32) % (high - low + 1)
 
     def percent(self, probability: int) -> bool:
+        """Whether something of this probability happens."""
         return self.between(0, 99) < probability
 
     def pick(self, options: Sequence[T]) -> T:
+        """One of the options."""
         return options[self.between(0, len(options) - 1)]
 
     def shade(self, colour: Colour) -> Colour:
@@ -56,6 +51,7 @@ class _Chance:
         return mix(colour, self.pick((BLACK, WHITE)), self.between(0, 18))
 
     def bytes(self, count: int) -> NDArray[np.uint8]:
+        """So many random bytes."""
         words = np.asarray(self._bits.random_raw(-(-count // 8)), dtype="<u8")
         return words.view(np.uint8)[:count]
 
@@ -67,7 +63,7 @@ class _Shape(NamedTuple):
     round: bool  # an ellipse in the box between two corners, or else a polygon
 
 
-class _Figure:
+class Figure:
     """Shapes from back to front, in units of their own: x to the right, y down, the ground at 0."""
 
     RIM = 8
@@ -76,10 +72,12 @@ class _Figure:
         self.shapes: list[_Shape] = []
 
     def ellipse(self, part: str, x: int, y: int, half_width: int, half_height: int, colour: Colour) -> None:
+        """Add an ellipse."""
         corners = ((x - half_width, y - half_height), (x + half_width, y + half_height))
         self.shapes.append(_Shape(part, corners, colour, True))
 
     def polygon(self, part: str, points: Sequence[Point], colour: Colour) -> None:
+        """Add a polygon."""
         self.shapes.append(_Shape(part, tuple(points), colour, False))
 
     def disc(self, part: str, x: int, y: int, half_width: int, half_height: int, colour: Colour) -> None:
@@ -102,20 +100,20 @@ class _Figure:
         self.line(part, [(x, y, radius + self.RIM) for x, y, radius in joints], mix(colour, BLACK, 45))
         self.line(part, joints, colour)
 
-    def mirrored(self) -> "_Figure":
+    def mirrored(self) -> "Figure":
         """The same facing left: its right side is then its left one."""
-        other = _Figure()
+        figure = Figure()
         for part, points, colour, is_round in self.shapes:
             sides = {"l": "r", "r": "l"}
             part = sides.get(part[:1], part[:1]) + part[1:]
             points = tuple((-x, y) for x, y in points)
             if is_round:
                 points = ((points[1][0], points[0][1]), (points[0][0], points[1][1]))
-            other.shapes.append(_Shape(part, points, colour, is_round))
-        return other
+            figure.shapes.append(_Shape(part, points, colour, is_round))
+        return figure
 
 
-class _Slot(NamedTuple):
+class Slot(NamedTuple):
     """Where a figure stands, in thousandths of the image; it becomes as large as fits in width and height."""
 
     middle: int
@@ -124,22 +122,22 @@ class _Slot(NamedTuple):
     height: int
 
 
-def _slots(chance: _Chance, *, pairs: int) -> list[_Slot]:
+def random_slots(chance: Chance, *, pairs: int) -> list[Slot]:
     """Room for one figure, or in ``pairs`` cases of a hundred for two, the first in front."""
     if not chance.percent(pairs):
         width = chance.between(640, 940)
-        return [_Slot(chance.between(430, 570), chance.between(880, 1000), width, chance.between(600, 860))]
+        return [Slot(chance.between(430, 570), chance.between(880, 1000), width, chance.between(600, 860))]
     side, width = chance.pick((-1, 1)), chance.between(520, 580)
     return [
-        _Slot(500 + side * 235, chance.between(900, 980), width, 800),
-        _Slot(500 - side * 235, chance.between(720, 860), width - 20, 700),
+        Slot(500 + side * 235, chance.between(900, 980), width, 800),
+        Slot(500 - side * 235, chance.between(720, 860), width - 20, 700),
     ]
 
 
-class _Pen:
+class Pen:
     """Draws at twice the resolution, on the picture and, as labels, on a map of what is seen where."""
 
-    def __init__(self, size: int, chance: _Chance) -> None:
+    def __init__(self, size: int, chance: Chance) -> None:
         self.side = 2 * size
         self._image = Image.new("RGB", (self.side, self.side), chance.shade(chance.pick(SKIES)))
         self._map = Image.new("L", (self.side, self.side))
@@ -155,7 +153,7 @@ class _Pen:
     def _pixels(self, thousandths: int) -> int:
         return thousandths * self.side // 1000
 
-    def put(self, figure: _Figure, slot: _Slot, labels: Mapping[str, int] | None = None) -> None:
+    def put(self, figure: Figure, slot: Slot, labels: Mapping[str, int] | None = None) -> None:
         """Draw a figure; of its parts only those with a label."""
         labels = {"": 0, **(labels or {})}
         xs, ys = zip(*(point for shape in figure.shapes for point in shape.points), strict=True)
@@ -167,15 +165,15 @@ class _Pen:
         for part, points, colour, is_round in figure.shapes:
             if part not in labels:
                 continue
-            placed = [(x * scale // unit + right, y * scale // unit + down) for x, y in points]
+            corners = [(x * scale // unit + right, y * scale // unit + down) for x, y in points]
             if is_round:
-                self._pen.ellipse(placed, fill=colour)
-                self._map_pen.ellipse(placed, fill=labels[part])
+                self._pen.ellipse(corners, fill=colour)
+                self._map_pen.ellipse(corners, fill=labels[part])
             else:
-                self._pen.polygon(placed, fill=colour)
-                self._map_pen.polygon(placed, fill=labels[part])
+                self._pen.polygon(corners, fill=colour)
+                self._map_pen.polygon(corners, fill=labels[part])
 
-    def picture(self, chance: _Chance) -> NDArray[np.uint8]:
+    def picture(self, chance: Chance) -> NDArray[np.uint8]:
         """The picture at its size, grainy as a photo."""
         pixels = np.asarray(self._image.reduce(2)).astype(np.int16)
         grain = chance.bytes(pixels[..., 0].size).reshape(pixels.shape[:2]) % 15
@@ -184,10 +182,10 @@ class _Pen:
 
     def masks(self, labels: Mapping[str, int]) -> dict[str, Mask]:
         """Where each part is seen, with the parts on it; only parts that are seen."""
-        seen = np.asarray(self._map)[::2, ::2]
-        own = {part: seen == label for part, label in labels.items()}
+        pixels = np.asarray(self._map)[::2, ::2]
+        masks = {part: pixels == label for part, label in labels.items()}
         return {
-            part: np.logical_or.reduce([mask, *(own[inner] for inner in WITHIN.get(part, ()) if inner in own)])
-            for part, mask in own.items()
+            part: np.logical_or.reduce([mask, *(masks[inner] for inner in WITHIN.get(part, ()) if inner in masks)])
+            for part, mask in masks.items()
             if mask.any()
         }

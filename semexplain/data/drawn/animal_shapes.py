@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from semexplain.data.drawn.animal_figures import Joint, Point, _Chance, _Figure
+from semexplain.data.drawn.animal_figures import Chance, Figure, Joint, Point
 from semexplain.data.drawn.colours import BLACK, COATS, HORN, PINK, WHITE
 from semexplain.data.drawn.folder import Colour, mix
 from semexplain.data.pascal_annotations import Category
@@ -34,7 +34,8 @@ BUILDS: dict[Category, _Build] = {
 }
 
 
-def _bird(figure: _Figure, chance: _Chance) -> None:
+def bird(figure: Figure, chance: Chance) -> None:
+    """Draw a bird that stands or flies."""
     coat = chance.shade(chance.pick(COATS["bird"]))
     breast = mix(coat, chance.pick((WHITE, (222, 142, 74))), 55)
     plumes, horny = mix(coat, BLACK, 35), chance.pick(((226, 150, 40), (70, 66, 62), (190, 120, 80)))
@@ -63,7 +64,8 @@ def _bird(figure: _Figure, chance: _Chance) -> None:
         figure.line("rwing", [(20, -200, 6), (-180, -170, 6)], mix(plumes, BLACK, 50))
 
 
-def _quadruped(figure: _Figure, category: Category, chance: _Chance) -> None:
+def quadruped(figure: Figure, category: Category, chance: Chance) -> None:
+    """Draw an animal on four legs."""
     build = BUILDS[category]
     coat = chance.shade(chance.pick(COATS[category]))
     mark = mix(coat, BLACK, 65) if sum(coat) > 270 else mix(coat, WHITE, 70)
@@ -102,7 +104,7 @@ def _quadruped(figure: _Figure, category: Category, chance: _Chance) -> None:
     _head(figure, category, x, y, down > 0, skin, mark, chance)
 
 
-def _tail(figure: _Figure, category: Category, x: int, y: int, colour: Colour, chance: _Chance) -> None:
+def _tail(figure: Figure, category: Category, x: int, y: int, colour: Colour, chance: Chance) -> None:
     swing = chance.between(-60, 40)
     match category:
         case "cat":
@@ -123,7 +125,7 @@ def _tail(figure: _Figure, category: Category, x: int, y: int, colour: Colour, c
             figure.limb("tail", [(x + 20, y - 40, 40), (x - 45, y + 60, 30)], colour)
 
 
-def _leg(figure: _Figure, category: Category, name: str, x: int, y: int, colour: Colour, chance: _Chance) -> None:
+def _leg(figure: Figure, category: Category, name: str, x: int, y: int, colour: Colour, chance: Chance) -> None:
     """From the body at (x, y) to the ground."""
     thick = BUILDS[category].thick
     knee, foot = x + chance.between(-30, 40), x + chance.between(-60, 50)
@@ -141,13 +143,13 @@ def _leg(figure: _Figure, category: Category, name: str, x: int, y: int, colour:
     figure.polygon(hoof, [*points, (foot + thick * 3 // 2, 0)], mix(colour, BLACK, 72))
 
 
-def _paw(figure: _Figure, category: Category, name: str, x: int, colour: Colour) -> None:
+def _paw(figure: Figure, category: Category, name: str, x: int, colour: Colour) -> None:
     thick = BUILDS[category].thick
     figure.disc(f"{name}pa", x, -thick * 3 // 4, thick * 3 // 2, thick * 3 // 4, mix(colour, WHITE, 35))
 
 
 def _torso(
-    figure: _Figure, category: Category, hip: Point, shoulder: Point, coat: Colour, mark: Colour, chance: _Chance
+    figure: Figure, category: Category, hip: Point, shoulder: Point, coat: Colour, mark: Colour, chance: Chance
 ) -> None:
     build = BUILDS[category]
     ends = ((*hip, build.belly), (*shoulder, build.chest))
@@ -179,7 +181,7 @@ def _torso(
             figure.line("torso", [(x + 18, y - build.belly + 14, 11), (x, y - 20, 5)], mark)
 
 
-def _eye(figure: _Figure, part: str, x: int, y: int, radius: int, iris: Colour) -> None:
+def _eye(figure: Figure, part: str, x: int, y: int, radius: int, iris: Colour) -> None:
     figure.ellipse(part, x, y, radius + 7, radius + 5, BLACK)
     figure.ellipse(part, x, y, radius, radius, iris)
     figure.ellipse(part, x, y, radius * 5 // 9, radius * 2 // 3, BLACK)
@@ -187,7 +189,7 @@ def _eye(figure: _Figure, part: str, x: int, y: int, radius: int, iris: Colour) 
 
 
 def _head(
-    figure: _Figure, category: Category, x: int, y: int, grazes: bool, skin: Colour, mark: Colour, chance: _Chance
+    figure: Figure, category: Category, x: int, y: int, grazes: bool, skin: Colour, mark: Colour, chance: Chance
 ) -> None:
     build = BUILDS[category]
     skull, (long, deep) = build.skull, build.snout
@@ -248,7 +250,7 @@ def _head(
         _eye(figure, f"{side}eye", *at(u, 15, 19 if category == "horse" else 22), iris)
 
 
-def _snout(figure: _Figure, category: Category, middle: Point, tip: Point, skin: Colour) -> None:
+def _snout(figure: Figure, category: Category, middle: Point, tip: Point, skin: Colour) -> None:
     nose = BUILDS[category].nose
     dark = mix(skin, BLACK, 80)
     if category == "cat":

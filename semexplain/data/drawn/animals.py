@@ -6,21 +6,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from semexplain.data.drawn.animal_figures import Mask, _Chance, _Figure, _Pen, _Slot, _slots
-from semexplain.data.drawn.animal_shapes import _bird, _quadruped
+from semexplain.data.drawn.animal_figures import Chance, Figure, Mask, Pen, Slot, random_slots
+from semexplain.data.drawn.animal_shapes import bird, quadruped
 from semexplain.data.drawn.folder import require_at_least
-from semexplain.data.drawn.surroundings import _grass, _thing
+from semexplain.data.drawn.surroundings import grass, thing
 from semexplain.data.pascal_annotations import CATEGORIES, PARTS, Category
 
 VERSION = 1  # of the pictures; goes up whenever a pixel changes
-
-
 SMALLEST_SIZE = 128  # below it, many animals would be under the 50 x 50 pixels that count in Pascal-Part
-
-
 CLASS_NUMBERS: dict[Category, int] = {"bird": 3, "cat": 8, "cow": 10, "dog": 12, "horse": 13, "sheep": 17}  # VOC's
-
-
 LEAVES: dict[Category, tuple[str, ...]] = {
     category: tuple(leaf for leaves in PARTS[category].values() for leaf in leaves) for category in CATEGORIES
 }
@@ -83,19 +77,19 @@ def render(
         raise ValueError(f"category must be one of {', '.join(CATEGORIES)}, got {category!r}.")
     absent = _leaves(category, without)
 
-    chance = _Chance(seed, index, 0)
-    pen = _Pen(size, chance)
-    slots = _slots(chance, pairs=20)
+    chance = Chance(seed, index, 0)
+    pen = Pen(size, chance)
+    slots = random_slots(chance, pairs=20)
     cast = [category, chance.pick(CATEGORIES)][: len(slots)]
     if chance.percent(50):
-        pen.put(_thing(chance), _Slot(chance.between(100, 900), chance.between(550, 850), 400, 400))
+        pen.put(thing(chance), Slot(chance.between(100, 900), chance.between(550, 850), 400, 400))
     labels = [{leaf: 1 + 100 * n + i for i, leaf in enumerate(LEAVES[kind])} for n, kind in enumerate(cast)]
     for n in reversed(range(len(cast))):
-        drawn = {leaf: label for leaf, label in labels[n].items() if n > 0 or leaf not in absent}
-        pen.put(_animal(cast[n], _Chance(seed, index, 1 + n)), slots[n], drawn)
+        parts = {leaf: label for leaf, label in labels[n].items() if n > 0 or leaf not in absent}
+        pen.put(_animal(cast[n], Chance(seed, index, 1 + n)), slots[n], parts)
     if chance.percent(20):
-        pen.put(_grass(chance), _Slot(slots[0].middle, slots[0].bottom + 20, slots[0].width, chance.between(90, 140)))
-    animals = (Animal(kind, pen.masks(named)) for kind, named in zip(cast, labels, strict=True))
+        pen.put(grass(chance), Slot(slots[0].middle, slots[0].bottom + 20, slots[0].width, chance.between(90, 140)))
+    animals = (Animal(kind, pen.masks(numbers)) for kind, numbers in zip(cast, labels, strict=True))
     return Drawing(pen.picture(chance), tuple(animals))
 
 
@@ -119,13 +113,13 @@ def render_negative(index: int, *, seed: int = 0, size: int = 160) -> NDArray[np
     """
     require_at_least(0, index=index, seed=seed)
     require_at_least(SMALLEST_SIZE, size=size)
-    chance = _Chance(seed, index, 3)
-    pen = _Pen(size, chance)
-    pen.put(_thing(chance), _Slot(chance.between(100, 900), chance.between(550, 850), 400, 400))
-    for slot in _slots(chance, pairs=40):
-        pen.put(_thing(chance), slot)
+    chance = Chance(seed, index, 3)
+    pen = Pen(size, chance)
+    pen.put(thing(chance), Slot(chance.between(100, 900), chance.between(550, 850), 400, 400))
+    for slot in random_slots(chance, pairs=40):
+        pen.put(thing(chance), slot)
     if chance.percent(20):
-        pen.put(_grass(chance), _Slot(500, chance.between(900, 1000), 700, chance.between(90, 140)))
+        pen.put(grass(chance), Slot(500, chance.between(900, 1000), 700, chance.between(90, 140)))
     return pen.picture(chance)
 
 
@@ -140,12 +134,12 @@ def _leaves(category: Category, names: Collection[str]) -> set[str]:
 MISSING_BY_NATURE = {"tail": 10, "leye": 5, "reye": 5, "lear": 4, "rear": 4, "lhorn": 3, "rhorn": 3}  # in a hundred
 
 
-def _animal(category: Category, chance: _Chance) -> _Figure:
-    figure = _Figure()
+def _animal(category: Category, chance: Chance) -> Figure:
+    figure = Figure()
     if category == "bird":
-        _bird(figure, chance)
+        bird(figure, chance)
     else:
-        _quadruped(figure, category, chance)
+        quadruped(figure, category, chance)
     if chance.percent(50):
         figure = figure.mirrored()
     missing = [part for part, probability in MISSING_BY_NATURE.items() if chance.percent(probability)]

@@ -9,17 +9,9 @@ from semexplain.data.attributes import ATTRIBUTES
 from semexplain.data.drawn.folder import require_at_least
 
 LATENTS = ("masculinity", "age", "grooming")
-
-
 GLOBAL_ATTRIBUTES = ("Attractive", "Heavy_Makeup", "Male", "Young")
-
-
 BEARDS = ("5_o_Clock_Shadow", "Goatee", "Mustache", "Sideburns")
-
-
 NEVER = -100.0  # a logit that excludes the attribute: its probability is 4e-44, below every uniform number but zero
-
-
 NOISE_SCALE = 0.2  # of the logistic noise added to the logits of the global attributes
 
 
@@ -78,7 +70,6 @@ LOCAL_CAUSES: dict[str, LocalCause] = {
     "Pale_Skin": LocalCause(-2.81, {"masculinity": -0.2}),
     "Blurry": LocalCause(-2.84, {}),
 }
-
 
 GLOBAL_CAUSES: dict[str, GlobalCause] = {
     "Attractive": GlobalCause(
@@ -165,7 +156,6 @@ GLOBAL_CAUSES: dict[str, GlobalCause] = {
     ),
 }
 
-
 DRAWN_AS: dict[str, str] = {
     "5_o_Clock_Shadow": "grey-blue tint and dots on the jaw",
     "Arched_Eyebrows": "eyebrows with a peak instead of nearly straight ones",
@@ -204,10 +194,7 @@ DRAWN_AS: dict[str, str] = {
     "Wearing_Necktie": "dark red tie on a white collar",
 }
 
-
-_DRAWN = [ATTRIBUTES.index(name) for name in DRAWN_AS]
-
-
+DRAWN_COLUMNS = [ATTRIBUTES.index(name) for name in DRAWN_AS]
 NOT_DRAWN: dict[str, str] = {
     **dict.fromkeys(GLOBAL_ATTRIBUTES, "global: caused by local attributes, without a mark of its own"),
     "No_Beard": "holds exactly when there is none of " + ", ".join(BEARDS) + ", which are drawn",

@@ -12,10 +12,7 @@ from semexplain.data.attributes import ATTRIBUTES
 from semexplain.data.drawn.folder import Colour, mix, require_at_least
 
 Point = tuple[int, int]
-
-
 SMALLEST_SIZE = 24
-
 
 HAIR_COLOURS: dict[str, Colour] = {
     "Black_Hair": (24, 22, 26),
@@ -24,31 +21,14 @@ HAIR_COLOURS: dict[str, Colour] = {
     "Gray_Hair": (190, 190, 194),
 }
 
-
 GINGER: Colour = (182, 80, 34)
-
-
 PALE_SKIN: Colour = (248, 230, 220)
-
-
 LIGHTEST_SKIN: Colour = (232, 182, 146)
-
-
 DARKEST_SKIN: Colour = (168, 112, 76)
-
-
 IRISES: tuple[Colour, ...] = ((70, 45, 25), (50, 95, 160), (60, 115, 70))
-
-
 CLOTHES: tuple[Colour, ...] = ((52, 84, 132), (70, 110, 80), (96, 70, 116), (70, 70, 78), (150, 96, 60))
-
-
 HATS: tuple[Colour, ...] = ((38, 60, 110), (120, 40, 44), (56, 92, 60), (70, 62, 58))
-
-
 BLACK: Colour = (12, 12, 14)
-
-
 WHITE: Colour = (250, 250, 250)
 
 

@@ -88,10 +88,10 @@ def _holds(root: Path, truth: Mapping[str, Any], what: str) -> bool:
     remedy = "Choose another root, or delete this one."
     if not (root / RECORD).is_file():
         raise ValueError(f"{root} is to hold drawn {what} but holds something else (no {RECORD}). {remedy}")
-    found = json.loads((root / RECORD).read_text())
-    if found == truth:
+    record = json.loads((root / RECORD).read_text())
+    if record == truth:
         return True
-    if found.get("settings") != truth["settings"]:
-        wanted = truth["settings"]
-        raise ValueError(f"{root} holds {what} of {found.get('settings')}, but {wanted} was asked for. {remedy}")
+    if record.get("settings") != truth["settings"]:
+        settings = truth["settings"]
+        raise ValueError(f"{root} holds {what} of {record.get('settings')}, but {settings} was asked for. {remedy}")
     raise ValueError(f"{root} holds {what} from another version of the drawing ({RECORD}). {remedy}")

@@ -34,10 +34,10 @@ def capacity(panels: Mapping[str, Mapping[str, Runs]]) -> Figure:
     figure = new_figure(3.6 * len(panels) + 1.0, 3.0)
     grid = figure.subplots(1, len(panels), squeeze=False)[0]
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
-    drawn = {}
+    artists = {}
     for axes, (quantity, lines) in zip(grid, panels.items(), strict=True):
         readable(axes).set_label(quantity)
-        seen: list[float] = []
+        values: list[float] = []
         extent = max((count for runs in lines.values() for count in runs), default=1)
         for name, runs in lines.items():
             number = names.index(name)
@@ -46,9 +46,9 @@ def capacity(panels: Mapping[str, Mapping[str, Runs]]) -> Figure:
                 [float(np.mean(runs[count])) for count in counts],
                 [_spread(runs[count]) for count in counts],
             )
-            seen += [value for count in counts for value in runs[count]]
-            seen += [mean + spread for mean, spread in zip(means, spreads, strict=True)]
-            drawn[name] = axes.errorbar(
+            values += [value for count in counts for value in runs[count]]
+            values += [mean + spread for mean, spread in zip(means, spreads, strict=True)]
+            artists[name] = axes.errorbar(
                 [count + DODGE * extent * (number - (len(names) - 1) / 2) for count in counts],
                 means,
                 spreads,
@@ -59,7 +59,7 @@ def capacity(panels: Mapping[str, Mapping[str, Runs]]) -> Figure:
                 linewidth=1.2,
                 capsize=2,
             )
-        from_zero(axes, seen)
+        from_zero(axes, values)
         counts = sorted({count for runs in lines.values() for count in runs})
         if len(counts) <= MOST_TICKS:
             axes.set_xticks(counts)
@@ -67,7 +67,7 @@ def capacity(panels: Mapping[str, Mapping[str, Runs]]) -> Figure:
         axes.set_ylabel(quantity, fontsize=8)
     if any(names):
         grid[-1].legend(
-            list(drawn.values()), list(drawn), fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1)
+            list(artists.values()), list(artists), fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1)
         )
     return figure
 

@@ -38,10 +38,10 @@ def distribution(ours: Explanation, baseline: Explanation | None = None) -> Figu
     """
     if baseline is not None and (baseline.concepts, baseline.ids) != (ours.concepts, ours.ids):
         raise ValueError("The two explanations must be of the same images and concepts to be compared.")
-    drawn = [("ours", ours, FOR)] if baseline is None else [("baseline", baseline, AGAINST), ("ours", ours, FOR)]
-    figure = new_figure(7.0, 1.9 * len(drawn) + 0.3)
-    grid = figure.subplots(len(drawn), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
-    for axes, (label, explanation, tint) in zip(grid, drawn, strict=True):
+    panels = [("ours", ours, FOR)] if baseline is None else [("baseline", baseline, AGAINST), ("ours", ours, FOR)]
+    figure = new_figure(7.0, 1.9 * len(panels) + 0.3)
+    grid = figure.subplots(len(panels), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
+    for axes, (label, explanation, tint) in zip(grid, panels, strict=True):
         readable(axes).set_label(label)
         shares = contribution_shares(explanation)
         axes.bar(range(shares.shape[1]), shares.mean(0), width=0.9, color=tint)

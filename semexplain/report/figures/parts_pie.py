@@ -41,21 +41,21 @@ def parts_pie(explanation: Explanation, images: int = 4) -> Figure:
         axes.set_label(f"parts {row}")
         values = explanation.part_contributions[row].tolist()
         total = sum(abs(value) for value in values)
-        kept = [
+        slices = [
             (name, value, PALETTE[i % len(PALETTE)])
             for i, (name, value) in enumerate(zip(explanation.parts, values, strict=True))
             if abs(value) > 0.005 * total
         ]
         wedges, _ = axes.pie(
-            [abs(value) for _, value, _ in kept],
-            colors=[tint for *_, tint in kept],
+            [abs(value) for _, value, _ in slices],
+            colors=[tint for *_, tint in slices],
             startangle=90,
             counterclock=False,
             wedgeprops={"edgecolor": "white"},
         )
-        for wedge, (_, value, _) in zip(wedges, kept, strict=True):
+        for wedge, (_, value, _) in zip(wedges, slices, strict=True):
             wedge.set_hatch("" if value >= 0 else "///")
-        names = [f"{display_name(name)} {value:+.2f} ({abs(value) / total:.0%})" for name, value, _ in kept]
+        names = [f"{display_name(name)} {value:+.2f} ({abs(value) / total:.0%})" for name, value, _ in slices]
         strip.legend(wedges, names, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
         strip.suptitle(caption(explanation, row), fontsize=9)
         if pictures:

@@ -61,9 +61,9 @@ def largest(names: Sequence[str], row: Tensor, top: int) -> list[tuple[str, floa
     """
     values = row.tolist()
     order = sorted(range(len(values)), key=lambda i: -abs(values[i]))
-    kept = [(names[i], values[i]) for i in order[:top]]
-    others = [values[i] for i in order[top:]]
-    return kept if not others else [*kept, (f"{len(others)} others", math.fsum(others))]
+    rows = [(names[i], values[i]) for i in order[:top]]
+    remainder = [values[i] for i in order[top:]]
+    return rows if not remainder else [*rows, (f"{len(remainder)} others", math.fsum(remainder))]
 
 
 def terms(explanation: Explanation, row: int, top: int) -> list[tuple[str, float]]:

@@ -31,17 +31,17 @@ def summary(explanation: Explanation, top: int = 15) -> Figure:
     axes.set_label("summary")
     positive = explanation.score.numpy() > 0
     sides = ((positive, -0.2, FOR, "score above 0"), (~positive, 0.2, AGAINST, "score at most 0"))
-    for chosen, shift, tint, label in sides:
-        if chosen.any():
+    for rows, shift, tint, label in sides:
+        if rows.any():
             hatch = "" if tint == FOR else "///"
             axes.barh(
                 np.arange(len(order)) + shift,
-                size[chosen].mean(0)[order],
+                size[rows].mean(0)[order],
                 height=0.4,
                 color=tint,
                 hatch=hatch,
                 edgecolor="white",
-                label=f"{label} ({int(chosen.sum())} images)",
+                label=f"{label} ({int(rows.sum())} images)",
             )
     axes.set_yticks(range(len(order)), [display_name(names[i]) for i in order])
     axes.invert_yaxis()

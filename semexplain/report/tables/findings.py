@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from semexplain.report.paper import ATTRIBUTES, paper_cell
-from semexplain.report.tables.cells import Group, Setting
 from semexplain.report.tables.counts import Series, means
+from semexplain.report.tables.groups import Group, Setting
 from semexplain.report.tables.layout import TABLE_3_TARGET, Table, setting_names
 from semexplain.report.tables.notes import claims
-from semexplain.report.tables.quantities import ACCURACY, DEVIATION, ENTROPY, PART_ERROR, Quantity, chosen, measured
-from semexplain.report.tables.statements import STATEMENTS, TARGETS, TREND, UNSTATED, capacity
+from semexplain.report.tables.quantities import ACCURACY, DEVIATION, ENTROPY, PART_ERROR, Quantity, select, spread_of
+from semexplain.report.tables.statements import STATEMENTS, TARGETS, TREND, UNSTATED, capacity_trend
 
 QUANTITIES: dict[str, Quantity] = {
     "entropy": ENTROPY[0],
@@ -29,30 +29,30 @@ def findings(groups: Sequence[Group], lines: Sequence[Series]) -> Table:
     rows = []
     for statement in STATEMENTS:
         faces = statement.experiment == "faces"
-        said = [statement.name, statement.experiment, statement.text, statement.passes]
-        verdict = statement.evaluate(_printed)
-        rows.append([*said, "paper", verdict.word, verdict.numbers])
-        for setting in _settings(groups, faces):
-            verdict = statement.evaluate(_Here(groups, setting))
-            rows.append([*said, f"here{names[faces, setting]}", verdict.word, verdict.numbers])
+        words = [statement.name, statement.experiment, statement.text, statement.passes]
+        verdict = statement.evaluate(_paper_number)
+        rows.append([*words, "paper", verdict.word, verdict.numbers])
+        for (experiment, setting), letter in names.items():
+            if faces == experiment:
+                verdict = statement.evaluate(_RunNumbers(groups, setting))
+                rows.append([*words, f"here{letter}", verdict.word, verdict.numbers])
     name, text, passes = TREND
     rows.append([name, "–", text, passes, "paper", "a figure", "a trend without numbers"])
-    own = [(faces, setting) for faces in (False, True) for setting in _settings(groups, faces)]
-    for faces, setting in own:
+    for (faces, setting), letter in names.items():
         line = [s for s in lines if (s.network == ATTRIBUTES, s.setting, s.prior) == (faces, setting, "ours")]
         if line or faces:
-            verdict = capacity(means(line))._replace(complete=not faces or len(line) == TARGETS)
-            experiment = "faces" if faces else "animals"
-            rows.append([name, experiment, text, passes, f"here{names[faces, setting]}", verdict.word, verdict.numbers])
+            verdict = capacity_trend(means(line))._replace(complete=not faces or len(line) == TARGETS)
+            words = [name, "faces" if faces else "animals", text, passes]
+            rows.append([*words, f"here{letter}", verdict.word, verdict.numbers])
     return Table("statements", "Statements", header, rows, [REMARK, *claims()])
 
 
-def _printed(table: str, network: str, row: str, target: str) -> float | None:
+def _paper_number(table: str, network: str, row: str, target: str) -> float | None:
     """The paper's numbers; those of Table 3 are of a network that it does not name."""
     return None if (table == "part_error") != (network == UNSTATED) else paper_cell(table, network, row, target)
 
 
-class _Here:
+class _RunNumbers:
     """Numbers of the runs of one setting, asked for like those of the paper."""
 
     def __init__(self, groups: Sequence[Group], setting: Setting) -> None:
@@ -61,12 +61,8 @@ class _Here:
 
     def __call__(self, table: str, network: str, row: str, target: str) -> float | None:
         quantity = ACCURACY[0] if row == "performer" else QUANTITIES[table]
-        own = chosen(self.groups, network, self.setting, None if row == "performer" else row)
+        members = select(self.groups, network, self.setting, None if row == "performer" else row)
         if table == "part_error":
-            own = [group for group in own if group.target == TABLE_3_TARGET]
-        cell = measured(own, quantity, target)
+            members = [group for group in members if group.target == TABLE_3_TARGET]
+        cell = spread_of(members, quantity, target)
         return None if cell is None else cell.mean
-
-
-def _settings(groups: Sequence[Group], faces: bool) -> list[Setting]:
-    return list(dict.fromkeys(group.setting for group in groups if (group.network == ATTRIBUTES) == faces))

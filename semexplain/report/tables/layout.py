@@ -1,7 +1,7 @@
 """The paper's tables, line by line: what it printed and, below it, what the runs give."""
 
 import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -9,7 +9,7 @@ import torch
 from semexplain.metrics.accuracy import wilson_interval
 from semexplain.report.figures.style import display_name
 from semexplain.report.paper import ATTRIBUTES, NETWORKS
-from semexplain.report.tables.cells import Group, Setting, Spread
+from semexplain.report.tables.groups import Group, Setting, Spread
 from semexplain.report.tables.notes import Cell, cell_notes, claims
 from semexplain.report.tables.quantities import (
     ACCURACY,
@@ -18,13 +18,14 @@ from semexplain.report.tables.quantities import (
     ENTROPY,
     PART_ERROR,
     Quantity,
-    chosen,
-    columns,
-    measured,
+    select,
+    spread_of,
+    targets_of,
 )
 
 ANIMALS = tuple(network for network in NETWORKS if network != ATTRIBUTES)
 TABLE_3_TARGET = "dog"
+PLACE = ("network", "target", "explainer", "setting")
 
 
 class Table(NamedTuple):
@@ -53,67 +54,74 @@ def tables(groups: Sequence[Group]) -> list[Table]:
     A line of the paper is followed by one for each setting of the runs; accuracies also have 95 % intervals.
 
     Args:
-        groups: Runs, as :func:`semexplain.report.tables.cells.grouped` returns them.
+        groups: Runs, as :func:`semexplain.report.tables.groups.grouped` returns them.
     """
-    shown = [group for group in groups if not group.concepts.startswith("random")]
-    animals = [group for group in shown if group.network != ATTRIBUTES]
-    faces = [group for group in shown if group.network == ATTRIBUTES]
+    members = [group for group in groups if not group.concepts.startswith("random")]
+    animals = [group for group in members if group.network != ATTRIBUTES]
+    faces = [group for group in members if group.network == ATTRIBUTES]
     dogs = [group for group in animals if group.target == TABLE_3_TARGET and group.values("test/part_error_mean")]
     networks = [network for network in ANIMALS if any(group.network == network for group in animals)]
-    both = (*ACCURACY, *DEVIATION)
-    found = []
+    quantities = (*ACCURACY, *DEVIATION)
+    result = []
     if animals:
-        found += [
+        result += [
             _by_network("table1_animals", "Table 1, Experiment 1: entropy of contributions", animals, ENTROPY),
             _by_target("entropy_animals", "Supplement: entropy by category", animals, ENTROPY, networks),
-            _by_network("table2_animals", "Table 2, Experiment 1: accuracy (%) and deviation", animals, both),
+            _by_network("table2_animals", "Table 2, Experiment 1: accuracy (%) and deviation", animals, quantities),
             _by_target("accuracy_animals", "Supplement: accuracy (%) by category", animals, ACCURACY, networks),
             _by_target("deviation_animals", "Supplement: deviation by category", animals, DEVIATION, networks),
         ]
     if faces:
         one = [ATTRIBUTES]
-        found += [
+        result += [
             _by_target("table1_faces", "Table 1, Experiment 2: entropy of contributions", faces, ENTROPY, one),
-            _by_target("table2_faces", "Table 2, Experiment 2: accuracy (%) and deviation", faces, both, one),
+            _by_target("table2_faces", "Table 2, Experiment 2: accuracy (%) and deviation", faces, quantities, one),
         ]
     if dogs:
         of_dogs = [network for network in ANIMALS if any(group.network == network for group in dogs)]
         third = _by_target("table3", "Table 3: error of part contributions, dog", dogs, PART_ERROR, of_dogs)
         remark = "The paper does not say which network its Table 3 is of; gradient × activation is not in it."
-        found.append(third._replace(notes=[*third.notes, remark]))
+        result.append(third._replace(notes=[*third.notes, remark]))
     remarks = claims()
-    return [t._replace(notes=[*t.notes, *remarks]) if t.name == "table2_animals" else t for t in found]
+    return [t._replace(notes=[*t.notes, *remarks]) if t.name == "table2_animals" else t for t in result]
 
 
 def setting_names(groups: Sequence[Group]) -> dict[tuple[bool, Setting], str]:
     """A letter for each setting of each experiment that has several; an empty name for the only one."""
     names: dict[tuple[bool, Setting], str] = {}
     for experiment in (False, True):
-        own = list(dict.fromkeys(g.setting for g in groups if (g.network == ATTRIBUTES) == experiment))
-        letters = [f" {_letters(number)}" for number in range(len(own))] if len(own) > 1 else [""]
-        names |= {(experiment, setting): letter for setting, letter in zip(own, letters, strict=False)}
+        settings = list(dict.fromkeys(g.setting for g in groups if (g.network == ATTRIBUTES) == experiment))
+        letters = [f" {_letters(number)}" for number in range(len(settings))] if len(settings) > 1 else [""]
+        names |= {(experiment, setting): letter for setting, letter in zip(settings, letters, strict=False)}
     return names
+
+
+def place(names: Mapping[tuple[bool, Setting], str], line: tuple[str, str, str, Setting]) -> list[str]:
+    """Cells below ``PLACE``, of network, target, explainer and setting."""
+    network, target, explainer, setting = line
+    return [NETWORKS[network], display_name(target), explainer, names[network == ATTRIBUTES, setting].strip() or "–"]
 
 
 def lines(groups: Sequence[Group], quantities: Sequence[Quantity], network: str) -> Iterator[Line]:
     """The lines of a network: for each quantity and explainer the paper's, then one for each setting."""
     settings = list(dict.fromkeys(group.setting for group in groups))
     for quantity in quantities:
-        own = quantity.whose == "explainer"
-        there = [group.explainer for group in groups if group.network == network]
-        for who in _in_order(there) if own else [quantity.whose]:
+        varies = quantity.whose == "explainer"
+        explainers = [group.explainer for group in groups if group.network == network]
+        for who in _in_order(explainers) if varies else [quantity.whose]:
             yield Line(network, quantity, who, None, ())
+            explainer = who if varies else None
             for setting in settings:
-                yield Line(network, quantity, who, setting, chosen(groups, network, setting, who if own else None))
+                yield Line(network, quantity, who, setting, select(groups, network, setting, explainer))
 
 
 def bounds(line: Line, target: str, cell: Spread) -> tuple[float, float] | None:
     """The 95 % interval of an accuracy in percent, for as many trials as there are different test objects."""
-    own = [group for group in line.groups if group.target == target]
-    if line.quantity.table != "accuracy" or not own or own[0].objects is None:
+    members = [group for group in line.groups if group.target == target]
+    if line.quantity.table != "accuracy" or not members or members[0].objects is None:
         return None
     share = torch.tensor(cell.mean / 100, dtype=torch.float64)
-    low, high = wilson_interval(share, own[0].objects)
+    low, high = wilson_interval(share, members[0].objects)
     return 100 * float(low), 100 * float(high)
 
 
@@ -135,7 +143,7 @@ def spread_text(quantity: Quantity, cell: Spread | None, of: int | None = None) 
 def _by_target(
     name: str, title: str, groups: Sequence[Group], quantities: Sequence[Quantity], networks: Sequence[str]
 ) -> Table:
-    targets = columns(quantities[0], networks[0])
+    targets = targets_of(quantities[0], networks[0])
     header = ["network", "quantity", "of", "from", *map(display_name, targets), AVERAGE]
     names, marks, rows = setting_names(groups), _Marks(), []
     for network in networks:
@@ -146,16 +154,16 @@ def _by_target(
                 if any(cell[0] != "–" for cell in cells):
                     rows.append([*first, "paper", *cells])
                 continue
-            found = [measured(line.groups, line.quantity, target) for target in targets]
-            if not any(found):
+            spreads = [spread_of(line.groups, line.quantity, target) for target in targets]
+            if not any(spreads):
                 continue
-            mean = measured(line.groups, line.quantity, AVERAGE)
+            mean = spread_of(line.groups, line.quantity, AVERAGE)
             name_here = f"here{names[network == ATTRIBUTES, line.setting]}"
-            texts = [spread_text(line.quantity, cell) for cell in found]
-            there = sum(cell is not None for cell in found)
-            mean = mean._replace(size=there) if mean else None
+            texts = [spread_text(line.quantity, cell) for cell in spreads]
+            count = sum(cell is not None for cell in spreads)
+            mean = mean._replace(size=count) if mean else None
             rows.append([*first, name_here, *texts, spread_text(line.quantity, mean, len(targets))])
-            limits = [bounds(line, t, cell) if cell else None for t, cell in zip(targets, found, strict=True)]
+            limits = [bounds(line, t, cell) if cell else None for t, cell in zip(targets, spreads, strict=True)]
             if any(limits):
                 texts = ["–" if limit is None else f"[{limit[0]:.1f}, {limit[1]:.1f}]" for limit in limits]
                 rows.append([*first, "95 % interval", *texts, "–"])
@@ -173,12 +181,12 @@ def _by_network(name: str, title: str, groups: Sequence[Group], quantities: Sequ
         if any(cell[0] != "–" for cell in paper):
             rows.append([quantity.title, who, "paper", *paper])
         for setting in dict.fromkeys(group.setting for group in groups):
-            asked = who if quantity.whose == "explainer" else None
-            own = [chosen(groups, network, setting, asked) for network in ANIMALS]
-            found = [measured(some, quantity, AVERAGE) for some in own]
-            if any(found):
-                whole = [len(columns(quantity, network)) for network in ANIMALS]
-                texts = [spread_text(quantity, cell, of) for cell, of in zip(found, whole, strict=True)]
+            explainer = who if quantity.whose == "explainer" else None
+            members = [select(groups, network, setting, explainer) for network in ANIMALS]
+            spreads = [spread_of(some, quantity, AVERAGE) for some in members]
+            if any(spreads):
+                sizes = [len(targets_of(quantity, network)) for network in ANIMALS]
+                texts = [spread_text(quantity, cell, of) for cell, of in zip(spreads, sizes, strict=True)]
                 rows.append([quantity.title, who, f"here{names[False, setting]}", *texts])
     return Table(name, title, header, rows, marks.notes)
 
@@ -197,12 +205,12 @@ class _Marks:
         """A cell of the paper, with the mark of its footnote."""
         text = line.quantity.text(line.quantity.paper(line.network, line.who, target))
         row = line.who
-        said = cell_notes().get(Cell(line.quantity.table, line.network, row, target)) if line.quantity.printed else None
-        if said is None:
+        note = cell_notes().get(Cell(line.quantity.table, line.network, row, target)) if line.quantity.printed else None
+        if note is None:
             return text
-        if said not in self.texts:
-            self.texts.append(said)
-        return f"{text} [{self.texts.index(said) + 1}]"
+        if note not in self.texts:
+            self.texts.append(note)
+        return f"{text} [{self.texts.index(note) + 1}]"
 
 
 def _in_order(explainers: Sequence[str]) -> list[str]:

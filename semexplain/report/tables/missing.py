@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from omegaconf import OmegaConf
 
 from semexplain.report.paper import ATTRIBUTES, BETA, paper_targets
-from semexplain.report.tables.cells import Group, Setting
+from semexplain.report.tables.groups import Group, Setting
 from semexplain.report.tables.layout import ANIMALS, setting_names
 
 COUNTS = (5, 10, 15, 20, 25, 30, 35, 39)  # of Fig. 8, whose grid the paper does not give
@@ -16,7 +16,7 @@ COUNTS = (5, 10, 15, 20, 25, 30, 35, 39)  # of Fig. 8, whose grid the paper does
 SAID = ("beta", "concepts", "experiment", "performer", "performer.target", "resume", "seed", "sweep", "task")
 
 
-class Wanted(NamedTuple):
+class Job(NamedTuple):
     """A run: network, target, number of concepts at random (none: all of them), β, seed."""
 
     network: str
@@ -32,7 +32,7 @@ def missing(groups: Sequence[Group], seeds: int, everything: bool) -> list[tuple
     They repeat the options on the command lines of the runs that are there, so that all belong together.
 
     Args:
-        groups: Runs, as :func:`semexplain.report.tables.cells.grouped` returns them.
+        groups: Runs, as :func:`semexplain.report.tables.groups.grouped` returns them.
         seeds: How many seeds each cell should have, counted from 0.
         everything: Also those of tables of which no run is there.
 
@@ -40,22 +40,22 @@ def missing(groups: Sequence[Group], seeds: int, everything: bool) -> list[tuple
         For each table and setting a heading and its commands; nothing for what is complete.
     """
     names = setting_names(groups)
-    found = []
-    for title, wanted in _tables(seeds).items():
+    sections = []
+    for title, jobs in _tables(seeds).items():
         faces = title != "Experiment 1"
-        own = [g for g in groups if (g.network == ATTRIBUTES) == faces]
-        begun = [g for g in own if g.concepts.startswith("random")] if title == "Figure 8" else own
+        members = [g for g in groups if (g.network == ATTRIBUTES) == faces]
+        begun = [g for g in members if g.concepts.startswith("random")] if title == "Figure 8" else members
         settings = list(dict.fromkeys(group.setting for group in begun))
         if not settings and everything:
-            settings = list(dict.fromkeys(group.setting for group in own)) or [()]
+            settings = list(dict.fromkeys(group.setting for group in members)) or [()]
         for setting in settings:
-            there = {run for group in own if group.setting == setting for run in _there(group)}
-            absent = [run for run in wanted if run not in there]
+            present = {run for group in members if group.setting == setting for run in _runs_of(group)}
+            absent = [run for run in jobs if run not in present]
             if absent:
-                heading = f"{title}{names.get((faces, setting), '')}: {len(absent)} of {len(wanted)} runs are missing"
-                alike = [group for group in own if group.setting == setting]
-                found.append((heading, _commands(absent, alike, setting)))
-    return found
+                heading = f"{title}{names.get((faces, setting), '')}: {len(absent)} of {len(jobs)} runs are missing"
+                peers = [group for group in members if group.setting == setting]
+                sections.append((heading, _commands(absent, peers, setting)))
+    return sections
 
 
 def boxes(cells: Collection[tuple[Any, ...]]) -> list[tuple[tuple[Any, ...], ...]]:
@@ -67,46 +67,46 @@ def boxes(cells: Collection[tuple[Any, ...]]) -> list[tuple[tuple[Any, ...], ...
         >>> boxes([("a", 0), ("a", 1), ("b", 0), ("b", 1), ("c", 1)])
         [(('a', 'b'), (0, 1)), (('c',), (1,))]
     """
-    found = [tuple((value,) for value in cell) for cell in dict.fromkeys(cells)]
-    for axis in reversed(range(len(found[0]) if found else 0)):
-        joined: dict[tuple[Any, ...], list[Any]] = {}
-        for box in found:
-            joined.setdefault((box[:axis], box[axis + 1 :]), []).extend(box[axis])
-        found = [(*before, tuple(values), *after) for (before, after), values in joined.items()]
-    return found
+    result = [tuple((value,) for value in cell) for cell in dict.fromkeys(cells)]
+    for axis in reversed(range(len(result[0]) if result else 0)):
+        union: dict[tuple[Any, ...], list[Any]] = {}
+        for box in result:
+            union.setdefault((box[:axis], box[axis + 1 :]), []).extend(box[axis])
+        result = [(*before, tuple(values), *after) for (before, after), values in union.items()]
+    return result
 
 
-def _tables(seeds: int) -> dict[str, list[Wanted]]:
+def _tables(seeds: int) -> dict[str, list[Job]]:
     faces = paper_targets(ATTRIBUTES)
-    every = range(seeds)
+    all_seeds = range(seeds)
     return {
         "Experiment 1": [
-            Wanted(network, target, None, beta, seed)
+            Job(network, target, None, beta, seed)
             for network in ANIMALS
-            for target, beta, seed in product(paper_targets(network), (0.0, BETA[0]), every)
+            for target, beta, seed in product(paper_targets(network), (0.0, BETA[0]), all_seeds)
         ],
-        "Experiment 2": [Wanted(ATTRIBUTES, *cell) for cell in product(faces, (None,), (0.0, BETA[1]), every)],
-        "Figure 8": [Wanted(ATTRIBUTES, *cell) for cell in product(faces, COUNTS, (BETA[1],), every)],
+        "Experiment 2": [Job(ATTRIBUTES, *cell) for cell in product(faces, (None,), (0.0, BETA[1]), all_seeds)],
+        "Figure 8": [Job(ATTRIBUTES, *cell) for cell in product(faces, COUNTS, (BETA[1],), all_seeds)],
     }
 
 
-def _there(group: Group) -> list[Wanted]:
+def _runs_of(group: Group) -> list[Job]:
     """What a group has of what is wanted; all 39 concepts are also 39 at random."""
     kind, _, count = group.concepts.partition(" ")
     if kind not in ("all", "random") or (kind == "random" and not count.isdecimal()):
         return []
     counts = [int(count)] if count else [None, COUNTS[-1]] if group.network == ATTRIBUTES else [None]
-    return [Wanted(group.network, group.target, c, group.beta, run.seed) for run in group.runs for c in counts]
+    return [Job(group.network, group.target, c, group.beta, run.seed) for run in group.runs for c in counts]
 
 
-def _commands(absent: Sequence[Wanted], groups: Sequence[Group], setting: Setting) -> list[str]:
+def _commands(absent: Sequence[Job], groups: Sequence[Group], setting: Setting) -> list[str]:
     """Commands for runs; those of a network repeat its own options, such as where its weights are."""
     common = _options(groups, setting)
-    plain = [item for item in common if not item.lstrip("+~").startswith(("performer.", "performer_training"))]
-    by_options: dict[tuple[str, ...], list[Wanted]] = {}
+    defaults = [item for item in common if not item.lstrip("+~").startswith(("performer.", "performer_training"))]
+    by_options: dict[tuple[str, ...], list[Job]] = {}
     for run in absent:
-        own = [group for group in groups if group.network == run.network]
-        by_options.setdefault(tuple(_options(own, setting) if own else plain), []).append(run)
+        members = [group for group in groups if group.network == run.network]
+        by_options.setdefault(tuple(_options(members, setting) if members else defaults), []).append(run)
     return [_command(box, options) for options, runs in by_options.items() for box in boxes(runs)]
 
 
@@ -120,15 +120,15 @@ def _options(groups: Sequence[Group], setting: Setting) -> list[str]:
         path = folder / ".hydra" / "overrides.yaml"
         if not path.exists():
             continue
-        given = [str(item) for item in OmegaConf.load(path)]
-        own = [item for item in given if not _said(item.split("=")[0].lstrip("+~"))]
-        common = own if common is None else [item for item in common if item in own]
+        overrides = [str(item) for item in OmegaConf.load(path)]
+        items = [item for item in overrides if not _is_said(item.split("=")[0].lstrip("+~"))]
+        common = items if common is None else [item for item in common if item in items]
     unsaid = ("–", "the run's")  # words of the tables, not values
-    told = [f"{key}={value}" for key, value in setting if not key.startswith("digest of ") and value not in unsaid]
-    return told if common is None else common
+    settings = [f"{key}={value}" for key, value in setting if not key.startswith("digest of ") and value not in unsaid]
+    return settings if common is None else common
 
 
-def _said(key: str) -> bool:
+def _is_said(key: str) -> bool:
     return key in SAID or key.startswith(("hydra.", "concepts."))
 
 

@@ -27,24 +27,24 @@ def cell_notes() -> dict[Cell, str]:
         >>> cell_notes()[Cell("entropy", "attributes", "ours", "average")]
         'Printed as 3.201; the 4 cells average 3.2255.'
     """
-    found = {}
+    notes = {}
     for quantity in [quantity for quantity in PRINTED if quantity.printed]:
         rows = ("baseline", "ours") if quantity.whose == "explainer" else (quantity.whose,)
         for network in NETWORKS:
             for row in rows:
-                printed = quantity.paper(network, row, AVERAGE)
+                average = quantity.paper(network, row, AVERAGE)
                 names = PARTS if quantity.table == "part_error" else paper_targets(network)
                 cells = [quantity.paper(network, row, target) for target in names]
-                known = [cell for cell in cells if cell is not None]
-                said = None if printed is None or len(known) < len(cells) else _average_note(quantity, printed, known)
-                if said:
-                    found[Cell(quantity.table, network, row, AVERAGE)] = said
+                terms = [cell for cell in cells if cell is not None]
+                note = None if average is None or len(terms) < len(cells) else _average_note(quantity, average, terms)
+                if note:
+                    notes[Cell(quantity.table, network, row, AVERAGE)] = note
                 blank = [name for name, cell in zip(names, cells, strict=True) if cell is None]
-                blank += [AVERAGE] if printed is None else []
-                if known:
+                blank += [AVERAGE] if average is None else []
+                if terms:
                     text = "Blank in the paper."
-                    found |= {Cell(quantity.table, network, row, target): text for target in blank}
-    return found
+                    notes |= {Cell(quantity.table, network, row, target): text for target in blank}
+    return notes
 
 
 def claims() -> list[str]:
@@ -54,37 +54,37 @@ def claims() -> list[str]:
         >>> claims()[0]
         'The text says that the prior did not decrease accuracy: its average does for VGG-16 (96.7 to 95.6).'
     """
-    accuracy, deviation = _averages("accuracy"), _averages("relative_deviation")
+    accuracy, deviation = _paper_averages("accuracy"), _paper_averages("relative_deviation")
     lower = [f"{NETWORKS[n]} ({b:.1f} to {o:.1f})" for n, (b, o) in accuracy.items() if o < b]
     fell = [NETWORKS[n] for n, (b, o) in deviation.items() if o < b]
     rose = [f"{NETWORKS[n]} ({b:.3f} to {o:.3f})" for n, (b, o) in deviation.items() if o > b]
-    found = []
+    sentences = []
     if lower:
-        found.append(f"The text says that the prior did not decrease accuracy: its average does for {_and(lower)}.")
+        sentences.append(f"The text says that the prior did not decrease accuracy: its average does for {_and(lower)}.")
     if fell:
-        found.append(
+        sentences.append(
             f"The text says that it increased the deviation a bit: its average falls for {_and(fell)} and rises for "
             f"{_and(rose) or 'none'}."
         )
-    return found
+    return sentences
 
 
-def _average_note(quantity: Quantity, printed: float, cells: list[float]) -> str | None:
+def _average_note(quantity: Quantity, average: float, cells: list[float]) -> str | None:
     mean, unit = math.fsum(cells) / len(cells), 10.0**-quantity.digits
-    if abs(mean - printed) <= unit / 2 + 1e-9:
+    if abs(mean - average) <= unit / 2 + 1e-9:
         return None
-    cut = " (cut off, not rounded)" if 0 <= mean - printed < unit else ""
-    return f"Printed as {quantity.text(printed)}; the {len(cells)} cells average {mean:.{quantity.digits + 1}f}{cut}."
+    hint = " (cut off, not rounded)" if 0 <= mean - average < unit else ""
+    return f"Printed as {quantity.text(average)}; the {len(cells)} cells average {mean:.{quantity.digits + 1}f}{hint}."
 
 
-def _averages(table: str) -> dict[str, tuple[float, float]]:
+def _paper_averages(table: str) -> dict[str, tuple[float, float]]:
     """Printed averages of baseline and ours, by network of Experiment 1."""
-    found = {}
+    averages = {}
     for network in [network for network in NETWORKS if network != ATTRIBUTES]:
         pair = [paper_cell(table, network, row, AVERAGE) for row in ("baseline", "ours")]
         if pair[0] is not None and pair[1] is not None:
-            found[network] = (pair[0], pair[1])
-    return found
+            averages[network] = (pair[0], pair[1])
+    return averages
 
 
 def _and(names: list[str]) -> str:

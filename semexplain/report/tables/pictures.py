@@ -9,8 +9,8 @@ from semexplain.report.figures.capacity import capacity
 from semexplain.report.figures.frontier import Point, frontier
 from semexplain.report.figures.style import display_name
 from semexplain.report.paper import ATTRIBUTES, NETWORKS
-from semexplain.report.tables.cells import Group, Setting
 from semexplain.report.tables.counts import Series
+from semexplain.report.tables.groups import Group, Setting
 from semexplain.report.tables.layout import setting_names
 from semexplain.system.files import whole_file
 
@@ -23,31 +23,31 @@ def pictures(folder: Path, groups: Sequence[Group], lines: Sequence[Series]) -> 
     Args:
         folder: Where ``fig8.png`` is written, if there are runs with different numbers of concepts, and
             ``frontier_<network>_<target>.png`` where there are several β.
-        groups: Runs, as :func:`semexplain.report.tables.cells.grouped` returns them.
+        groups: Runs, as :func:`semexplain.report.tables.groups.grouped` returns them.
         lines: Runs with different numbers of concepts.
 
     Returns:
         The files.
     """
-    found = {"fig8": _capacity(lines, setting_names(groups))} if lines else {}
+    figures = {"fig8": _capacity(lines, setting_names(groups))} if lines else {}
     names = setting_names(groups)
-    own: dict[tuple[str, str, Setting], list[Group]] = {}
+    members: dict[tuple[str, str, Setting], list[Group]] = {}
     for group in groups:
         if group.concepts == "all":
-            own.setdefault((group.network, group.target, group.setting), []).append(group)
-    for (network, target, setting), some in own.items():
+            members.setdefault((group.network, group.target, group.setting), []).append(group)
+    for (network, target, setting), some in members.items():
         points = [point for group in some for point in _points(group)]
         if len({point.beta for point in points}) > 1:
             kind = "faces" if network == ATTRIBUTES else network
             letter = names[network == ATTRIBUTES, setting].strip()
             name = "_".join(["frontier", kind, target, *([letter] if letter else [])])
-            found[name] = frontier(points)
+            figures[name] = frontier(points)
             title = f"{NETWORKS[network]}, {display_name(target)}{f', setting {letter}' if letter else ''}"
-            found[name].suptitle(title, fontsize=9)
-    for name, figure in found.items():
+            figures[name].suptitle(title, fontsize=9)
+    for name, figure in figures.items():
         with whole_file(folder / f"{name}.png") as partial:
             figure.savefig(partial, format="png", dpi=DPI)
-    return [folder / f"{name}.png" for name in found]
+    return [folder / f"{name}.png" for name in figures]
 
 
 def _points(group: Group) -> list[Point]:
@@ -72,6 +72,6 @@ def _capacity(lines: Sequence[Series], names: dict[tuple[bool, Setting], str]) -
         name += [NETWORKS[line.network]] if len(networks) > 1 or line.network != ATTRIBUTES else []
         name += [line.prior] if len(priors) > 1 else []
         name += [f"setting{names[line.network == ATTRIBUTES, line.setting]}"] if len(settings) > 1 else []
-        panels["relative deviation"][", ".join(name)] = {k: own.deviations for k, own in line.counts.items()}
-        panels["accuracy drop (points)"][", ".join(name)] = {k: own.drops for k, own in line.counts.items()}
+        panels["relative deviation"][", ".join(name)] = {k: runs.deviations for k, runs in line.counts.items()}
+        panels["accuracy drop (points)"][", ".join(name)] = {k: runs.drops for k, runs in line.counts.items()}
     return capacity(panels)

@@ -10,7 +10,7 @@ from semexplain.metrics.measure import Measure, describe
 from semexplain.metrics.part_error import TABLE_3, PartError
 from semexplain.metrics.relative_deviation import RelativeDeviation
 from semexplain.report.paper import paper_cell, paper_targets
-from semexplain.report.tables.cells import Group, Setting, Spread, spread
+from semexplain.report.tables.groups import Group, Setting, Spread
 
 AVERAGE = "average"
 
@@ -80,7 +80,7 @@ PART_ERROR = (
 PARTS = TABLE_3
 
 
-def measured(groups: Sequence[Group], quantity: Quantity, target: str) -> Spread | None:
+def spread_of(groups: Sequence[Group], quantity: Quantity, target: str) -> Spread | None:
     """A cell of the runs that are there, in the paper's unit.
 
     Args:
@@ -96,33 +96,33 @@ def measured(groups: Sequence[Group], quantity: Quantity, target: str) -> Spread
         return _cell(groups, quantity, quantity.metric.removesuffix("_mean") + part)
     if target != AVERAGE:
         return _cell([group for group in groups if group.target == target], quantity, quantity.metric)
-    own = [[group for group in groups if group.target == name] for name in dict.fromkeys(g.target for g in groups)]
-    cells = [cell for cell in (_cell(some, quantity, quantity.metric) for some in own) if cell is not None]
+    sets = [[group for group in groups if group.target == name] for name in dict.fromkeys(g.target for g in groups)]
+    cells = [cell for cell in (_cell(some, quantity, quantity.metric) for some in sets) if cell is not None]
     if not cells:
         return None
     mean = sum(cell.mean for cell in cells) / len(cells)
     by_seed = [
         {run.seed: value for run in some[0].runs if (value := run.metrics.get(quantity.metric)) is not None}
-        for some in own
+        for some in sets
     ]
     seeds = sorted(set.intersection(*(set(values) for values in by_seed if values)))
     over_seeds = [quantity.scale * sum(v[seed] for v in by_seed if v) / len(cells) for seed in seeds]
     spreads = quantity.whose == "explainer" and all(set(values) == set(seeds) for values in by_seed if values)
-    return Spread(mean, spread(over_seeds).std if spreads and seeds else None, len(cells))  # type: ignore[union-attr]
+    return Spread(mean, Spread.of(over_seeds).std if spreads and seeds else None, len(cells))  # type: ignore[union-attr]
 
 
 def _cell(groups: Sequence[Group], quantity: Quantity, metric: str) -> Spread | None:
     values = [quantity.scale * value for group in groups for value in group.values(metric)]
     # What the explainers of a performer share does not vary with the seed: it is one number, however often measured.
-    return spread(values if quantity.whose == "explainer" else values[:1])
+    return Spread.of(values if quantity.whose == "explainer" else values[:1])
 
 
-def columns(quantity: Quantity, network: str) -> tuple[str, ...]:
+def targets_of(quantity: Quantity, network: str) -> tuple[str, ...]:
     """The columns of a quantity's table for a network, without the average."""
     return PARTS if quantity.table == "part_error" else paper_targets(network)
 
 
-def chosen(groups: Sequence[Group], network: str, setting: Setting, explainer: str | None = None) -> list[Group]:
+def select(groups: Sequence[Group], network: str, setting: Setting, explainer: str | None = None) -> list[Group]:
     """Groups of a network and setting: of an explainer, or of all that use all concepts."""
     return [
         group

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
-from semexplain.report.figures.style import display_name
 from semexplain.report.paper import ATTRIBUTES, NETWORKS
-from semexplain.report.tables.cells import Group, Spread
-from semexplain.report.tables.layout import TABLE_3_TARGET, Line, Table, bounds, lines, setting_names
+from semexplain.report.tables.groups import Group, Spread
+from semexplain.report.tables.layout import PLACE, TABLE_3_TARGET, Line, Table, bounds, lines, place, setting_names
 from semexplain.report.tables.notes import Cell, cell_notes
-from semexplain.report.tables.quantities import ACCURACY, AVERAGE, DEVIATION, ENTROPY, PART_ERROR, columns, measured
+from semexplain.report.tables.quantities import ACCURACY, AVERAGE, DEVIATION, ENTROPY, PART_ERROR, spread_of, targets_of
 
 DATA = ("CelebA", "PascalPart")  # the paper's
 Record = dict[str, object]
@@ -18,38 +17,34 @@ def records(groups: Sequence[Group]) -> list[Record]:
 
     Numbers are in the paper's units, unrounded. ``count`` is the number of seeds, of an average that of averaged cells.
     """
-    shown = [group for group in groups if not group.concepts.startswith("random")]
-    dogs = [group for group in shown if group.network != ATTRIBUTES and group.target == TABLE_3_TARGET]
-    found: list[Record] = []
-    for network in [network for network in NETWORKS if any(group.network == network for group in shown)]:
-        same = [group for group in shown if (group.network == ATTRIBUTES) == (network == ATTRIBUTES)]
-        for line in lines(same, (*ENTROPY, *ACCURACY, *DEVIATION), network):
-            found += _of_line(line)
+    members = [group for group in groups if not group.concepts.startswith("random")]
+    dogs = [group for group in members if group.network != ATTRIBUTES and group.target == TABLE_3_TARGET]
+    result: list[Record] = []
+    for network in [network for network in NETWORKS if any(group.network == network for group in members)]:
+        peers = [group for group in members if (group.network == ATTRIBUTES) == (network == ATTRIBUTES)]
+        rows = [*lines(peers, (*ENTROPY, *ACCURACY, *DEVIATION), network)]
         if any(group.network == network for group in dogs):
-            for line in lines(dogs, PART_ERROR, network):
-                found += _of_line(line)
-    return found
+            rows += lines(dogs, PART_ERROR, network)
+        result += [record for line in rows for record in _of_line(line)]
+    return result
 
 
 def behind(groups: Sequence[Group]) -> Table:
     """How many runs, seeds, images and objects stand behind the cells."""
     names = setting_names(groups)
-    header = ["network", "target", "explainer", "setting", "data", "seeds", "test images", "different objects"]
+    header = [*PLACE, "data", "seeds", "test images", "different objects"]
     rows = [
         [
-            NETWORKS[group.network],
-            display_name(group.target),
-            group.explainer,
-            names[group.network == ATTRIBUTES, group.setting].strip() or "–",
+            *place(names, (group.network, group.target, group.explainer, group.setting)),
             _data(group),
             " ".join(str(run.seed) for run in group.runs),
             *("–" if number is None else str(number) for number in (group.images, group.objects)),
         ]
         for group in groups
     ]
-    other = sorted({_data(group) for group in groups} - set(DATA))
-    remark = f"{', '.join(other)}: not the paper's data; the paper's numbers are beside them for orientation only."
-    return Table("runs", "Runs behind the cells", header, rows, [remark] if other else [])
+    kinds = sorted({_data(group) for group in groups} - set(DATA))
+    remark = f"{', '.join(kinds)}: not the paper's data; the paper's numbers are beside them for orientation only."
+    return Table("runs", "Runs behind the cells", header, rows, [remark] if kinds else [])
 
 
 def _data(group: Group) -> str:
@@ -58,19 +53,19 @@ def _data(group: Group) -> str:
 
 def _of_line(line: Line) -> Iterator[Record]:
     quantity, network = line.quantity, line.network
-    for target in (*columns(quantity, network), AVERAGE):
-        printed = quantity.paper(network, line.who, target)
-        cell = measured(line.groups, quantity, target)
-        if (printed if line.setting is None else cell) is not None:
-            yield _record(line, target, cell, printed)
+    for target in (*targets_of(quantity, network), AVERAGE):
+        reference = quantity.paper(network, line.who, target)
+        cell = spread_of(line.groups, quantity, target)
+        if (reference if line.setting is None else cell) is not None:
+            yield _record(line, target, cell, reference)
 
 
-def _record(line: Line, target: str, cell: Spread | None, printed: float | None) -> Record:
+def _record(line: Line, target: str, cell: Spread | None, reference: float | None) -> Record:
     limits = bounds(line, target, cell) if cell else None
     group = next((group for group in line.groups if target in (group.target, AVERAGE)), None)
     if line.quantity.table == "part_error":
         group = next(iter(line.groups), None)
-    place = Cell(line.quantity.table, line.network, line.who, target)
+    address = Cell(line.quantity.table, line.network, line.who, target)
     return {
         "quantity": line.quantity.title,
         "network": line.network,
@@ -78,13 +73,13 @@ def _record(line: Line, target: str, cell: Spread | None, printed: float | None)
         "target": target,
         "from": "paper" if line.setting is None else "here",
         "setting": "; ".join(f"{key}={value}" for key, value in line.setting or ()),
-        "mean": printed if line.setting is None else cell and cell.mean,
+        "mean": reference if line.setting is None else cell and cell.mean,
         "std": cell and cell.std,
         "count": cell and cell.size,
         "low": limits and limits[0],
         "high": limits and limits[1],
         "images": group.images if group and target != AVERAGE else None,
         "objects": group.objects if group and target != AVERAGE else None,
-        "paper": printed,
-        "note": cell_notes().get(place, "") if line.quantity.printed else "",
+        "paper": reference,
+        "note": cell_notes().get(address, "") if line.quantity.printed else "",
     }

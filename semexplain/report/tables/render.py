@@ -53,7 +53,7 @@ def latex(table: Table) -> str:
 
 def _environment(table: Table, rows: Sequence[Sequence[str]], continued: str, notes: Sequence[str]) -> str:
     lines = [" & ".join(map(escaped, row)) + r" \\" for row in rows]
-    ruled = [line + ("\n\\midrule" if one[0] != next_[0] else "") for line, (one, next_) in _followed(lines, rows)]
+    body = [line + ("\n\\midrule" if one[0] != next_[0] else "") for line, (one, next_) in _followed(lines, rows)]
     return "\n".join(
         [
             r"\begin{table}",
@@ -64,7 +64,7 @@ def _environment(table: Table, rows: Sequence[Sequence[str]], continued: str, no
             r"\toprule",
             " & ".join(map(escaped, table.header)) + r" \\",
             r"\midrule",
-            *ruled,
+            *body,
             r"\bottomrule",
             r"\end{tabular}}",
             *(f"\\par {escaped(note)}" for note in notes),
@@ -80,9 +80,9 @@ def escaped(text: str) -> str:
         >>> print(escaped("95 % of {a_b} ± τ – c"))
         95 \% of \{a\_b\} $\pm$ $\tau$ -- c
     """
-    found = "".join(SYMBOLS.get(sign, sign) for sign in text)
+    result = "".join(SYMBOLS.get(sign, sign) for sign in text)
     # A bracket after the end of a line would be read as that command's option.
-    return f"{{}}{found}" if found.startswith("[") else found
+    return f"{{}}{result}" if result.startswith("[") else result
 
 
 def comma_separated(records: Sequence[Mapping[str, object]]) -> str:
@@ -97,8 +97,8 @@ def comma_separated(records: Sequence[Mapping[str, object]]) -> str:
 def _pages(rows: Sequence[Sequence[str]]) -> list[list[Sequence[str]]]:
     """Rows by page: a page begins with another first cell where it can."""
     pages: list[list[Sequence[str]]] = [[]]
-    for _, same in groupby(rows, key=itemgetter(0)):
-        while some := list(islice(same, MOST_ROWS)):
+    for _, group in groupby(rows, key=itemgetter(0)):
+        while some := list(islice(group, MOST_ROWS)):
             if len(pages[-1]) + len(some) > MOST_ROWS:
                 pages.append([])
             pages[-1] += some

@@ -19,7 +19,7 @@ UNSTATED = ""  # the network of the paper's Table 3
 MOST = 1e-9  # what rounding may add
 
 
-class Verdict(NamedTuple):
+class Outcome(NamedTuple):
     """Whether a statement holds (none: not enough runs to say), the numbers behind it, and whether they are all."""
 
     holds: bool | None
@@ -29,8 +29,8 @@ class Verdict(NamedTuple):
     @property
     def word(self) -> str:
         """The verdict as it is printed."""
-        held = "held" if self.complete else "held so far"
-        return {True: held, False: "not held", None: "not enough runs"}[self.holds]
+        phrase = "held" if self.complete else "held so far"
+        return {True: phrase, False: "not held", None: "not enough runs"}[self.holds]
 
 
 class Statement(NamedTuple):
@@ -40,101 +40,101 @@ class Statement(NamedTuple):
     experiment: str
     text: str
     passes: str
-    evaluate: Callable[[Numbers], Verdict]
+    evaluate: Callable[[Numbers], Outcome]
 
 
-def entropy_animals(numbers: Numbers) -> Verdict:
+def entropy_animals(numbers: Numbers) -> Outcome:
     """Q1 in Experiment 1: the prior raises the entropy in every network's average and in 20 of 24 cells."""
-    found = _columns(numbers, "entropy", "baseline", "ours")
-    cells = [pair for pairs in found.values() for pair in pairs]
+    networks = _columns(numbers, "entropy", "baseline", "ours")
+    cells = [pair for pairs in networks.values() for pair in pairs]
     if not cells:
-        return Verdict(None)
+        return Outcome(None)
     higher = sum(ours > baseline for baseline, ours in cells)
-    averages = {network: _averages(pairs) for network, pairs in found.items()}
+    averages = {network: _averages(pairs) for network, pairs in networks.items()}
     holds = all(ours > baseline for baseline, ours in averages.values()) and higher * CELLS >= 20 * len(cells)
-    said = f"{_arrows(averages, 3)}; higher in {higher} of {len(cells)} cells"
-    return Verdict(holds, said, len(cells) == CELLS)
+    text = f"{_arrows(averages, 3)}; higher in {higher} of {len(cells)} cells"
+    return Outcome(holds, text, len(cells) == CELLS)
 
 
-def entropy_faces(numbers: Numbers) -> Verdict:
+def entropy_faces(numbers: Numbers) -> Outcome:
     """Q1 in Experiment 2: the prior raises the entropy of every target."""
-    found = _faces(numbers, "entropy", "baseline", "ours")
-    if not found:
-        return Verdict(None)
-    higher = sum(ours > baseline for baseline, ours in found.values())
-    said = f"{_arrows(found, 3)}; higher in {higher} of {len(found)} targets"
-    return Verdict(higher == len(found), said, len(found) == TARGETS)
+    targets = _faces(numbers, "entropy", "baseline", "ours")
+    if not targets:
+        return Outcome(None)
+    higher = sum(ours > baseline for baseline, ours in targets.values())
+    text = f"{_arrows(targets, 3)}; higher in {higher} of {len(targets)} targets"
+    return Outcome(higher == len(targets), text, len(targets) == TARGETS)
 
 
-def accuracy_animals(numbers: Numbers) -> Verdict:
+def accuracy_animals(numbers: Numbers) -> Outcome:
     """Q2 in Experiment 1: the prior costs no network's average more than 1.5 points."""
-    found = _columns(numbers, "accuracy", "baseline", "ours")
-    cells = [pair for pairs in found.values() for pair in pairs]
-    kept = sum(ours >= baseline for baseline, ours in cells)
-    verdict = _costs({network: _averages(pairs) for network, pairs in found.items()}, 1.5)
+    networks = _columns(numbers, "accuracy", "baseline", "ours")
+    cells = [pair for pairs in networks.values() for pair in pairs]
+    count = sum(ours >= baseline for baseline, ours in cells)
+    verdict = _costs({network: _averages(pairs) for network, pairs in networks.items()}, 1.5)
     if not cells:
         return verdict
-    said = f"{verdict.numbers}; not lower in {kept} of {len(cells)} cells"
-    return verdict._replace(numbers=said, complete=len(cells) == CELLS)
+    text = f"{verdict.numbers}; not lower in {count} of {len(cells)} cells"
+    return verdict._replace(numbers=text, complete=len(cells) == CELLS)
 
 
-def accuracy_faces(numbers: Numbers) -> Verdict:
+def accuracy_faces(numbers: Numbers) -> Outcome:
     """Q2 in Experiment 2: the prior costs no target more than half a point."""
-    found = _faces(numbers, "accuracy", "baseline", "ours")
-    return _costs(found, 0.5)._replace(complete=len(found) == TARGETS)
+    targets = _faces(numbers, "accuracy", "baseline", "ours")
+    return _costs(targets, 0.5)._replace(complete=len(targets) == TARGETS)
 
 
-def deviation_animals(numbers: Numbers) -> Verdict:
+def deviation_animals(numbers: Numbers) -> Outcome:
     """Q3: the prior changes no network's average deviation by more than .01, and all stay below .07."""
-    found = _columns(numbers, "relative_deviation", "baseline", "ours")
-    cells = [pair for pairs in found.values() for pair in pairs]
+    networks = _columns(numbers, "relative_deviation", "baseline", "ours")
+    cells = [pair for pairs in networks.values() for pair in pairs]
     if not cells:
-        return Verdict(None)
-    averages = {network: _averages(pairs) for network, pairs in found.items()}
+        return Outcome(None)
+    averages = {network: _averages(pairs) for network, pairs in networks.items()}
     holds = all(abs(o - b) <= 0.01 + MOST and max(b, o) < 0.07 for b, o in averages.values())
     lower = sum(ours <= baseline for baseline, ours in cells)
-    said = f"{_changes(averages, 3)}; not higher in {lower} of {len(cells)} cells"
-    return Verdict(holds, said, len(cells) == CELLS)
+    text = f"{_changes(averages, 3)}; not higher in {lower} of {len(cells)} cells"
+    return Outcome(holds, text, len(cells) == CELLS)
 
 
-def gap_animals(numbers: Numbers) -> Verdict:
+def gap_animals(numbers: Numbers) -> Outcome:
     """Q4 in Experiment 1: each network's explainers stay within 3 points of their performers."""
-    found = _columns(numbers, "accuracy", "ours", "performer")
-    averages = {network: _averages(pairs) for network, pairs in found.items()}
+    networks = _columns(numbers, "accuracy", "ours", "performer")
+    averages = {network: _averages(pairs) for network, pairs in networks.items()}
     if not averages:
-        return Verdict(None)
+        return Outcome(None)
     holds = all(p - o <= 3 + MOST for o, p in averages.values())
-    return Verdict(holds, _changes(averages, 1), sum(map(len, found.values())) == CELLS)
+    return Outcome(holds, _changes(averages, 1), sum(map(len, networks.values())) == CELLS)
 
 
-def gap_faces(numbers: Numbers) -> Verdict:
+def gap_faces(numbers: Numbers) -> Outcome:
     """Q4 in Experiment 2: each explainer stays within 8 points of its performer, closest for ``male``."""
-    found = _faces(numbers, "accuracy", "ours", "performer")
-    gaps = {target: performer - ours for target, (ours, performer) in found.items()}
+    targets = _faces(numbers, "accuracy", "ours", "performer")
+    gaps = {target: performer - ours for target, (ours, performer) in targets.items()}
     if not gaps:
-        return Verdict(None)
+        return Outcome(None)
     near = all(gap <= 8 + MOST for gap in gaps.values())
     complete = "male" in gaps and len(gaps) > 1
     closest = complete and gaps["male"] == min(gaps.values())
     holds = (near and closest) if complete or not near else None
-    return Verdict(holds, _changes(found, 1), len(gaps) == TARGETS)
+    return Outcome(holds, _changes(targets, 1), len(gaps) == TARGETS)
 
 
-def part_error(numbers: Numbers) -> Verdict:
+def part_error(numbers: Numbers) -> Outcome:
     """Q5: with the prior the contribution of every part is closer to the effect of removing the part."""
-    found: dict[str, tuple[float, float]] = {}
+    parts: dict[str, tuple[float, float]] = {}
     for network in (*ANIMALS, UNSTATED):
         for part in PARTS:
             pair = _pair(numbers, "part_error", network, "baseline", "ours", part)
             if pair is not None:
-                found[f"{NETWORKS.get(network, '')} {display_name(part)}".strip()] = pair
-    if not found:
-        return Verdict(None)
-    lower = sum(ours < baseline for baseline, ours in found.values())
-    return Verdict(lower == len(found), f"{_arrows(found, 3)}; lower for {lower} of {len(found)} parts")
+                parts[f"{NETWORKS.get(network, '')} {display_name(part)}".strip()] = pair
+    if not parts:
+        return Outcome(None)
+    lower = sum(ours < baseline for baseline, ours in parts.values())
+    return Outcome(lower == len(parts), f"{_arrows(parts, 3)}; lower for {lower} of {len(parts)} parts")
 
 
-def capacity(deviations: dict[str, dict[int, float]]) -> Verdict:
+def capacity_trend(deviations: dict[str, dict[int, float]]) -> Outcome:
     """Q6: with more concepts the score is met more closely.
 
     Args:
@@ -145,22 +145,22 @@ def capacity(deviations: dict[str, dict[int, float]]) -> Verdict:
         with most concepts below that with fewest; none unless a target has three numbers of concepts.
 
     Example:
-        >>> capacity({"male": {5: 0.3, 20: 0.2, 39: 0.25}}).numbers
+        >>> capacity_trend({"male": {5: 0.3, 20: 0.2, 39: 0.25}}).numbers
         'male: ρ = −0.50, 0.300 (5) → 0.250 (39)'
     """
-    enough = {target: own for target, own in deviations.items() if len(own) >= 3}
+    enough = {target: means for target, means in deviations.items() if len(means) >= 3}
     if not enough:
-        return Verdict(None)
-    holds, said = [], []
-    for target, own in enough.items():
-        counts = sorted(own)
-        values = [own[count] for count in counts]
+        return Outcome(None)
+    holds, lines = [], []
+    for target, means in enough.items():
+        counts = sorted(means)
+        values = [means[count] for count in counts]
         constant = len(set(values)) == 1  # no rank correlation, and no gain from more concepts
         rho = 0.0 if constant else float(spearmanr(counts, values).statistic)
         holds.append(rho < 0 and values[-1] < values[0])
         ends = f"{values[0]:.3f} ({counts[0]}) → {values[-1]:.3f} ({counts[-1]})"
-        said.append(f"{display_name(target)}: ρ = {_signed(rho, 2)}, {ends}")
-    return Verdict(all(holds), "; ".join(said))
+        lines.append(f"{display_name(target)}: ρ = {_signed(rho, 2)}, {ends}")
+    return Outcome(all(holds), "; ".join(lines))
 
 
 STATEMENTS = (
@@ -197,7 +197,7 @@ def _pair(
 
 def _columns(numbers: Numbers, table: str, first: str, second: str) -> dict[str, list[tuple[float, float]]]:
     """Pairs of two rows in the cells that have both, by name of the network."""
-    found = {
+    networks = {
         NETWORKS[network]: [
             pair
             for target in paper_targets(network)
@@ -205,7 +205,7 @@ def _columns(numbers: Numbers, table: str, first: str, second: str) -> dict[str,
         ]
         for network in ANIMALS
     }
-    return {name: pairs for name, pairs in found.items() if pairs}
+    return {name: pairs for name, pairs in networks.items() if pairs}
 
 
 def _faces(numbers: Numbers, table: str, first: str, second: str) -> dict[str, tuple[float, float]]:
@@ -218,18 +218,18 @@ def _averages(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
     return math.fsum(one) / len(pairs), math.fsum(other) / len(pairs)
 
 
-def _costs(found: dict[str, tuple[float, float]], most: float) -> Verdict:
-    if not found:
-        return Verdict(None)
-    return Verdict(all(ours - baseline >= -most - MOST for baseline, ours in found.values()), _changes(found, 1))
+def _costs(pairs: dict[str, tuple[float, float]], most: float) -> Outcome:
+    if not pairs:
+        return Outcome(None)
+    return Outcome(all(ours - baseline >= -most - MOST for baseline, ours in pairs.values()), _changes(pairs, 1))
 
 
-def _arrows(found: dict[str, tuple[float, float]], digits: int) -> str:
-    return ", ".join(f"{display(name)} {a:.{digits}f} → {b:.{digits}f}" for name, (a, b) in found.items())
+def _arrows(pairs: dict[str, tuple[float, float]], digits: int) -> str:
+    return ", ".join(f"{display(name)} {a:.{digits}f} → {b:.{digits}f}" for name, (a, b) in pairs.items())
 
 
-def _changes(found: dict[str, tuple[float, float]], digits: int) -> str:
-    return ", ".join(f"{display(name)} {_signed(b - a, digits)}" for name, (a, b) in found.items())
+def _changes(pairs: dict[str, tuple[float, float]], digits: int) -> str:
+    return ", ".join(f"{display(name)} {_signed(b - a, digits)}" for name, (a, b) in pairs.items())
 
 
 def display(name: str) -> str:

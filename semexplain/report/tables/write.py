@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from semexplain.report.paper import paper_source
-from semexplain.report.tables.cells import Group, grouped
 from semexplain.report.tables.counts import series
 from semexplain.report.tables.counts import table as counts_table
 from semexplain.report.tables.findings import findings
+from semexplain.report.tables.groups import Group, grouped
 from semexplain.report.tables.layout import setting_names, tables
 from semexplain.report.tables.missing import missing
 from semexplain.report.tables.pictures import pictures
@@ -42,33 +42,33 @@ def write_tables(
     Raises:
         ValueError: If no run belongs into a table.
     """
-    groups, left = grouped(runs)
+    groups, omissions = grouped(runs)
     if not groups:
-        raise ValueError("\n".join(["None of these runs belongs into the paper's tables:", *left]))
+        raise ValueError("\n".join(["None of these runs belongs into the paper's tables:", *omissions]))
     lines = series(groups)
-    found = [
+    pages = [
         *tables(groups),
         *([counts_table(lines, groups)] if lines else []),
         findings(groups, lines),
         behind(groups),
     ]
-    drawn = pictures(folder, groups, lines)
+    paths = pictures(folder, groups, lines)
     text = [
         f"# Tables of the paper and of {sum(len(group.runs) for group in groups)} runs",
         paper_source(),
         INTRODUCTION,
         *_settings(groups),
-        *map(markdown, found),
-        *(f"![{path.stem}]({path.name})" for path in drawn),
+        *map(markdown, pages),
+        *(f"![{path.stem}]({path.name})" for path in paths),
         *_missing(groups, seeds, everything),
-        *(["## Left out\n", "\n".join(f"* {line}" for line in left)] if left else []),
+        *(["## Left out\n", "\n".join(f"* {line}" for line in omissions)] if omissions else []),
     ]
     page = "\n\n".join(text) + "\n"
     contents = {"tables.md": page, "tables.csv": comma_separated(records(groups))}
-    contents |= {f"{table.name}.tex": latex(table) for table in found}
+    contents |= {f"{table.name}.tex": latex(table) for table in pages}
     for name, content in contents.items():
         write_text(folder / name, content)
-    return page, [*(folder / name for name in contents), *drawn]
+    return page, [*(folder / name for name in contents), *paths]
 
 
 def _settings(groups: Sequence[Group]) -> list[str]:
@@ -81,17 +81,17 @@ def _settings(groups: Sequence[Group]) -> list[str]:
         for (faces, setting), name in names.items()
         if name
     ]
-    said = (
+    text = (
         "Runs of the same cell differ in more than the seed. They are not averaged; each setting has lines of its own:"
     )
-    return ["## Settings", said, "\n".join(lines)]
+    return ["## Settings", text, "\n".join(lines)]
 
 
 def _missing(groups: Sequence[Group], seeds: int, everything: bool) -> list[str]:
-    found = missing(groups, seeds, everything)
-    if not found:
+    sections = missing(groups, seeds, everything)
+    if not sections:
         return []
     text = ["## Missing runs"]
-    for heading, commands in found:
+    for heading, commands in sections:
         text += [f"{heading}.", "```\n" + "\n".join(commands) + "\n```"]
     return text

@@ -1,4 +1,4 @@
-"""Several processes that stop when they are told to."""
+"""Several processes that stop at one signal."""
 
 import signal
 from typing import Any
@@ -15,7 +15,7 @@ class StopTogether(Callback):
 
     def __init__(self) -> None:
         super().__init__()
-        self.told = False
+        self.interrupted = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Replace Lightning's handler, which is installed by now."""
@@ -27,8 +27,8 @@ class StopTogether(Callback):
         self.on_train_start(trainer, pl_module)
 
     def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
-        """Stop, if told to: here, where no other code can take the interruption for a mistake of its own."""
-        if self.told:
+        """Stop after a signal; here no other code can take the interruption for an error of its own."""
+        if self.interrupted:
             raise KeyboardInterrupt
 
     def on_validation_batch_end(self, *args: Any, **kwargs: Any) -> None:
@@ -40,4 +40,4 @@ class StopTogether(Callback):
         self.on_train_batch_end()
 
     def _listen(self, *_: object) -> None:
-        self.told = True
+        self.interrupted = True

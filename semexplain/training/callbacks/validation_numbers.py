@@ -11,7 +11,7 @@ from semexplain.system.files import write_json
 
 
 class ValidationNumbers(Callback):
-    """Remember what each epoch reached on the validation split, and write down what the best one did.
+    """Keep each epoch's validation numbers, and write those of the best epoch.
 
     Args:
         best: The best epoch's checkpoint, which another callback writes.
@@ -39,12 +39,12 @@ class ValidationNumbers(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the epoch's numbers; refuse an objective that is not among them before more epochs are spent on it."""
-        measured = sorted(trainer.callback_metrics.items())
-        numbers = {name: float(value) for name, value in measured if name.startswith("val/")}
+        metrics = sorted(trainer.callback_metrics.items())
+        numbers = {name: float(value) for name, value in metrics if name.startswith("val/")}
         if self.objective is not None and self.objective.startswith("val/") and self.objective not in numbers:
-            close = suggest(self.objective, numbers)
+            hint = suggest(self.objective, numbers)
             raise ConfigError(
-                f"objective: {self.objective!r} is no number of the validation split{close}. There are: "
+                f"objective: {self.objective!r} is no number of the validation split{hint}. There are: "
                 f"{', '.join(numbers)}."
             )
         self.epochs[trainer.current_epoch] = numbers

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from semexplain.report.paper import paper_cell, paper_targets
-from semexplain.report.tables.cells import grouped
+from semexplain.report.tables.groups import grouped
 from semexplain.report.tables.layout import Table, tables
 from semexplain.report.tables.notes import Cell, cell_notes, claims
 from semexplain.report.tables.records import behind, records

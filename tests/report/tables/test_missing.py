@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support import configured
 
-from semexplain.report.tables.cells import grouped
+from semexplain.report.tables.groups import grouped
 from semexplain.report.tables.missing import boxes, missing
 from semexplain.runs.run import Run
 from tests.report.tables.finished import ANIMALS, FACES, finished

@@ -7,11 +7,11 @@ import pytest
 from scipy.stats import rankdata
 
 from semexplain.report.paper import paper_cell
-from semexplain.report.tables.cells import grouped
 from semexplain.report.tables.counts import series
 from semexplain.report.tables.counts import table as counts_table
 from semexplain.report.tables.findings import findings
-from semexplain.report.tables.statements import STATEMENTS, Verdict, capacity
+from semexplain.report.tables.groups import grouped
+from semexplain.report.tables.statements import STATEMENTS, Outcome, capacity_trend
 from semexplain.runs.run import Run
 from tests.report.tables.finished import ANIMALS, FACES, NETWORKS, finished, numbers
 
@@ -78,11 +78,11 @@ def test_capacity_is_a_rank_correlation_and_the_ends():
     falling = {5: 0.3, 10: 0.25, 20: 0.26, 39: 0.1}
     ranks = [rankdata(list(column)) - 2.5 for column in (falling.keys(), falling.values())]
     rho = (ranks[0] * ranks[1]).sum() / (ranks[0] ** 2).sum()  # without ties
-    assert capacity({"male": falling}) == Verdict(True, f"male: ρ = −{-rho:.2f}, 0.300 (5) → 0.100 (39)")
-    assert capacity({"male": falling, "young": {5: 0.1, 10: 0.2, 39: 0.3}}).holds is False
-    assert capacity({"male": {5: 0.2, 10: 0.1, 20: 0.1, 39: 0.2}}).holds is False  # no correlation
-    assert capacity({"male": {5: 0.2, 10: 0.2, 39: 0.2}}).holds is False
-    assert capacity({"male": {5: 0.2, 39: 0.1}}).holds is None
+    assert capacity_trend({"male": falling}) == Outcome(True, f"male: ρ = −{-rho:.2f}, 0.300 (5) → 0.100 (39)")
+    assert capacity_trend({"male": falling, "young": {5: 0.1, 10: 0.2, 39: 0.3}}).holds is False
+    assert capacity_trend({"male": {5: 0.2, 10: 0.1, 20: 0.1, 39: 0.2}}).holds is False  # no correlation
+    assert capacity_trend({"male": {5: 0.2, 10: 0.2, 39: 0.2}}).holds is False
+    assert capacity_trend({"male": {5: 0.2, 39: 0.1}}).holds is None
 
 
 def test_statements_are_evaluated_on_the_runs_of_each_setting(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""Cells of the paper's tables: finished runs that differ in nothing but the seed."""
+"""Groups of finished runs that differ in nothing but the seed: each is a cell of the paper's tables."""
 
 import statistics
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from semexplain.data.attributes import ATTRIBUTES as ATTRIBUTE_NAMES
 from semexplain.report.paper import ATTRIBUTES, explainer_row, paper_targets
-from semexplain.runs.comparison import concept_choice, options_of
+from semexplain.runs.comparison import concept_choice, flat_options
 from semexplain.runs.folder import EXPLANATIONS
 from semexplain.runs.run import Run
 
@@ -29,6 +29,20 @@ class Spread(NamedTuple):
     mean: float
     std: float | None
     size: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread | None":
+        """Of these values; none of nothing.
+
+        Example:
+            >>> Spread.of([1.0, 3.0])
+            Spread(mean=2.0, std=1.4142135623730951, size=2)
+            >>> Spread.of([1.0])
+            Spread(mean=1.0, std=None, size=1)
+        """
+        if not values:
+            return None
+        return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
 
 
 class Entry(NamedTuple):
@@ -95,20 +109,6 @@ class Group(NamedTuple):
         return [value for run in self.runs if (value := run.metrics.get(metric)) is not None]
 
 
-def spread(values: Sequence[float]) -> Spread | None:
-    """Mean and sample standard deviation; none of nothing.
-
-    Example:
-        >>> spread([1.0, 3.0])
-        Spread(mean=2.0, std=1.4142135623730951, size=2)
-        >>> spread([1.0])
-        Spread(mean=1.0, std=None, size=1)
-    """
-    if not values:
-        return None
-    return Spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
-
-
 def grouped(runs: Iterable[Run]) -> tuple[list[Group], list[str]]:
     """Runs in groups that differ in nothing but the seed, and in words which runs are in none of them.
 
@@ -118,28 +118,28 @@ def grouped(runs: Iterable[Run]) -> tuple[list[Group], list[str]]:
     Returns:
         The groups, in the order of the runs, and a line for each run that was left out.
     """
-    every = [_entry(run) for run in runs]
-    left = [
+    candidates = [_entry(run) for run in runs]
+    remarks = [
         f"{entry.folder}: the paper has no numbers for {entry.network}, {entry.target}."
-        for entry in every
+        for entry in candidates
         if entry.target not in paper_targets(entry.network)
     ]
-    entries = _told_apart([entry for entry in every if entry.target in paper_targets(entry.network)])
-    varying = _varying(entries)
-    cells: dict[tuple[str, str, float, str, Setting], dict[int, Entry]] = {}
+    entries = _number_digests([entry for entry in candidates if entry.target in paper_targets(entry.network)])
+    options = _differences(entries)
+    seeds_of_group: dict[tuple[str, str, float, str, Setting], dict[int, Entry]] = {}
     for entry in entries:
-        keys = varying[entry.network == ATTRIBUTES]
+        keys = options[entry.network == ATTRIBUTES]
         setting = tuple((key, entry.options.get(key, "–")) for key in keys)
-        seeds = cells.setdefault((entry.network, entry.target, entry.beta, entry.concepts, setting), {})
+        seeds = seeds_of_group.setdefault((entry.network, entry.target, entry.beta, entry.concepts, setting), {})
         if entry.seed in seeds:
-            left.append(f"{seeds[entry.seed].folder}: the same run again as {entry.folder}, which counts.")
+            remarks.append(f"{seeds[entry.seed].folder}: the same run again as {entry.folder}, which counts.")
         seeds[entry.seed] = entry
-    return [Group(*key, tuple(seeds[seed] for seed in sorted(seeds))) for key, seeds in cells.items()], left
+    return [Group(*key, tuple(seeds[seed] for seed in sorted(seeds))) for key, seeds in seeds_of_group.items()], remarks
 
 
 def _entry(run: Run) -> Entry:
     config = run.written
-    options = options_of(config, (*PLACED, *WHERE, *SHOWN, *OTHER))
+    options = flat_options(config, (*PLACED, *WHERE, *SHOWN, *OTHER))
     if "data.seed" in options and options["data.seed"] == config.seed:
         options["data.seed"] = "the run's"
     options |= {f"digest of {name}": run.recorded.get(f"{key}sha256") for name, key in _DIGESTS.items()}
@@ -166,38 +166,38 @@ def _network(performer: Any) -> str:
 
 
 def _concepts(config: Any) -> str:
-    chosen = config.concepts
-    if chosen.get("include"):
-        return f"named {' '.join(chosen.include)}"
-    own_seed = chosen.get("seed") not in (None, config.seed)
-    return concept_choice(chosen) + (f" of seed {chosen.seed}" if own_seed else "")
+    choice = config.concepts
+    if choice.get("include"):
+        return f"named {' '.join(choice.include)}"
+    own_seed = choice.get("seed") not in (None, config.seed)
+    return concept_choice(choice) + (f" of seed {choice.seed}" if own_seed else "")
 
 
-def _told_apart(runs: Sequence[Entry]) -> list[Entry]:
+def _number_digests(runs: Sequence[Entry]) -> list[Entry]:
     """Runs with a digest by its number among those of otherwise equal options: ``1``, or ``2`` of another performer.
 
     Every target has a performer of its own, so digests as such would say that no two categories belong together.
     """
-    seen: dict[tuple[Any, ...], list[str]] = {}
-    told = []
+    digests: dict[tuple[Any, ...], list[str]] = {}
+    entries = []
     for run in runs:
-        plain = {key: value for key, value in run.options.items() if not key.startswith("digest of ")}
+        options = {key: value for key, value in run.options.items() if not key.startswith("digest of ")}
         numbers = {}
         for name in _DIGESTS:
             key = f"digest of {name}"
-            known = seen.setdefault((key, run.network, run.target, *sorted(plain.items())), [])
-            if run.options[key] not in known:
-                known.append(run.options[key])
-            numbers[key] = f"no. {known.index(run.options[key]) + 1}"
-        told.append(run._replace(options=plain | numbers))
-    return told
+            order = digests.setdefault((key, run.network, run.target, *sorted(options.items())), [])
+            if run.options[key] not in order:
+                order.append(run.options[key])
+            numbers[key] = f"no. {order.index(run.options[key]) + 1}"
+        entries.append(run._replace(options=options | numbers))
+    return entries
 
 
-def _varying(runs: Sequence[Entry]) -> dict[bool, list[str]]:
+def _differences(runs: Sequence[Entry]) -> dict[bool, list[str]]:
     """Options in which runs of one network differ, for Experiments 1 and 2: a network's own size is none."""
-    found: dict[bool, dict[str, None]] = {False: {}, True: {}}
+    keys: dict[bool, dict[str, None]] = {False: {}, True: {}}
     for network in dict.fromkeys(run.network for run in runs):
-        own = [run.options for run in runs if run.network == network]
-        keys = {key: None for options in own for key in options}
-        found[network == ATTRIBUTES] |= {key: None for key in keys if len({options.get(key) for options in own}) > 1}
-    return {experiment: list(keys) for experiment, keys in found.items()}
+        rows = [run.options for run in runs if run.network == network]
+        names = {key: None for options in rows for key in options}
+        keys[network == ATTRIBUTES] |= {key: None for key in names if len({options.get(key) for options in rows}) > 1}
+    return {experiment: list(names) for experiment, names in keys.items()}

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from semexplain.report.tables.cells import grouped, spread
+from semexplain.report.tables.groups import Spread, grouped
 from semexplain.report.tables.layout import setting_names
-from semexplain.report.tables.quantities import ACCURACY, AVERAGE, ENTROPY, measured
+from semexplain.report.tables.quantities import ACCURACY, AVERAGE, ENTROPY, spread_of
 from semexplain.runs.run import Run
 from tests.report.tables.finished import finished, numbers
 
@@ -19,7 +19,7 @@ def test_seeds_are_averaged_and_their_spread_is_that_of_a_sample(tmp_path: Path)
     (group,), left = grouped(map(Run, sorted(tmp_path.iterdir())))
     assert not left
     assert (group.explainer, group.objects, group.images) == ("ours", 50, None)
-    cell = measured([group], ENTROPY[0], "male")
+    cell = spread_of([group], ENTROPY[0], "male")
     assert cell == pytest.approx((3.2, statistics.stdev([3.0, 3.1, 3.5]), 3))
 
 
@@ -90,17 +90,17 @@ def test_an_average_is_over_the_targets_that_are_there_and_spreads_over_common_s
         for seed, value in enumerate(values):
             finished(tmp_path, target, 0.2, seed, metrics=numbers(value))
     groups, _ = grouped(map(Run, sorted(tmp_path.iterdir())))
-    cell = measured(groups, ENTROPY[0], AVERAGE)
+    cell = spread_of(groups, ENTROPY[0], AVERAGE)
     assert cell == pytest.approx((2.7, statistics.stdev([(3.0 + 2.0) / 2, (3.2 + 2.6) / 2]), 2))
     groups = [*groups[:1], groups[1]._replace(runs=groups[1].runs[:1])]
-    assert measured(groups, ENTROPY[0], AVERAGE) == pytest.approx(((3.1 + 2.0) / 2, None, 2), nan_ok=True)
+    assert spread_of(groups, ENTROPY[0], AVERAGE) == pytest.approx(((3.1 + 2.0) / 2, None, 2), nan_ok=True)
 
 
 def test_what_a_performer_does_is_one_number_however_many_explainers_it_has(tmp_path: Path):
     for seed in range(3):
         finished(tmp_path, "Male", 0.2, seed)
     groups, _ = grouped(map(Run, sorted(tmp_path.iterdir())))
-    assert measured(groups, ACCURACY[0], "male") == pytest.approx((90, None, 1))
+    assert spread_of(groups, ACCURACY[0], "male") == pytest.approx((90, None, 1))
 
 
 def test_a_run_that_noted_no_objects_has_none(tmp_path: Path):
@@ -111,4 +111,4 @@ def test_a_run_that_noted_no_objects_has_none(tmp_path: Path):
 
 
 def test_nothing_has_no_mean():
-    assert spread([]) is None
+    assert Spread.of([]) is None
