@@ -18,6 +18,7 @@ FLOORS = [
     {"__main__", "__init__"},
 ]
 MOST_ROOMS = 16
+MOST_LINES, MOST_LINES_OF_A_FUNCTION = 400, 60
 
 
 def modules() -> dict[str, Path]:
@@ -81,3 +82,12 @@ def test_the_chart_of_the_house_is_the_code():
         _, below = code.setdefault(room(module), (floor(module) + 1, set()))
         below.update({room(imported) for imported in imports(path)} - {room(module)})
     assert chart == code
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_files_and_functions_can_be_read_in_one_sitting(module: str):
+    text = MODULES[module].read_text()
+    assert text.count("\n") <= MOST_LINES
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno < MOST_LINES_OF_A_FUNCTION, f"{module}.{node.name} is too long"
