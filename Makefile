@@ -2,9 +2,10 @@
 VENV ?= .venv
 PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
+PIP = $(if $(shell command -v uv),VIRTUAL_ENV=$(VENV) uv pip,$(PYTHON) -m pip)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo tables bench benchmark test test-all lint format clean
+.PHONY: help install comparisons demo tables bench benchmark test test-all lint format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -21,6 +22,15 @@ $(READY): pyproject.toml constraints.txt
 		$(PYTHON) -m pip install -c constraints.txt -e ".[dev]"; \
 	fi
 	@touch $@
+
+# quantus and shapiq bring much along, and may not install everywhere: without them what is compared with them is skipped.
+comparisons: $(READY) ## install what tests compare results with: captum, shap, zennit, scikit-learn, quantus, shapiq
+	$(PIP) install -q -c constraints.txt -e ".[rivals,bench,sweep]"
+	@for package in quantus shapiq; do \
+		{ $(PIP) install -q -c constraints.txt -e ".[$$package]" && $(PYTHON) -c "import $$package"; } || \
+			{ echo "No comparisons with $$package: it does not install or start here."; \
+			yes | $(PIP) uninstall -q $$package; }; \
+	done
 
 demo: $(READY) ## explain a face performer on drawn faces, with and without the prior; minutes, no download
 	$(PYTHON) -m semexplain demo

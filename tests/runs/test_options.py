@@ -39,5 +39,7 @@ def test_a_command_ends_before_anything_is_read(
     with pytest.raises(SystemExit) as end:
         runpy.run_path(str(ROOT / f"{program}.py"), run_name="__main__")
     assert end.value.code == 2
-    line = "explainer.head_init is now start: `start=least_squares` for linear and calibrated, `~start` for default.\n"
+    line = (
+        "explainer.head_init is now start: `start=least_squares` for linear and calibrated, `start=none` for default.\n"
+    )
     assert capsys.readouterr().err == line
