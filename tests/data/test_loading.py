@@ -98,7 +98,7 @@ def test_shares_follow_the_processes_at_the_time_of_iterating(monkeypatch: pytes
     evaluation, training = UnpaddedSampler(7), EpochSampler(7)
     alone = list(training)
     assert list(evaluation) == list(range(7))
-    monkeypatch.setattr("semexplain.system.processes.process", lambda: (1, 2))
+    monkeypatch.setattr("semexplain.data.loading.process", lambda: (1, 2))
     assert list(evaluation) == [1, 3, 5]
     assert list(training) == alone[1::2][:3]
 
