@@ -234,7 +234,7 @@ def _prior_problems(config: DictConfig, values: dict[str, Any], performer: Perfo
             remedy = "`prior.clamp=true`, or use l2" if "clamp" in (values["prior"] or {}) else "`prior_loss=l2`"
             yield f"prior_loss: the cross-entropy needs a positive prior, and this one is signed: {remedy}."
         return
-    if bool((weights >= 0).all()):
+    if bool((weights >= 0).all()) and not bool(weights.all()):
         yield "prior_loss: l2 compares directions, which a prior clamped at 0 has lost: `prior.clamp=false`."
 
 

@@ -22,6 +22,7 @@ from semexplain.metrics.measure import describe
 from semexplain.report.comparison import comparison_report
 from semexplain.report.run import run_report
 from semexplain.runs.comparison import comparison_table, listing
+from semexplain.runs.run import Run
 from train import train
 
 PYTHON = '''
@@ -98,7 +99,7 @@ def test_the_run_has_its_numbers(run: Path) -> None:
 
 
 def test_the_page_of_the_run_shows_its_label_and_meaning(run: Path) -> None:
-    page = run_report(run).read_text("utf-8")
+    page = run_report(Run(run)).read_text("utf-8")
     at_once, _, more = page.partition("<details>")
     for text in ("strongest concept</th>", "Mean size of an image&#39;s largest contribution. Lower is better."):
         assert text in at_once
@@ -106,11 +107,11 @@ def test_the_page_of_the_run_shows_its_label_and_meaning(run: Path) -> None:
 
 
 def test_the_comparison_of_runs_has_its_column_and_legend(run: Path, tmp_path: Path) -> None:
-    header, row = comparison_table([run])
+    header, row = comparison_table([Run(run)])
     value = json.loads((run / "metrics.json").read_text())["test/strongest"]
     assert row[header.index("strongest")] == f"{value:.4f}"
-    assert "strongest: Mean size of an image's largest contribution. Lower is better." in listing([run])
-    page = comparison_report([run, run], tmp_path / "report.html").read_text("utf-8")
+    assert "strongest: Mean size of an image's largest contribution. Lower is better." in listing([Run(run)])
+    page = comparison_report([Run(run), Run(run)], tmp_path / "report.html").read_text("utf-8")
     assert '<th scope="col">strongest</th>' in page
     assert "<dt>strongest</dt><dd>Mean size" in page
 
@@ -125,7 +126,7 @@ def test_who_does_not_trust_it_sees_its_bare_name(run: Path, monkeypatch: pytest
     monkeypatch.delenv("SEMEXPLAIN_TRUSTED")
     measures = measures_of([{"strongest": {"_target_": "foreign_metric.Strongest"}}])
     assert describe("test/strongest/for", measures).title == "strongest, for"
-    assert "strongest" not in comparison_table([run])[0]
+    assert "strongest" not in comparison_table([Run(run)])[0]
 
 
 def test_it_is_not_built_without_trust(folder: Path, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
