@@ -2,11 +2,13 @@
 
 import re
 
-from docs.metrics import PAGE, reference
+from tests.metrics.reference import PAGE, reference
 
 
 def test_the_reference_is_that_of_the_code() -> None:
-    assert PAGE.read_text(encoding="utf-8") == reference(), "docs/metrics.md is stale: run `python docs/metrics.py`"
+    assert PAGE.read_text(encoding="utf-8") == reference(), (
+        "docs/metrics.md is stale: run `PYTHONPATH=. python tests/metrics/reference.py`"
+    )
 
 
 def test_no_number_is_described_twice_and_none_is_without_words() -> None:

@@ -1,4 +1,4 @@
-"""The reference of every number that a run reports: ``python docs/metrics.py`` writes ``docs/metrics.md``."""
+"""The reference of every number that a run reports: ``PYTHONPATH=. python tests/metrics/reference.py`` writes ``docs/metrics.md``."""
 
 import importlib
 import pkgutil
@@ -10,11 +10,11 @@ from semexplain.metrics.catalogue import TRAINING
 from semexplain.metrics.measure import Measure, describe
 from semexplain.metrics.verdict import VERDICT
 
-PAGE = Path(__file__).with_suffix(".md")
+PAGE = Path(__file__).parents[2] / "docs/metrics.md"
 HEAD = """\
 # Every number that a run reports
 
-Made from the metrics' `reports` by `python docs/metrics.py`. In `metrics.json` every name starts with `test/`; `*`
+Made from the metrics' `reports` by `PYTHONPATH=. python tests/metrics/reference.py`. In `metrics.json` every name starts with `test/`; `*`
 stands for what depends on the data, such as the name of a part.
 """
 
