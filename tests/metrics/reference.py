@@ -1,4 +1,7 @@
-"""The reference of every number that a run reports: ``PYTHONPATH=. python tests/metrics/reference.py`` writes ``docs/metrics.md``."""
+"""The reference of every number that a run reports, ``docs/metrics.md``.
+
+``PYTHONPATH=. python tests/metrics/reference.py`` writes it.
+"""
 
 import importlib
 import pkgutil
@@ -14,8 +17,8 @@ PAGE = Path(__file__).parents[2] / "docs/metrics.md"
 HEAD = """\
 # Every number that a run reports
 
-Made from the metrics' `reports` by `PYTHONPATH=. python tests/metrics/reference.py`. In `metrics.json` every name starts with `test/`; `*`
-stands for what depends on the data, such as the name of a part.
+Made from the metrics' `reports` by `PYTHONPATH=. python tests/metrics/reference.py`. In `metrics.json` every name
+starts with `test/`; `*` stands for what depends on the data, such as the name of a part.
 """
 
 
