@@ -41,6 +41,8 @@ def imports(path: Path) -> set[str]:
             module = node.module.removeprefix("semexplain").lstrip(".")
             names = [f"{module}.{alias.name}".lstrip(".") for alias in node.names]
             imported |= {name if name in MODULES else module for name in names}
+        elif isinstance(node, ast.Import):
+            imported |= {alias.name.removeprefix("semexplain.") for alias in node.names if "semexplain." in alias.name}
     return imported
 
 

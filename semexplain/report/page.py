@@ -187,3 +187,11 @@ def chosen_rows(explanation: Explanation, most: int) -> Sequence[int]:
 def cards_page(explanation: Explanation) -> str:
     """The cards of a few images alone, for a notebook."""
     return render("cards.html.j2", cards=cards(explanation), target=display_name(explanation.target))
+
+
+def _in_a_notebook(explanation: Explanation) -> str:
+    """The first images of an explanation."""
+    return cards_page(explanation[:10])
+
+
+Explanation._repr_html_ = _in_a_notebook  # type: ignore[attr-defined]
