@@ -163,7 +163,7 @@ def test_what_determines_a_performer_addresses_it(run: Path, faces: Path):
         return performer_description(config, datamodule)
 
     base = description()
-    same = ["beta=3", "seed=7", "performer.target=Young", "performer.x_stage=post_relu", "explainer.head_init=default"]
+    same = ["beta=3", "seed=7", "performer.target=Young", "performer.x_stage=post_relu", "start=none"]
     other = ["performer.width=16", "performer_training.max_epochs=3", "performer.image_size=48", "data.limit=60"]
     assert all(description(override) == base for override in same)
     assert all(description(override) != base for override in other)
