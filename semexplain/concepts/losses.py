@@ -37,7 +37,7 @@ def distillation(prediction: Tensor, score: Tensor) -> Tensor:
             f"`prediction` and `score` must have the same shape (B,), "
             f"got {tuple(prediction.shape)} and {tuple(score.shape)}."
         )
-    return (_precise(prediction) - _precise(score)).square().mean()
+    return (precise(prediction) - precise(score)).square().mean()
 
 
 def prior_cross_entropy(raw: Tensor, weights: Tensor, prior: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ def prior_cross_entropy(raw: Tensor, weights: Tensor, prior: Tensor) -> Tensor:
                 f"{values.min():.4g}. Clamp the prior and end the explainer in a softplus, or use `prior_l2`."
             )
     with _full_precision(raw):
-        raw, prior = _precise(raw), _precise(prior).detach()
+        raw, prior = precise(raw), precise(prior).detach()
         log_weights = _log_softplus(raw)
         log_share = log_weights - log_weights.logsumexp(1, keepdim=True)
         target = prior / prior.sum(1, keepdim=True).clamp_min(EPS)
@@ -105,7 +105,7 @@ def prior_l2(raw: Tensor, weights: Tensor, prior: Tensor) -> Tensor:
     """
     del raw
     with _full_precision(weights):
-        weights, prior = _precise(weights), _precise(prior).detach()
+        weights, prior = precise(weights), precise(prior).detach()
         # Clamped before the root: the root has no finite gradient at 0.
         direction = weights / weights.square().sum(1, keepdim=True).clamp_min(EPS).sqrt()
         target = prior / torch.linalg.vector_norm(prior, dim=1, keepdim=True).clamp_min(EPS)
@@ -127,7 +127,7 @@ def degenerate(prior: Tensor, *, order: Literal[1, 2]) -> Tensor:
         >>> degenerate(torch.tensor([[0.0, 0.0], [0.0, -1.0]]), order=2)
         tensor([ True, False])
     """
-    return torch.linalg.vector_norm(_precise(prior), ord=order, dim=1) < EPS
+    return torch.linalg.vector_norm(precise(prior), ord=order, dim=1) < EPS
 
 
 def _log_softplus(raw: Tensor) -> Tensor:
@@ -136,7 +136,8 @@ def _log_softplus(raw: Tensor) -> Tensor:
     return torch.where(raw < -15, low - low.exp() / 2, functional.softplus(raw.clamp(min=-15)).log())
 
 
-def _precise(values: Tensor) -> Tensor:
+def precise(values: Tensor) -> Tensor:
+    """The values in at least float32."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 

@@ -12,6 +12,8 @@ import math
 import torch
 from torch import Tensor
 
+from semexplain.concepts.losses import precise
+
 TEMPERATURE = 0.5
 STRENGTH = 1e-5  # of the gradient, against a sum over the batch of logistic losses
 MAGNITUDE = 0.1  # mean strength over the images of a kind in the first epoch
@@ -43,7 +45,7 @@ def filter_masks(activation: Tensor, sharpness: Tensor, before_relu: Tensor | No
                   [-0.5000,  0.2500, -0.5000]]]])
     """
     with torch.no_grad():
-        activation, sharpness = _precise(activation.detach()), _precise(sharpness.detach())
+        activation, sharpness = precise(activation.detach()), precise(sharpness.detach())
         rows, columns = _distances(activation, before_relu)
         cell = 2 / max(activation.shape[-1] - 1, 1)
         distance = cell * (rows.abs()[..., :, None] + columns.abs()[..., None, :])
@@ -86,7 +88,7 @@ def filter_loss(activation: Tensor, mask: Tensor, positive: Tensor, epoch: int) 
     """
     if epoch < 1:
         raise ValueError(f"`epoch` is counted from 1, got {epoch}.")
-    activation = _precise(activation)
+    activation = precise(activation)
     mask = mask.detach()
     with torch.no_grad():
         inside = (activation * mask).mean((2, 3))
@@ -123,7 +125,7 @@ def sharpness_target(sharpness: Tensor, activation: Tensor, mask: Tensor, positi
         tensor([3.])
     """
     with torch.no_grad():
-        activation = _precise(activation.detach())[positive]
+        activation = precise(activation.detach())[positive]
         inside = (activation * mask.detach()[positive]).mean((2, 3))
         rows, columns = _distances(activation, None)
         squares = rows.square()[..., :, None] + columns.square()[..., None, :]
@@ -131,7 +133,7 @@ def sharpness_target(sharpness: Tensor, activation: Tensor, mask: Tensor, positi
         spread = ((squares * activation).sum((2, 3)) / torch.where(mass > 0, mass, 1)).sqrt()
         total = inside.sum(0)
         target = (3 / ((inside * spread).sum(0) / total)).clamp(*SHARPNESS_RANGE)
-        return torch.where(total != 0, target, _precise(sharpness.detach()))
+        return torch.where(total != 0, target, precise(sharpness.detach()))
 
 
 def _strengths(values: Tensor, contrast: Tensor, mask: Tensor) -> Tensor:
@@ -160,7 +162,3 @@ def _distances(activation: Tensor, before_relu: Tensor | None) -> tuple[Tensor, 
         centre = torch.where(mass > 0, (mean + 0.5).floor().clamp(1, side), at_peak + 1)
         distances.append(cells - centre[..., None])
     return distances[0], distances[1]
-
-
-def _precise(values: Tensor) -> Tensor:
-    return values.to(torch.promote_types(values.dtype, torch.float32))
