@@ -1,5 +1,6 @@
 """Measure a run again, from its folder alone: ``python evaluate.py run=outputs/celeba_attractive/...``."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -7,8 +8,6 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from semexplain.config import ConfigError
-from semexplain.data.images import ImageError
 from semexplain.metrics.catalogue import measures_of
 from semexplain.metrics.verdict import FAITHFUL, verdict
 from semexplain.runs.comparison import beside_controls
@@ -18,9 +17,11 @@ from semexplain.runs.markdown import markdown_table
 from semexplain.runs.options import renamed
 from semexplain.runs.run import Run
 from semexplain.runs.tasks import JUDGED_BY, evaluate_run
+from semexplain.system.config import ConfigError
 from semexplain.system.files import read_json
 from semexplain.system.processes import is_first
 from semexplain.system.quiet import hush
+from semexplain.system.trouble import REFUSED, told
 
 
 def evaluate(config: DictConfig, folder: Path) -> dict[str, float]:
@@ -83,18 +84,19 @@ def main(config: DictConfig) -> None:
     """The command."""
     job = HydraConfig.get()
     folder = Path(job.runtime.output_dir)
-    try:
-        require_one_folder(config, job.overrides.hydra)
-        evaluate(config, folder)
-    except ConfigError as error:
-        discard(folder)
-        sys.exit(f"{error}")
-    except ImageError as error:
-        sys.exit(error.text())
+    with told():
+        try:
+            require_one_folder(config, job.overrides.hydra)
+            evaluate(config, folder)
+        except ConfigError:
+            discard(folder)
+            raise
 
 
 if __name__ == "__main__":
     if message := renamed(sys.argv[1:]):
         print(message, file=sys.stderr)
-        sys.exit(2)
-    main()
+        sys.exit(REFUSED)
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # what Hydra refuses is told like all other trouble
+    with told():
+        main()

@@ -1,5 +1,6 @@
 """Train an explainer, and first the performer it explains if nobody has: ``python train.py experiment=...``."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -8,8 +9,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from semexplain.config import ConfigError
-from semexplain.data.images import ImageError
 from semexplain.metrics.verdict import verdict
 from semexplain.runs import sweeps
 from semexplain.runs.comparison import comparison
@@ -17,8 +16,10 @@ from semexplain.runs.folder import CONFIG, FolderInUseError, alone_in, discard, 
 from semexplain.runs.options import check, renamed
 from semexplain.runs.run import Run
 from semexplain.runs.tasks import train_explainer, train_performer
+from semexplain.system.config import ConfigError
 from semexplain.system.processes import is_first
 from semexplain.system.quiet import hush
+from semexplain.system.trouble import REFUSED, told
 
 
 def train(config: DictConfig, folder: Path) -> dict[str, float]:
@@ -46,23 +47,24 @@ def main(config: DictConfig) -> float | None:
     folder = Path(job.runtime.output_dir)
     if job.mode == RunMode.MULTIRUN:
         return sweeps.run_job(job, config, Path(__file__).absolute())
-    try:
-        require_one_folder(config, job.overrides.hydra)
-        with alone_in(folder):
-            train(config, folder)
-    except FolderInUseError as error:
-        sys.exit(f"{error}")
-    except ConfigError as error:
-        if config.resume is None or not (folder / CONFIG).exists():
-            discard(folder)
-        sys.exit(f"{error}")
-    except ImageError as error:
-        sys.exit(error.text())
+    with told():
+        try:
+            require_one_folder(config, job.overrides.hydra)
+            with alone_in(folder):
+                train(config, folder)
+        except FolderInUseError:
+            raise
+        except ConfigError:
+            if config.resume is None or not (folder / CONFIG).exists():
+                discard(folder)
+            raise
     return None
 
 
 if __name__ == "__main__":
     if message := renamed(sys.argv[1:]):
         print(message, file=sys.stderr)
-        sys.exit(2)
-    main()
+        sys.exit(REFUSED)
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # what Hydra refuses is told like all other trouble
+    with told():
+        main()

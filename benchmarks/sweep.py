@@ -22,8 +22,8 @@ from measure import Curve, Goal, report, single_thread
 from omegaconf import DictConfig
 from setting import train_step
 
-from semexplain.config import instantiate
 from semexplain.data.module import ready_data
+from semexplain.system.config import instantiate
 
 ROOT = Path(__file__).parents[1]
 BETAS, COUNTS = (0, 0.02, 0.2, 2), (5, 20, 39)

@@ -8,7 +8,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import cast, get_args
 
-from semexplain.config import ConfigError
 from semexplain.report.comparison import comparison_report
 from semexplain.report.filters import report_filters
 from semexplain.report.own_images import explain_files
@@ -18,7 +17,9 @@ from semexplain.runs.comparison import finished_runs, listing, unfinished_runs
 from semexplain.runs.folder import EXPLANATIONS
 from semexplain.runs.run import Run
 from semexplain.runs.trained import Precision
+from semexplain.system.config import ConfigError
 from semexplain.system.quiet import hush
+from semexplain.system.trouble import BUG, told
 
 MOVABLE = ("data.root", "performer.checkpoint", "trainer.accelerator")  # what may have moved since a run
 TRAIN = Path(__file__).parents[1] / "train.py"
@@ -58,32 +59,33 @@ def main(arguments: list[str] | None = None) -> int:
     hush()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        match args.verb:
-            case "demo":
-                return run_demo(args.override)
-            case "parts":
-                return run_parts(args.run, args.out or args.run / "filters", args.override)
-            case "explain":
-                return run_explain(args.option)
-            case "report":
-                changes = {} if args.data_root is None else {"data.root": args.data_root}
-                return run_report_of(args.folder, args.most, changes)
-            case "tables":
-                return run_tables(args.folder, args.out or args.folder[0] / "tables", args.seeds, args.all)
-            case _:
-                return run_compare(args.folder)
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 1
+        with told():
+            return _run(args)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else BUG
+
+
+def _run(args: argparse.Namespace) -> int:
+    match args.verb:
+        case "demo":
+            return run_demo(args.override)
+        case "parts":
+            return run_parts(args.run, args.out or args.run / "filters", args.override)
+        case "explain":
+            return run_explain(args.option)
+        case "report":
+            changes = {} if args.data_root is None else {"data.root": args.data_root}
+            return run_report_of(args.folder, args.most, changes)
+        case "tables":
+            return run_tables(args.folder, args.out or args.folder[0] / "tables", args.seeds, args.all)
+        case _:
+            return run_compare(args.folder)
 
 
 def run_demo(overrides: list[str]) -> int:
     """Experiment 2 on drawn faces, baseline and with the prior, with the table of both and their pages."""
     if not TRAIN.exists():
-        print(
-            f"The demo needs the repository (there is no {TRAIN}): clone it and run `make demo` there.", file=sys.stderr
-        )
-        return 1
+        raise ConfigError(f"The demo needs the repository (there is no {TRAIN}): clone it and run `make demo` there.")
     sweep = Path("multirun/demo") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
     command = [
         sys.executable,
@@ -184,16 +186,7 @@ def _finished(folders: list[Path]) -> list[Run]:
 
 def run_compare(folders: list[Path]) -> int:
     """Print the comparison of all finished runs in some folders."""
-    absent = [str(folder) for folder in folders if not folder.is_dir()]
-    if absent:
-        print(f"There is no folder {', '.join(absent)}.", file=sys.stderr)
-        return 1
-    runs = finished_runs(folders)
-    try:
-        print(f"\n{listing(runs)}")
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 1
+    print(f"\n{listing(_finished(folders))}")
     for run in unfinished_runs(folders):
         print(f"not finished: {run} (python train.py resume={run})")
     return 0

@@ -9,8 +9,8 @@ from support import ROOT, configured
 from semexplain.attributions.gradient_times_activation import GradientTimesActivation
 from semexplain.attributions.prior import PriorAndMap
 from semexplain.attributions.starts import start_of
-from semexplain.config import ConfigError, check_group, instantiate
 from semexplain.runs.options import check, outline, select_concepts
+from semexplain.system.config import ConfigError, check_group, instantiate
 
 CONF = ROOT / "conf"
 LISTS = ("metrics", "callbacks", "logger", "figures")

@@ -18,7 +18,6 @@ from scipy.io import loadmat, savemat
 from support import ROOT, configured
 
 from semexplain.__main__ import main
-from semexplain.config import ConfigError, instantiate
 from semexplain.data.module import ready_data
 from semexplain.data.synthetic_animals import SyntheticAnimalsDataModule
 from semexplain.explanation import Explanation
@@ -29,6 +28,7 @@ from semexplain.runs.performer_store import trained_performer
 from semexplain.runs.performer_training import class_weights
 from semexplain.runs.run import Run
 from semexplain.runs.tasks import evaluate_run
+from semexplain.system.config import ConfigError, instantiate
 from semexplain.training.calibration import platt_scaling
 from train import train
 
@@ -214,15 +214,15 @@ def test_the_filters_are_drawn_for_a_person_to_name(run: Path, tmp_path: Path, c
 
 
 def test_filters_that_cannot_be_drawn_are_explained(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert main(["parts", str(tmp_path)]) == 1
+    assert main(["parts", str(tmp_path)]) == 2
     assert "is not a run folder" in capsys.readouterr().err
     unnamed = tmp_path / "unnamed"
     shutil.copytree(run, unnamed, ignore=shutil.ignore_patterns("parts.yaml", "checkpoints"))
-    assert main(["parts", str(unnamed)]) == 1
+    assert main(["parts", str(unnamed)]) == 2
     assert "has no parts.yaml: its concepts are not filters" in capsys.readouterr().err
-    assert main(["parts", str(run), "performer.checkpoint=nowhere.safetensors"]) == 1
+    assert main(["parts", str(run), "performer.checkpoint=nowhere.safetensors"]) == 2
     assert "which is no longer at nowhere.safetensors" in capsys.readouterr().err
-    assert main(["parts", str(run), "data.rot=elsewhere"]) == 1
+    assert main(["parts", str(run), "data.rot=elsewhere"]) == 2
     assert "data.rot=elsewhere: expected one of data.root=..., performer.checkpoint=..." in capsys.readouterr().err
 
 

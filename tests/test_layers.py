@@ -8,7 +8,7 @@ import pytest
 from support import ROOT
 
 FLOORS = [
-    {"system", "config", "explainers"},
+    {"system", "explainers"},
     {"explanation", "metrics", "data"},
     {"concepts"},
     {"performers", "attributions"},

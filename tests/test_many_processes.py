@@ -17,10 +17,10 @@ from omegaconf import OmegaConf
 from support import ROOT, configured, smoke
 
 from evaluate import evaluate
-from semexplain.config import ConfigError
 from semexplain.runs.build import build
 from semexplain.runs.folder import require_one_folder
 from semexplain.runs.run import Run
+from semexplain.system.config import ConfigError
 from semexplain.system.processes import on_its_own, started_together
 from train import train
 

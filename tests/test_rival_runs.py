@@ -12,9 +12,9 @@ import torch
 from support import configured
 
 from evaluate import evaluate
-from semexplain.config import ConfigError
 from semexplain.runs.build import build
 from semexplain.runs.run import Run
+from semexplain.system.config import ConfigError
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The performer's convolutions start from random weights"),

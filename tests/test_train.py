@@ -17,13 +17,13 @@ import torch
 from omegaconf import OmegaConf
 from support import ROOT, configured, smoke
 
-from semexplain.config import ConfigError, instantiate
 from semexplain.explanation import Explanation
 from semexplain.metrics.verdict import FAITHFUL
 from semexplain.runs.folder import FolderInUseError, alone_in
 from semexplain.runs.performer_store import performer_description
 from semexplain.runs.run import Run
 from semexplain.runs.tasks import evaluate_run
+from semexplain.system.config import ConfigError, instantiate
 from semexplain.training.callbacks.prior_weight import PriorWeight
 from semexplain.training.classification import Classification
 from train import train

@@ -11,13 +11,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from semexplain.data.loading import generator
+from semexplain.system.trouble import Trouble
 
 SPLITS = ("train", "val", "test")
 ImageSize = int | Sequence[int]  # side of a square RGB image, or channels, height and width
 MODES = {1: "L", 3: "RGB"}  # of Pillow, by channels
 
 
-class ImageError(ValueError):
+class ImageError(Trouble):
     """A file is not a readable image."""
 
     def text(self) -> str:

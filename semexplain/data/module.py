@@ -14,10 +14,10 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from semexplain.config import ConfigError, instantiate
 from semexplain.data.arrays import MIRRORED, ArrayDataset, RowArray, plain_names, whole_batch
 from semexplain.data.images import SPLITS, ImageDataset, ImageSize, Split, image_shape
 from semexplain.data.loading import EpochSampler, ResumableLoader, UnpaddedSampler
+from semexplain.system.config import ConfigError, instantiate
 
 
 class ViewDataset(Dataset[Tensor]):

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from semexplain.config import suggest
 from semexplain.data.attributes import ATTRIBUTES
 from semexplain.data.celeba import CelebADataModule
 from semexplain.data.drawn.face_causes import DRAWN_AS, DRAWN_COLUMNS, ground_truth, sample_attributes
@@ -24,6 +23,7 @@ from semexplain.data.drawn.faces import SMALLEST_SIZE, draw_face
 from semexplain.data.drawn.folder import jpeg, require_at_least, write_once
 from semexplain.data.drawn.scenes import Redrawable, Scene, as_read
 from semexplain.data.images import ImageSize, Split
+from semexplain.system.config import suggest
 
 
 def write_faces(

@@ -4,9 +4,9 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from semexplain.config import ConfigError, trusted_target
 from semexplain.metrics.measure import Measure
 from semexplain.metrics.verdict import VERDICT
+from semexplain.system.config import ConfigError, trusted_target
 
 log = logging.getLogger(__name__)
 TRAINING = (

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 from semexplain.concepts.base import ConceptKind, Game
 from semexplain.concepts.geometry import MapGeometry
 from semexplain.concepts.network import Prior
-from semexplain.config import suggest
 from semexplain.data.text_files import first_few
 from semexplain.explanation import Performance
+from semexplain.system.config import suggest
 
 
 class Performer(nn.Module, ABC):

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from semexplain.concepts.part_proposals import location_stability, propose_by_iou, propose_by_peak
 from semexplain.concepts.parts import write_parts
-from semexplain.config import ConfigError
 from semexplain.performers.grad_cam import grad_cam
 from semexplain.report.contact_sheet import contact_sheet, save_sheet, write_contact_sheets
 from semexplain.runs.folder import PARTS
 from semexplain.runs.naming import feature_maps, filter_maps, naming_images, naming_part_maps, with_part_masks
 from semexplain.runs.run import Run
+from semexplain.system.config import ConfigError
 from semexplain.system.devices import accelerator
 from semexplain.system.files import write_json
 

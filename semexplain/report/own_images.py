@@ -5,12 +5,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from semexplain.config import ConfigError
 from semexplain.report.page import chosen_rows
 from semexplain.report.run import MOST, REPORT, images_report, report_figures
 from semexplain.runs.folder import EXPLANATIONS
 from semexplain.runs.run import Run
 from semexplain.runs.trained import Precision, TrainedExplainer
+from semexplain.system.config import ConfigError
 
 
 def explain_files(

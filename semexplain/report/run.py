@@ -7,7 +7,6 @@ from typing import Any
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
-from semexplain.config import instantiate
 from semexplain.explanation import Explanation
 from semexplain.metrics.catalogue import measures_of
 from semexplain.metrics.measure import Measure, describe
@@ -19,6 +18,7 @@ from semexplain.report.paper import paper_numbers, paper_source
 from semexplain.runs.comparison import beside_controls
 from semexplain.runs.run import Run
 from semexplain.runs.trained import TrainedExplainer
+from semexplain.system.config import instantiate
 from semexplain.system.files import write_text
 
 MOST = 200  # images in a page

@@ -10,7 +10,6 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from semexplain.concepts.parts import Parts, read_parts, write_parts
-from semexplain.config import ConfigError, instantiate, suggest
 from semexplain.data.module import ImageDataModule, ready_data
 from semexplain.data.text_files import first_few
 from semexplain.performers.base import Performer
@@ -19,6 +18,7 @@ from semexplain.runs.folder import BEST, CHECKPOINTS, PARTS, PERFORMER, VALIDATI
 from semexplain.runs.naming import named_performer
 from semexplain.runs.options import outline
 from semexplain.runs.performer_store import trained_performer
+from semexplain.system.config import ConfigError, instantiate, suggest
 from semexplain.system.devices import accelerator
 from semexplain.system.files import write_json
 from semexplain.system.processes import is_first, started_together

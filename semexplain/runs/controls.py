@@ -7,11 +7,11 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from semexplain.config import ConfigError
 from semexplain.metrics.verdict import CONTROL
 from semexplain.runs.folder import LAST, MACHINE, METRICS
 from semexplain.runs.run import Run
 from semexplain.runs.tasks import train_explainer
+from semexplain.system.config import ConfigError
 from semexplain.system.files import read_json, write_json
 from semexplain.system.once import address, once
 

@@ -10,8 +10,8 @@ from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from semexplain.config import ConfigError
 from semexplain.runs.options import PATHS, outline
+from semexplain.system.config import ConfigError
 from semexplain.system.files import keep_aside, write_text
 from semexplain.system.processes import is_first, started_together
 

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from semexplain.concepts.part_proposals import propose_by_iou, propose_by_peak
 from semexplain.concepts.parts import Parts, merge, read_parts, write_parts
-from semexplain.config import ConfigError
 from semexplain.data.images import ImageSize, Split
 from semexplain.data.module import ImageDataModule
 from semexplain.performers.base import Performer
+from semexplain.system.config import ConfigError
 from semexplain.system.once import once
 
 log = logging.getLogger(__name__)

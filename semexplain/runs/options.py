@@ -13,10 +13,19 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from semexplain.attributions.starts import start_of
-from semexplain.config import ConfigError, instantiate, misfits, plain, problems_of_targets, refuse, suggest, targets
 from semexplain.data.images import image_shape
 from semexplain.explanation import Performance
 from semexplain.performers.base import Performer
+from semexplain.system.config import (
+    ConfigError,
+    instantiate,
+    misfits,
+    plain,
+    problems_of_targets,
+    refuse,
+    suggest,
+    targets,
+)
 
 PRECISIONS = ("32-true", "32", "bf16-mixed", "16-mixed")
 PATHS = ("data", "performers", "cache", "outputs", "multirun")

@@ -9,8 +9,8 @@ from typing import Any, cast
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from semexplain.config import ConfigError, instantiate
 from semexplain.data.module import ImageDataModule
+from semexplain.system.config import ConfigError, instantiate
 from semexplain.system.files import keep_aside, read_json, write_json
 from semexplain.system.once import address, once
 

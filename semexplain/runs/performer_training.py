@@ -14,11 +14,11 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, TQDMProg
 from pytorch_lightning.loggers import CSVLogger
 from safetensors.torch import save_file
 
-from semexplain.config import ConfigError, instantiate
 from semexplain.data.module import ImageDataModule, ready_data
 from semexplain.runs.cache import cache_for
 from semexplain.runs.folder import VALIDATION
 from semexplain.runs.performer_store import FILE
+from semexplain.system.config import ConfigError, instantiate
 from semexplain.system.devices import accelerator
 from semexplain.system.files import whole_file
 from semexplain.training.calibration import platt_scaling, rescale

@@ -9,13 +9,13 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from semexplain.concepts.parts import Parts, read_parts
-from semexplain.config import ConfigError, instantiate
 from semexplain.data.module import ImageDataModule, ready_data
 from semexplain.explanation import Explanation
 from semexplain.metrics.verdict import CONTROL, MEANINGLESS, verdict
 from semexplain.performers.base import Performer
 from semexplain.runs.folder import BEST, CONFIG, EVALUATIONS, EXPLANATIONS, METRICS, PARTS, PERFORMER
 from semexplain.runs.naming import named_performer
+from semexplain.system.config import ConfigError, instantiate
 from semexplain.system.files import read_json
 from semexplain.training.distillation import Distillation
 

@@ -22,9 +22,9 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.plugins.environments import TorchElasticEnvironment
 
-from semexplain.config import ConfigError, suggest
 from semexplain.runs.comparison import concept_choice, finished_runs, listing
 from semexplain.runs.folder import CONFIG, METRICS, VALIDATION, differences, settled
+from semexplain.system.config import ConfigError, suggest
 from semexplain.system.devices import free_gpus
 from semexplain.system.files import read_json, write_json
 from semexplain.system.once import held

@@ -11,13 +11,13 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 
 from semexplain.attributions.timed import TimedAttribution
-from semexplain.config import ConfigError, check_group, instantiate
 from semexplain.data.module import ImageDataModule
 from semexplain.metrics.verdict import MARGIN, verdict
 from semexplain.runs.build import build, labelled_data
 from semexplain.runs.folder import BEST, LAST, METRICS, PARTS, PERFORMER, VALIDATION
 from semexplain.runs.performer_store import performer_metrics, trained_performer
 from semexplain.runs.run import Run
+from semexplain.system.config import ConfigError, check_group, instantiate
 from semexplain.system.files import write_json
 from semexplain.system.processes import is_first
 from semexplain.training.distillation import Distillation

@@ -16,10 +16,10 @@ from support import ROOT
 
 from evaluate import evaluate
 from semexplain.__main__ import main
-from semexplain.config import ConfigError
 from semexplain.explanation import Explanation
 from semexplain.runs.options import check
 from semexplain.runs.trained import load
+from semexplain.system.config import ConfigError
 from tests.costs.conftest import OUTSIDE
 from train import train
 

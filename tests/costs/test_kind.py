@@ -118,8 +118,8 @@ def test_atoms_are_trained_evaluated_reported_and_explained(
 
 
 def test_a_dictionary_that_does_not_fit_is_refused_before_the_work(tmp_path: Path, configured: Callable):
-    from semexplain.config import ConfigError
     from semexplain.runs.options import check
+    from semexplain.system.config import ConfigError
 
     path = tmp_path / "other.safetensors"
     save_file({"dictionary": torch.rand(5, 7)}, path)

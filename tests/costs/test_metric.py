@@ -16,13 +16,13 @@ import pytest
 from support import ROOT, configured, smoke
 
 from evaluate import evaluate
-from semexplain.config import ConfigError
 from semexplain.metrics.catalogue import measures_of
 from semexplain.metrics.measure import describe
 from semexplain.report.comparison import comparison_report
 from semexplain.report.run import run_report
 from semexplain.runs.comparison import comparison_table, listing
 from semexplain.runs.run import Run
+from semexplain.system.config import ConfigError
 from train import train
 
 PYTHON = '''

@@ -13,9 +13,9 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from semexplain import metrics
-from semexplain.config import instantiate
 from semexplain.explanation import Explanation
 from semexplain.metrics.base import PreciseMetric
+from semexplain.system.config import instantiate
 
 PARTS = ("eye", "leg", "other")
 PART_FIELDS = ("part_effects", "part_contributions", "part_attributions")

@@ -10,13 +10,13 @@ import torch
 from omegaconf import OmegaConf
 from support import configured
 
-from semexplain.config import instantiate
 from semexplain.explanation import Explanation
 from semexplain.metrics.catalogue import measures_of
 from semexplain.metrics.measure import describe
 from semexplain.report.page import chosen_rows
 from semexplain.report.paper import paper_numbers
 from semexplain.report.run import images_report, in_order
+from semexplain.system.config import instantiate
 
 FIGURES = instantiate(configured().report_figures)
 

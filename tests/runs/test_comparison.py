@@ -62,12 +62,12 @@ def test_compare_prints_the_table_and_where_the_runs_are(tmp_path: Path, capsys:
 
 
 def test_nothing_to_compare_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert main(["compare", str(tmp_path)]) == 1
+    assert main(["compare", str(tmp_path)]) == 2
     assert "no finished explainer runs here" in capsys.readouterr().err
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert main(["compare", str(tmp_path), str(tmp_path / "nowhere")]) == 1
+    assert main(["compare", str(tmp_path), str(tmp_path / "nowhere")]) == 2
     assert f"There is no folder {tmp_path / 'nowhere'}" in capsys.readouterr().err
 
 

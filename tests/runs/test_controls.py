@@ -13,12 +13,12 @@ from support import configured, smoke
 
 from evaluate import evaluate
 from semexplain.__main__ import main
-from semexplain.config import ConfigError
 from semexplain.explanation import Explanation
 from semexplain.runs import controls as trained
 from semexplain.runs.comparison import comparison_table
 from semexplain.runs.controls import MEASURES, control_config, control_description, trained_controls
 from semexplain.runs.run import Run
+from semexplain.system.config import ConfigError
 from train import train
 
 CONTROLS = ("constant", "shuffled", "redrawn")

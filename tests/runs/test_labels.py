@@ -9,11 +9,11 @@ import pytest
 import torch
 from support import configured, smoke
 
-from semexplain.config import ConfigError
 from semexplain.data.celeba import read_attributes, read_partition
 from semexplain.runs.run import Run
 from semexplain.runs.tasks import evaluate_run
 from semexplain.runs.trained import load
+from semexplain.system.config import ConfigError
 from train import train
 
 pytestmark = [

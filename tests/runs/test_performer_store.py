@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from semexplain.config import ConfigError
 from semexplain.data.images import Split
 from semexplain.performers.base import logistic_loss
 from semexplain.runs.performer_training import class_weights
+from semexplain.system.config import ConfigError
 
 
 def data(labels: list[list[bool]], repeats: list[int] | None = None) -> SimpleNamespace:

@@ -9,7 +9,6 @@ import torch
 from support import configured
 
 from evaluate import evaluate
-from semexplain.config import ConfigError
 from semexplain.explanation import Explanation
 from semexplain.metrics.accuracy import wilson_interval
 from semexplain.report.own_images import explain_files
@@ -17,6 +16,7 @@ from semexplain.report.run import run_report
 from semexplain.runs import build, run
 from semexplain.runs.run import Run
 from semexplain.runs.trained import Precision, load
+from semexplain.system.config import ConfigError
 from semexplain.training.distillation import Distillation
 
 pytestmark = [

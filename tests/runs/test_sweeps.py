@@ -17,12 +17,12 @@ from omegaconf import DictConfig, OmegaConf
 from support import ROOT, configured, smoke
 
 from semexplain.concepts.selection import random_concepts
-from semexplain.config import ConfigError
 from semexplain.runs import sweeps
 from semexplain.runs.folder import settled
 from semexplain.runs.options import check
 from semexplain.runs.sweeps import JobError, SweepSummary, job_name, run_job
 from semexplain.system import devices
+from semexplain.system.config import ConfigError
 from semexplain.system.devices import free_gpus
 
 SCRIPT = """\

@@ -15,10 +15,10 @@ from PIL import Image
 from support import ROOT, smoke
 
 from semexplain.__main__ import main
-from semexplain.config import ConfigError
 from semexplain.explanation import Explanation
 from semexplain.report.own_images import image_files
 from semexplain.runs.trained import as_square, load
+from semexplain.system.config import ConfigError
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The performer's convolutions start from random weights"),
@@ -122,7 +122,7 @@ def test_explain_reports_a_broken_image_and_does_the_rest(
 def test_wrong_commands_say_how_to_mend_them(
     sweep: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([word.replace("RUN", str(sweep / "0")) for word in words]) == 1
+    assert main([word.replace("RUN", str(sweep / "0")) for word in words]) == 2
     assert message in capsys.readouterr().err
 
 

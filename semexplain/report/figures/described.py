@@ -5,7 +5,7 @@ from typing import NamedTuple, TypeVar
 
 from matplotlib.figure import Figure
 
-from semexplain.config import ConfigError
+from semexplain.system.config import ConfigError
 
 Draw = TypeVar("Draw", bound=Callable[..., Figure])
 

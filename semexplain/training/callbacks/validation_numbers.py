@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from semexplain.config import ConfigError, suggest
+from semexplain.system.config import ConfigError, suggest
 from semexplain.system.files import write_json
 
 

@@ -12,7 +12,6 @@ from matplotlib.patches import Rectangle, Wedge
 from omegaconf import OmegaConf
 from support import ROOT
 
-from semexplain.config import ConfigError, instantiate
 from semexplain.explanation import Explanation
 from semexplain.report.figures.bars import bars
 from semexplain.report.figures.capacity import capacity
@@ -22,6 +21,7 @@ from semexplain.report.figures.frontier import Point, frontier
 from semexplain.report.figures.parts_pie import parts_pie
 from semexplain.report.figures.summary import summary
 from semexplain.report.figures.waterfall import waterfall
+from semexplain.system.config import ConfigError, instantiate
 
 
 def explanation(images: int = 5, n: int = 12, seed: int = 0, parts: bool = False) -> Explanation:

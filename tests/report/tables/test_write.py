@@ -117,14 +117,14 @@ def test_all_lists_what_other_tables_need(tmp_path: Path, capsys: pytest.Capture
 def test_what_cannot_be_done_is_said(
     arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    assert main(["tables", *(word.format(tmp_path) for word in arguments)]) == 1
+    assert main(["tables", *(word.format(tmp_path) for word in arguments)]) == 2
     assert message.format(tmp_path) in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
 def test_runs_of_other_targets_make_no_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     run = finished(tmp_path / "runs", "Smiling", 0.2)
-    assert main(["tables", str(tmp_path)]) == 1
+    assert main(["tables", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert "None of these runs belongs into the paper's tables:" in error
     assert f"{run}: the paper has no numbers for attributes, smiling." in error

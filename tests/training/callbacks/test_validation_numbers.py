@@ -9,7 +9,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
-from semexplain.config import ConfigError
+from semexplain.system.config import ConfigError
 from semexplain.training.callbacks.validation_numbers import ValidationNumbers
 
 LOSSES = [3.0, 1.0, 2.0, 4.0]  # of the epochs

@@ -16,6 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from torch import nn
 
+from semexplain.system.trouble import Trouble
+
 # What a configuration may build. A run folder's configuration is data from elsewhere, so this is a list of what is
 # allowed, not of what is forbidden. Own packages: SEMEXPLAIN_TRUSTED=mypackage,other.
 TRUSTED = (
@@ -33,7 +35,7 @@ OmegaConf.register_new_resolver("least", lambda *values: min(v for v in values i
 OmegaConf.register_new_resolver("unless", lambda flag, value: None if flag is not None else value, replace=True)
 
 
-class ConfigError(ValueError):
+class ConfigError(Trouble):
     """The configuration does not fit the code; the message lists every problem."""
 
 

@@ -1,0 +1,95 @@
+"""Trouble that a user can mend, and the one place where the commands tell of it."""
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from hydra.errors import CompactHydraException, HydraException
+
+REFUSED, INTERRUPTED, BUG = 2, 130, 1  # exit statuses
+REMEDIES = {
+    errno.ENOSPC: "Free some space there; what was begun goes on when the same command is given again.",
+    errno.EDQUOT: "Free some of your quota; what was begun goes on when the same command is given again.",
+    errno.EROFS: "It lies on a file system that can only be read: choose another folder.",
+    errno.EACCES: "You may not do that there: change its permissions, or choose another place.",
+    errno.EPERM: "You may not do that there: change its permissions, or choose another place.",
+    errno.EMFILE: "Allow this process more open files (`ulimit -n`).",
+    errno.ENOENT: "There is no such file or folder: was it moved or deleted in the meantime?",
+    errno.ENOTDIR: "A part of this path is a file: choose another place.",
+    errno.EISDIR: "It is a folder, where a file was expected.",
+    errno.ENAMETOOLONG: "Choose a shorter name.",
+    errno.EIO: "The disk could not be read or written: look after it, then give the same command again.",
+}
+
+
+class Trouble(ValueError):  # noqa: N818
+    """What is wrong is known: the message says what was expected, what came and how to mend it, in a line or two."""
+
+
+class DamagedFileError(Trouble):
+    """A file is not what it was written as: cut, changed, or something else under its name."""
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """End a command as its user expects: known trouble is told, anything else is shown whole and called a bug.
+
+    Raises:
+        SystemExit: With status 2 for trouble that the user can mend, 130 for Ctrl+C, and 1 for a bug.
+
+    Example:
+        >>> with told():
+        ...     print("done")
+        done
+    """
+    try:
+        yield
+    except Trouble as trouble:
+        _leave(str(trouble), REFUSED)
+    except (CompactHydraException, HydraException) as error:
+        _leave(_of_hydra(error), REFUSED)
+    except KeyboardInterrupt:
+        _leave("\nInterrupted.", INTERRUPTED)
+    except OSError as error:
+        if (sentence := of_system(error)) is None:
+            _bug()
+        _leave(sentence, REFUSED)
+    except Exception:
+        _bug()
+
+
+def of_system(error: OSError) -> str | None:
+    """What the system refused, in a sentence with its remedy; None if no user can mend it.
+
+    Example:
+        >>> of_system(OSError(errno.ENOSPC, "No space left on device", "runs/metrics.json"))[:44]
+        'No space left on device: runs/metrics.json. '
+    """
+    if error.errno is None and isinstance(error, FileNotFoundError):  # one of ours, with a sentence
+        return str(error)
+    if error.errno not in REMEDIES:
+        return None
+    place = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, str | bytes) else ""
+    return f"{error.strerror}{place}. {REMEDIES[error.errno]}"
+
+
+def _of_hydra(error: Exception) -> str:
+    """A command line that Hydra cannot compose: its sentences, without the notes for programmers under them."""
+    texts = [str(error).split("Config search path")[0], *([str(error.__cause__)] if error.__cause__ else [])]
+    return "\n".join(" ".join(line.strip() for line in text.split("\n    ")[0].splitlines() if line) for text in texts)
+
+
+def _bug() -> NoReturn:
+    traceback.print_exc()
+    _leave("This is a bug of semexplain, not a fault of your input: please report it with the lines above.", BUG)
+
+
+def _leave(text: str, status: int) -> NoReturn:
+    sys.stdout.flush()
+    encoding = sys.stderr.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr)
+    raise SystemExit(status)
