@@ -10,11 +10,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, Transformer
 from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
@@ -40,17 +41,21 @@ class Search(Sweeper):
         seed: Of the proposals. None for others each time.
     """
 
+    config: DictConfig
+    hydra_context: HydraContext
+    launcher: Launcher
+
     def __init__(
         self,
-        params: Mapping[str, Any],
-        direction: str = "minimize",
+        params: Mapping[str, Any] | None,
+        direction: Literal["minimize", "maximize"] = "minimize",
         n_trials: int = 20,
         n_jobs: int = 1,
         study_name: str | None = None,
         storage: str | None = None,
         seed: int | None = None,
     ) -> None:
-        self.params, self.n_trials, self.n_jobs = params, n_trials, n_jobs
+        self.params, self.n_trials, self.n_jobs = params or {}, n_trials, n_jobs
         self.direction, self.study_name, self.storage, self.seed = direction, study_name, storage, seed
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -89,17 +94,16 @@ class Search(Sweeper):
                 reached = value is not None and math.isfinite(value)
                 state = TrialState.COMPLETE if reached else TrialState.FAIL
                 self.study.tell(trial, value if reached else None, state)
-        if self.study.get_trials(states=[TrialState.COMPLETE]):
+        if self.study.get_trials(states=(TrialState.COMPLETE,)):
             best = {"best_params": self.study.best_params, "best_value": self.study.best_value}
             write_text(Path(self.config.hydra.sweep.dir) / BEST, OmegaConf.to_yaml(best))
 
     def _study(self) -> optuna.Study:
         from semexplain.system.trouble import Trouble
 
-        if self.n_trials < 1 or self.n_jobs < 1:
-            raise Trouble(
-                f"hydra.sweeper: expected n_trials and n_jobs of 1 or more, got {self.n_trials}, {self.n_jobs}."
-            )
+        for name, count in {"n_trials": self.n_trials, "n_jobs": self.n_jobs}.items():
+            if not isinstance(count, int) or count < 1:
+                raise Trouble(f"hydra.sweeper.{name}: expected a whole number from 1 on, got {count}.")
         if self.direction not in ("minimize", "maximize"):
             raise Trouble(f"hydra.sweeper.direction: expected minimize or maximize, got {self.direction}.")
         try:
@@ -117,8 +121,8 @@ class Search(Sweeper):
         before = study.direction.name.lower()
         if before != self.direction:
             raise Trouble(
-                f"hydra.sweeper.direction: the trials of {self.study_name!r} in {self.storage} {before}, got "
-                f"{self.direction}. Name another study: hydra.sweeper.study_name=<name>."
+                f"hydra.sweeper.direction: the study {self.study_name!r} in {self.storage} was begun with {before}, "
+                f"got {self.direction}. Name another one: hydra.sweeper.study_name=<name>."
             )
         return study
 
@@ -153,9 +157,10 @@ def _distribution(override: Override) -> BaseDistribution:
 
     value = override.value()
     if isinstance(value, IntervalSweep):
-        kind = IntDistribution if isinstance(value.start, int) and isinstance(value.end, int) else FloatDistribution
-        return kind(value.start, value.end, log="log" in value.tags)
-    return CategoricalDistribution(list(override.sweep_iterator(transformer=Transformer.str)))
+        ends: tuple[Any, Any] = value.start, value.end
+        kind = IntDistribution if all(isinstance(end, int) for end in ends) else FloatDistribution
+        return kind(*ends, log="log" in value.tags)
+    return CategoricalDistribution([str(choice) for choice in override.sweep_iterator(transformer=Transformer.str)])
 
 
 @contextmanager

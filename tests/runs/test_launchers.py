@@ -13,16 +13,18 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from support import ROOT, configured, smoke
 
+from hydra_plugins.semexplain_search import BEST
+
 ENGINES = {
-    "launcher/parallel": "hydra_joblib_launcher",
-    "launcher/slurm": "hydra_submitit_launcher",
-    "launcher/slurm_local": "hydra_submitit_launcher",
-    "sweeper/search": "hydra_optuna_sweeper",
+    "launcher/parallel": "hydra_plugins.hydra_joblib_launcher",
+    "launcher/slurm": "hydra_plugins.hydra_submitit_launcher",
+    "launcher/slurm_local": "hydra_plugins.hydra_submitit_launcher",
+    "sweeper/search": "optuna",
 }
 
 
 def needs(engine: str) -> None:
-    if find_spec("hydra_plugins") is None or find_spec(f"hydra_plugins.{ENGINES[engine]}") is None:
+    if find_spec(ENGINES[engine]) is None:
         pytest.skip(f"{engine} needs {ENGINES[engine]}: pip install -c constraints.txt -e '.[sweep]'")
 
 
@@ -100,7 +102,7 @@ def test_a_search_keeps_its_trials(faces: Path, tmp_path: Path):
     done = train(*words, storage, f"hydra.sweep.dir={tmp_path / 'sweep'}")
     assert done.returncode == 0, done.stderr
     assert "2 of 2 jobs finished" in done.stdout
-    best = OmegaConf.load(tmp_path / "sweep/optimization_results.yaml").best_value
+    best = OmegaConf.load(tmp_path / "sweep" / BEST).best_value
     reached = [json.loads(path.read_text()) for path in (tmp_path / "sweep").glob("*/validation.json")]
     assert len(reached) == 2
     assert best == pytest.approx(min(numbers["val/relative_deviation"] for numbers in reached))
