@@ -2,10 +2,11 @@
 VENV ?= .venv
 PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
+LOWEST := .venv-lowest
 PIP = $(if $(shell command -v uv),VIRTUAL_ENV=$(VENV) uv pip,$(PYTHON) -m pip)
 
 .DEFAULT_GOAL := help
-.PHONY: help install comparisons demo tables bench benchmark test test-all lint format clean
+.PHONY: help install comparisons demo tables bench benchmark test test-all lowest lint format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -57,6 +58,12 @@ test: $(READY) ## the tests that CI runs
 test-all: $(READY) ## all tests, also those that train or start processes for longer
 	$(PYTHON) -m pytest
 
+TESTS ?=
+lowest: ## the tests with the oldest versions that pyproject.toml allows, in .venv-lowest (needs uv); TESTS="tests/metrics ..." for some
+	test -x $(LOWEST)/bin/python || uv venv --python 3.11 $(LOWEST)
+	UV_COMPILE_BYTECODE=1 uv pip install --python $(LOWEST)/bin/python --resolution lowest-direct -e ".[dev,rivals]"
+	$(LOWEST)/bin/python -m pytest -m "not slow" -p no:cacheprovider $(TESTS)
+
 lint: $(READY) ## formatting, lint rules and types
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m ruff check .
@@ -66,5 +73,5 @@ format: $(READY) ## format and mend what can be mended
 	$(PYTHON) -m ruff format .
 	$(PYTHON) -m ruff check --fix .
 
-clean: ## remove the environment and caches, not the runs
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache *.egg-info
+clean: ## remove the environments and caches, not the runs
+	rm -rf $(VENV) $(LOWEST) .pytest_cache .ruff_cache .mypy_cache *.egg-info
