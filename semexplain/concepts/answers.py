@@ -6,7 +6,7 @@ from typing import Protocol
 from torch import Tensor
 
 from semexplain.concepts.network import Network, Prior
-from semexplain.system.row_store import Derived, Rows
+from semexplain.system.rows import Derived, Rows
 
 
 class Answers(Protocol):

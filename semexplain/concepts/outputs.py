@@ -14,7 +14,7 @@ from semexplain.concepts.losses import prior_l2
 from semexplain.concepts.network import Network, Prior
 from semexplain.concepts.priors import feature_ratio, gradient_products, ratio_of_products
 from semexplain.explanation import Performance
-from semexplain.system.row_store import Derived, Rows
+from semexplain.system.rows import Derived, Rows
 
 RIDGE = 1e-3
 GRADIENT_BYTES = 512 * 2**20

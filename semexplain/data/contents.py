@@ -2,12 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from semexplain.system.files import write_text
-from semexplain.system.once import held
+from semexplain.system.once import ReadOnlyError, held
+
+log = logging.getLogger(__name__)
+Entries = dict[str, list[Any]]
 
 
 def content_digests(paths: Sequence[Path], index: Path) -> dict[Path, str]:
@@ -17,7 +22,7 @@ def content_digests(paths: Sequence[Path], index: Path) -> dict[Path, str]:
 
     Args:
         paths: The files.
-        index: JSON file that remembers; it is made or completed.
+        index: JSON file that remembers; it is made or completed, if it can be.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -29,27 +34,45 @@ def content_digests(paths: Sequence[Path], index: Path) -> dict[Path, str]:
         >>> content_digests([folder / "a"], folder / "index.json")[folder / "a"][:8]
         'ca978112'
     """
-    index.parent.mkdir(parents=True, exist_ok=True)
-    with held(index.with_suffix(".lock"), f"Another job is reading the images for {index}; waiting for it."):
-        return _digests(paths, index)
+    stamps = {path: _stamp(path) for path in paths}
+    known = _remembered(index)
+    if any(known.get(str(path), [])[:-1] != stamp for path, stamp in stamps.items()):
+        try:
+            with held(index.with_suffix(".lock"), f"Another job is reading the images for {index}; waiting for it."):
+                known = _completed(_remembered(index), stamps)
+                write_text(index, json.dumps(known))
+        except ReadOnlyError as error:
+            log.info("What the images hold cannot be remembered, so it is read in every run: %s", error)
+            known = _completed(known, stamps)
+    return {path: known[str(path)][-1] for path in paths}
 
 
-def _digests(paths: Sequence[Path], index: Path) -> dict[Path, str]:
+def _remembered(index: Path) -> Entries:
+    """What earlier calls have found; nothing where the file is not what was written, for it can be found again."""
     try:
         entries = json.loads(index.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
-        entries = {}
-    stamps = {}
-    for path in paths:
-        status = path.stat()
-        stamps[path] = [status.st_size, status.st_mtime_ns]
-    changes = [path for path in paths if entries.get(str(path), [None])[:-1] != stamps[path]]
-    if changes:
-        with ThreadPoolExecutor() as pool:
-            digests = pool.map(_digest, changes)
-            entries |= {str(path): [*stamps[path], digest] for path, digest in zip(changes, digests, strict=True)}
-        write_text(index, json.dumps(entries))
-    return {path: entries[str(path)][-1] for path in paths}
+        return {}
+    if not isinstance(entries, dict) or not all(_is_entry(value) for value in entries.values()):
+        return {}
+    return entries
+
+
+def _is_entry(value: Any) -> bool:
+    return isinstance(value, list) and [type(item) for item in value] == [int, int, str]
+
+
+def _completed(entries: Entries, stamps: Mapping[Path, list[int]]) -> Entries:
+    """The entries, with those of files that have changed."""
+    changes = [path for path, stamp in stamps.items() if entries.get(str(path), [])[:-1] != stamp]
+    with ThreadPoolExecutor() as pool:
+        digests = pool.map(_digest, changes)
+        return entries | {str(path): [*stamps[path], digest] for path, digest in zip(changes, digests, strict=True)}
+
+
+def _stamp(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
 
 
 def _digest(path: Path) -> str:

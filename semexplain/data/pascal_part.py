@@ -234,7 +234,9 @@ class PascalPartDataModule(ImageDataModule):
         def summarise(partial: Path) -> None:
             write_text(partial, json.dumps(self._read_annotations(stats)))
 
-        once(path, summarise, f"the summary {path}")
+        once(
+            path, summarise, f"the summary {path}", remedy="Set `data.index` to a folder that can be written, or null."
+        )
         content = json.loads(path.read_text(encoding="utf-8"))
         return {
             photo: [

@@ -14,7 +14,7 @@ from semexplain.data.module import ImageDataModule, ready_data
 from semexplain.data.text_files import first_few
 from semexplain.performers.base import Performer
 from semexplain.runs.cache import cache_for
-from semexplain.runs.folder import BEST, CHECKPOINTS, PARTS, PERFORMER, VALIDATION
+from semexplain.runs.folder import BEST, CACHE, CHECKPOINTS, PARTS, PERFORMER, VALIDATION
 from semexplain.runs.naming import named_performer
 from semexplain.runs.options import outline
 from semexplain.runs.performer_store import trained_performer
@@ -62,7 +62,9 @@ def build(
     if parts is not None and is_first():
         write_parts(folder / PARTS, parts)
     module = instantiate(config.module)(performer=performer, parts=parts)
-    cache = cache_for(config, datamodule, trainer.strategy.root_device, performer)
+    if not datamodule.varies:
+        module.teacher.keeps(datamodule.cache_dtype)
+    cache = cache_for(config, datamodule, trainer.strategy.root_device, performer, folder / CACHE, module)
     if cache is not None:
         cache.attach_performances(performer, module.teacher.prior)
         if module.performer is not performer:  # a control explains another one

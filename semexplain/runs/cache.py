@@ -1,11 +1,12 @@
 """What a frozen performer says of every image, computed once and shared by all runs."""
 
+import copy
 import hashlib
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from math import prod
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -20,7 +21,12 @@ from semexplain.data.contents import content_digests
 from semexplain.data.images import SPLITS
 from semexplain.data.module import ImageDataModule, ViewDataset
 from semexplain.performers.base import Performer, TrainablePerformer, state_digest
-from semexplain.system.row_store import Rows, RowStore
+from semexplain.system.files import read_json, write_json
+from semexplain.system.once import Wait
+from semexplain.system.processes import is_first
+from semexplain.system.row_store import RowStore, Source
+from semexplain.system.rows import Rows
+from semexplain.training.distillation import Distillation
 
 log = logging.getLogger(__name__)
 READING = 1  # raise it when images are read in another way
@@ -51,14 +57,41 @@ class PerformanceCache:
         self.views = [(split, at, False) for split in SPLITS for at in range(len(datamodule.splits[split].ids))]
         if datamodule.flip_train:
             self.views += [("train", at, True) for at in range(len(datamodule.splits["train"].ids))]
+        self.half = torch.from_numpy(np.empty(0, self.dtype)).dtype
         self._keys: list[str] = []
 
-    def fits(self, performer: Performer, limit_gb: float) -> bool:
-        """Whether the feature maps of all images take at most ``limit_gb`` GB, and half of what is free on the disk."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        needed = len(self.views) * prod(performer.map_shape) * self.dtype.itemsize
-        stored = sum(path.stat().st_size for path in self.folder.glob("*/*.npy"))
-        return needed <= min(limit_gb * 1e9, (shutil.disk_usage(self.folder).free + stored) / 2)
+    @torch.no_grad()
+    def fits(self, performer: Performer, limit_gb: float, module: Distillation | None = None) -> bool:
+        """Whether all arrays take at most ``limit_gb`` GB, and those not there yet half of what is free on the disk.
+
+        Args:
+            performer: The network that is explained, or trained.
+            limit_gb: The limit.
+            module: Whose arrays they are; without one those that a performer is trained on.
+        """
+        blank = torch.zeros(1, *performer.image_shape, dtype=torch.uint8, device=self.device)
+        training = performer.training
+        performer = performer.to(self.device).eval()
+        if module is None:
+            assert isinstance(performer, TrainablePerformer)
+            store, arrays = self._trunk_store(performer), [performer.trunk_map(blank)]
+        else:
+            store, arrays = self._performance_store(performer, module.teacher.prior), []
+            feature_map = performer.encode(blank)
+            for network in dict.fromkeys((performer, module.performer)):
+                answers = network.kind.answers(network.to(self.device), module.teacher.prior)
+                arrays += answers.compute(feature_map).values()
+            arrays.append(feature_map.to(self.half))
+            if module.reads == "hidden":
+                arrays.append(module.performer.hidden(module.performer.feature(feature_map.float())).to(self.half))
+        performer.train(training)
+        needed = len(self.views) * sum(array.nbytes for array in arrays)
+        if needed > limit_gb * 1e9:
+            return False
+        room = (
+            shutil.disk_usage(next(place for place in (self.folder, *self.folder.parents) if place.exists())).free / 2
+        )
+        return needed <= room or needed * len(store.missing(self.keys)) / len(self.views) <= room
 
     @torch.no_grad()
     def attach_trunk_maps(self, performer: TrainablePerformer) -> None:
@@ -67,9 +100,8 @@ class PerformanceCache:
         It is kept in float32, since the scores that are explained later are computed from it.
         """
         training = performer.training
-        performer = performer.to(self.device).eval()
-        store = self._trunk_store(performer)
-        self._fill(store, lambda image: {"trunk_map": performer.trunk_map(image)}, self._images)
+        store = self._trunk_store(performer.to(self.device).eval())
+        self._fill(store)
         self._attach({"trunk_map": lambda keys: store.rows("trunk_map", keys)})
         performer.train(training)  # a performer that is about to be trained must not stay without dropout
 
@@ -82,7 +114,6 @@ class PerformanceCache:
         """
         performer = performer.to(self.device).freeze()
         answers = performer.kind.answers(performer, prior)
-        half = torch.from_numpy(np.empty(0, self.dtype)).dtype
         source: Callable[[np.ndarray], Iterable[Tensor]] = self._images
         encode: Callable[[Tensor], Tensor] = performer.encode
         if isinstance(performer, TrainablePerformer):
@@ -95,12 +126,11 @@ class PerformanceCache:
 
         def compute(batch: Tensor) -> dict[str, Tensor]:
             feature_map = encode(batch)
-            return {"feature_map": feature_map.to(half), **answers.compute(feature_map)}
+            return {"feature_map": feature_map.to(self.half), **answers.compute(feature_map)}
 
-        key = _key(performer.digest(), performer.encode_variant, answers.variant, str(self.dtype))
-        store = RowStore(self.folder / f"performances-{key}")
-        self._fill(store, compute, source)
-
+        store = self._performance_store(performer, prior)
+        store.source = self._source(compute, source)
+        self._fill(store)
         self._attach({"feature_map": lambda keys: store.rows("feature_map", keys), **_recalled(answers, store)})
 
     @torch.no_grad()
@@ -112,8 +142,9 @@ class PerformanceCache:
         performer = performer.to(self.device).freeze()
         answers = performer.kind.answers(performer, prior)
         key = _key(performer.digest(), performer.encode_variant, answers.variant, str(self.dtype))
-        store = RowStore(self.folder / f"answers-{key}")
-        self._fill(store, lambda feature_map: answers.compute(feature_map.float()), self._maps)
+        source = self._source(lambda feature_map: answers.compute(feature_map.float()), self._maps)
+        store = RowStore(self.folder / f"answers-{key}", source=source)
+        self._fill(store)
         self._attach(_recalled(answers, store))
 
     @torch.no_grad()
@@ -123,13 +154,13 @@ class PerformanceCache:
         It is computed from the feature maps that :meth:`attach_performances` has kept.
         """
         performer = performer.to(self.device).freeze()
-        half = torch.from_numpy(np.empty(0, self.dtype)).dtype
 
         def compute(feature_map: Tensor) -> dict[str, Tensor]:
-            return {"hidden": performer.hidden(performer.feature(feature_map.float())).to(half)}
+            return {"hidden": performer.hidden(performer.feature(feature_map.float())).to(self.half)}
 
-        store = RowStore(self.folder / f"hidden-{_key(performer.digest(), performer.encode_variant, str(self.dtype))}")
-        self._fill(store, compute, self._maps)
+        key = _key(performer.digest(), performer.encode_variant, str(self.dtype))
+        store = RowStore(self.folder / f"hidden-{key}", source=self._source(compute, self._maps))
+        self._fill(store)
         self._attach({"hidden": lambda keys: store.rows("hidden", keys)})
 
     @property
@@ -150,7 +181,18 @@ class PerformanceCache:
 
     def _trunk_store(self, performer: TrainablePerformer) -> RowStore:
         layers = performer.trunk_modules()
-        return RowStore(self.folder / f"trunk-{_key(state_digest(*layers), performer.trunk_variant)}")
+
+        def compute(image: Tensor) -> dict[str, Tensor]:
+            still = copy.deepcopy(performer).freeze() if performer.training else performer  # a row is mended meanwhile
+            return {"trunk_map": cast(TrainablePerformer, still).trunk_map(image)}
+
+        folder = self.folder / f"trunk-{_key(state_digest(*layers), performer.trunk_variant)}"
+        return RowStore(folder, source=self._source(compute, self._images))
+
+    def _performance_store(self, performer: Performer, prior: Prior) -> RowStore:
+        variant = performer.kind.answers(performer, prior).variant
+        key = _key(performer.digest(), performer.encode_variant, variant, str(self.dtype))
+        return RowStore(self.folder / f"performances-{key}")
 
     def _images(self, positions: np.ndarray) -> Iterator[Tensor]:
         """Images of some views, read by worker processes while the performer computes."""
@@ -158,26 +200,32 @@ class PerformanceCache:
         workers = self.datamodule.num_workers if len(positions) > self.datamodule.batch_size else 0
         return iter(DataLoader(dataset, self.datamodule.batch_size, num_workers=workers))
 
-    def _fill(self, store: RowStore, compute: Compute, source: Callable[[np.ndarray], Iterable[Tensor]]) -> None:
+    def _source(self, compute: Compute, source: Callable[[np.ndarray], Iterable[Tensor]]) -> Source:
+        """How a store gets rows, also in the middle of a training, from a thread that reads batches."""
+
         def batches(positions: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
             for batch in source(positions):
-                yield {name: value.cpu().numpy() for name, value in compute(batch.to(self.device)).items()}
+                with torch.inference_mode(False), torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+                    arrays = compute(batch.to(self.device))
+                yield {name: value.cpu().numpy() for name, value in arrays.items()}
 
+        return Source(self.keys, batches, self.datamodule.batch_size)
+
+    def _fill(self, store: RowStore) -> None:
+        assert store.source is not None
         absent = {self.keys[position] for position in store.missing(self.keys)}
         rows = [position for position, key in enumerate(self.keys) if key not in absent]
         if rows:
-            self._spot_check(store, rows, batches)
+            self._spot_check(store, rows, store.source)
         if absent:
-            store.fill(self.keys, batches, store.folder.name.split("-")[0], self.datamodule.batch_size)
+            store.fill(store.source, store.folder.name.split("-")[0])
 
-    def _spot_check(
-        self, store: RowStore, positions: list[int], batches: Callable[[np.ndarray], Iterable[Mapping[str, np.ndarray]]]
-    ) -> None:
-        """Compute eight images again: a damaged array must not pass for the performer's word."""
+    def _spot_check(self, store: RowStore, positions: list[int], source: Source) -> None:
+        """Compute eight images again: what another performer said, or another version, must not pass for its word."""
         sample = np.random.default_rng().choice(positions, min(CHECKED, len(positions)), replace=False)
-        again = list(batches(sample))
+        again = list(source.compute(sample))
         for name in again[0]:
-            value = np.concatenate([batch[name] for batch in again]).astype(np.float32)
+            value = np.concatenate([np.asarray(batch[name]) for batch in again]).astype(np.float32)
             rows = store.rows(name, [self.keys[position] for position in sample])[:].astype(np.float32)
             if not np.allclose(rows, value, rtol=2e-3, atol=1e-3 * max(np.abs(value).max(), 1e-12)):
                 raise ValueError(
@@ -262,9 +310,23 @@ def _key(*parts: str) -> str:
 
 
 def cache_for(
-    config: DictConfig, datamodule: ImageDataModule, device: torch.device, performer: Performer
+    config: DictConfig,
+    datamodule: ImageDataModule,
+    device: torch.device,
+    performer: Performer,
+    record: Path,
+    module: Distillation | None = None,
 ) -> PerformanceCache | None:
-    """The cache that ``data.cache`` asks for: ``auto`` (if it fits), ``off`` or a folder."""
+    """The cache that ``data.cache`` asks for: ``auto`` (if it fits), ``off`` or a folder.
+
+    Args:
+        config: The run's configuration.
+        datamodule: Its data.
+        device: Where the performer computes.
+        performer: The network that is explained, or trained.
+        record: File that keeps what ``auto`` was decided to be, since a run that goes on elsewhere keeps to it.
+        module: Whose arrays are to be kept; without one those that a performer is trained on.
+    """
     if datamodule.cache == "off":
         return None
     if datamodule.varies:
@@ -272,10 +334,22 @@ def cache_for(
         return None
     folder = Path(config.paths.cache if datamodule.cache == "auto" else datamodule.cache)
     cache = PerformanceCache(folder, datamodule, device)
-    if datamodule.cache == "auto" and not cache.fits(performer, datamodule.cache_gb):
+    if datamodule.cache == "auto" and not _decided(record, lambda: cache.fits(performer, datamodule.cache_gb, module)):
         log.info(
-            "Feature maps take more than data.cache_gb=%s GB or half of the free disk: every step computes them.",
+            "What the performer says of all images takes more than data.cache_gb=%s GB or half of the free disk: "
+            "every step computes it.",
             datamodule.cache_gb,
         )
         return None
     return cache
+
+
+def _decided(record: Path, fits: Callable[[], bool]) -> bool:
+    """Whether ``auto`` keeps something: decided once for a run, by its first process."""
+    if not record.exists() and is_first():
+        write_json(record, {"kept": fits()})
+    wait = None
+    while not record.exists():
+        wait = wait or Wait("Waiting for the first process, which decides about the cache.", f"{record} is not there")
+        wait.goes_on()
+    return bool(read_json(record)["kept"])

@@ -110,5 +110,5 @@ def _trained(config: DictConfig, name: str, description: dict[str, Any]) -> dict
         write_json(partial / DESCRIPTION, description)
         (partial / LAST).unlink(missing_ok=True)
 
-    once(folder, train, f"the control {folder}")
+    once(folder, train, f"the control {folder}", remedy="Set `paths.cache` to a folder that can be written.")
     return read_json(folder / METRICS)

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 CONFIG, METRICS, PERFORMER, PARTS = "config.yaml", "metrics.json", "performer.json", "parts.yaml"
 VALIDATION = "validation.json"  # as METRICS, of the best epoch on the validation split
 EXPLANATIONS = "explanations.parquet"
+CACHE = "cache.json"  # whether data.cache=auto keeps something
 LOCK, EVALUATIONS = ".lock", "evaluations"
 CHECKPOINTS = Path("checkpoints")
 BEST, LAST = CHECKPOINTS / "best.ckpt", CHECKPOINTS / "last.ckpt"
@@ -154,6 +155,7 @@ def discard(folder: Path) -> None:
         CONFIG,
         PERFORMER,
         PARTS,
+        CACHE,
         LOCK,
         "train.log",
         "evaluate.log",

@@ -74,7 +74,7 @@ class PartNaming:
             assignment, scores = PROPOSALS[self.method](maps, part_maps, data.parts, performer.geometry)
             write_parts(partial, Parts(data.parts, tuple(assignment), self.method, scores, identity))
 
-        once(path, propose, f"the names of filters {path}")
+        once(path, propose, f"the names of filters {path}", remedy="Set `paths.cache` to a folder that can be written.")
         parts = read_parts(path, performer=identity)
         if self.file is None:
             return parts

@@ -54,7 +54,8 @@ def trained_performer(config: DictConfig, datamodule: ImageDataModule) -> Path |
         shutil.rmtree(folder, ignore_errors=True)  # one without weights
         log.info("Trained the performer %s: mean test accuracy %.4f.", folder, metrics["test/accuracy"])
 
-    once(folder, train, f"the performer {folder}", lambda place: (place / FILE).exists())
+    remedy = "Set `paths.performers` to a folder that can be written, or `performer.checkpoint` to a file."
+    once(folder, train, f"the performer {folder}", lambda place: (place / FILE).exists(), remedy)
     return folder / FILE
 
 

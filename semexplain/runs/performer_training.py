@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from semexplain.data.module import ImageDataModule, ready_data
 from semexplain.runs.cache import cache_for
-from semexplain.runs.folder import VALIDATION
+from semexplain.runs.folder import CACHE, VALIDATION
 from semexplain.runs.performer_store import FILE
 from semexplain.system.config import ConfigError, instantiate
 from semexplain.system.devices import accelerator
@@ -112,7 +112,7 @@ class PerformerTraining:
             log_every_n_steps=10,
         )
         if self.train == "head":
-            cache = cache_for(config, datamodule, trainer.strategy.root_device, performer)
+            cache = cache_for(config, datamodule, trainer.strategy.root_device, performer, folder / CACHE)
             if cache is not None:
                 cache.attach_trunk_maps(performer)
         last = folder / "last.ckpt"

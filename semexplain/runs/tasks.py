@@ -14,11 +14,11 @@ from semexplain.attributions.timed import TimedAttribution
 from semexplain.data.module import ImageDataModule
 from semexplain.metrics.verdict import MARGIN, verdict
 from semexplain.runs.build import build, labelled_data
-from semexplain.runs.folder import BEST, LAST, METRICS, PARTS, PERFORMER, VALIDATION
+from semexplain.runs.folder import BEST, CACHE, LAST, METRICS, PARTS, PERFORMER, VALIDATION
 from semexplain.runs.performer_store import performer_metrics, trained_performer
 from semexplain.runs.run import Run
 from semexplain.system.config import ConfigError, check_group, instantiate
-from semexplain.system.files import write_json
+from semexplain.system.files import read_json, write_json
 from semexplain.system.processes import is_first
 from semexplain.training.distillation import Distillation
 from semexplain.training.measured import Measured
@@ -126,6 +126,8 @@ def evaluate_run(
     for name, metric in {**JUDGED_BY, **(metrics or {})}.items():  # also of a run before there was such a metric
         OmegaConf.update(config, f"module.metrics.{name}", metric, force_add=True)
     names = run.path / PARTS if (run.path / PARTS).exists() and "parts.file" not in run.overrides else None
+    if is_first() and (run.path / CACHE).exists():
+        write_json(folder / CACHE, read_json(run.path / CACHE))
     datamodule, module, trainer = build(config, folder, named=names, data=run.data)
     datamodule.test_images = images
     model: Measured = module if rival is None else RivalModule(module, _rival(config, module, trainer))

@@ -1,21 +1,31 @@
 """Files that appear whole or not at all."""
 
 import contextlib
+import functools
+import hashlib
+import itertools
 import json
 import math
 import os
-import uuid
+import socket
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+NUMBERS = itertools.count()  # of the files that this process has begun
+MEBIBYTE = 2**20
 
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Where to write a file that takes the place of ``path`` when the block ends; if it fails, nothing is left of it.
 
-    The temporary name is unlike that of any other writer. The content is on the disk before the file is renamed.
+    The temporary name is unlike that of any other writer. The content is on the disk before the file is renamed. What
+    killed processes of this machine have left of the same file is removed.
+
+    Raises:
+        OSError: If it cannot be written, for example to a full disk, whatever the block's own words for that are.
 
     Example:
         >>> import tempfile
@@ -26,11 +36,15 @@ def whole_file(path: Path) -> Iterator[Path]:
         ('42', 1)
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    _remove_leftovers(path)
+    partial = path.with_name(f"{_prefix(path)}{os.getpid()}.{next(NUMBERS)}.partial")
     try:
         yield partial
         _to_disk(partial)
         os.replace(partial, path)
+    except Exception as error:
+        _say_what_failed(partial, path, error)
+        raise
     finally:
         partial.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # not every file system can do it for a folder
@@ -59,6 +73,66 @@ def keep_aside(path: Path) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _prefix(path: Path) -> str:
+    """What the names of this machine's partial files of a path begin with; never too long for a name."""
+    name = path.name if len(os.fsencode(path.name)) < 200 else hashlib.sha256(os.fsencode(path.name)).hexdigest()
+    return f".{name}.{_machine()}."
+
+
+@functools.cache
+def _machine() -> str:
+    """Where the number of a process means that process: this machine, or this container on it."""
+    namespace = ""
+    with contextlib.suppress(OSError):
+        namespace = os.readlink("/proc/self/ns/pid")
+    return hashlib.sha256(f"{socket.gethostname()} {namespace}".encode()).hexdigest()[:8]
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Delete the partial files of a path whose writers are dead."""
+    prefix = _prefix(path)
+    with contextlib.suppress(OSError):  # a folder that may be written but not listed
+        for name in os.listdir(path.parent):
+            number = name.removeprefix(prefix).split(".")[0]
+            if name.startswith(prefix) and name.endswith(".partial") and number.isdigit() and not is_alive(int(number)):
+                (path.parent / name).unlink(missing_ok=True)
+
+
+def is_alive(process: int) -> bool:
+    """Whether there is a process of this number on this machine.
+
+    Example:
+        >>> is_alive(os.getpid())
+        True
+    """
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
+
+
+def _say_what_failed(partial: Path, path: Path, error: Exception) -> None:
+    """Name the file that could not be written.
+
+    Writers such as torch, safetensors and numpy tell of a full disk in words of their own. The system says it itself
+    when asked to write some more.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        if error.filename is None or error.filename == str(partial):
+            error.filename, error.filename2 = str(path), None
+        return
+    if not isinstance(error, ValueError) and partial.is_file():
+        try:
+            with partial.open("ab") as file:
+                file.write(bytes(MEBIBYTE))
+                os.fsync(file.fileno())
+        except OSError as reason:
+            raise OSError(reason.errno, reason.strerror, str(path)) from error
 
 
 def _to_disk(path: Path) -> None:

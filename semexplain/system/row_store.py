@@ -1,28 +1,46 @@
 """Rows of arrays on disk, each found again by the key of what it was computed from."""
 
+import logging
 import os
-import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-from torch import Tensor
 from tqdm.auto import tqdm
 
-from semexplain.system.files import whole_file
 from semexplain.system.once import held
+from semexplain.system.rows import OpenFiles, Rows
+from semexplain.system.shards import Batch, Shard, as_bytes, finite, recorded_shard, write_shard
+from semexplain.system.trouble import DamagedFileError
 
+log = logging.getLogger(__name__)
 SHARD_BYTES = 256 * 2**20
-Batch = Mapping[str, Tensor | np.ndarray]
+Compute = Callable[[np.ndarray], Iterable[Batch]]
+
+
+class Source(NamedTuple):
+    """How rows are computed.
+
+    Attributes:
+        keys: Of the rows that can be.
+        compute: Given positions within ``keys``, yields the arrays of all of them, batch by batch, in that order.
+        batch_size: Rows of every batch but the last.
+    """
+
+    keys: Sequence[str]
+    compute: Compute
+    batch_size: int = 1
 
 
 class RowStore:
     """Arrays with a row for every key, kept in a folder of shards.
 
-    A shard is a ``.npy`` file per array and one of keys, which is renamed into place last: a shard without it counts as
-    not there. Filling can stop at any moment and goes on with the next shard. Jobs that fill the same store take turns.
+    Filling can stop at any moment and goes on with the next shard. Jobs that fill the same store take turns. A shard
+    whose files are not all there, as long as they were, is computed again; so is a row that is not what was written,
+    when it is read.
 
     Args:
         folder: Where the shards lie.
@@ -32,15 +50,18 @@ class RowStore:
         >>> import tempfile
         >>> store = RowStore(Path(tempfile.mkdtemp()))
         >>> squares = lambda positions: iter([{"square": np.square(positions)}])
-        >>> store.fill(["a", "b", "c"], squares, "squares")
+        >>> store.fill(Source(["a", "b", "c"], squares, 3), "squares")
         3
         >>> store.rows("square", ["c", "a"])[np.array([0, 1])]
         array([4, 0])
     """
 
-    def __init__(self, folder: Path, shard_bytes: int = SHARD_BYTES) -> None:
+    def __init__(self, folder: Path, shard_bytes: int = SHARD_BYTES, source: Source | None = None) -> None:
         self.folder = folder
         self.shard_bytes = shard_bytes
+        self.source = source
+        self._files = OpenFiles()
+        self._found: list[Shard] | None = None
 
     def missing(self, keys: Sequence[str]) -> list[int]:
         """Positions of the keys that have no row yet, each key once."""
@@ -51,41 +72,39 @@ class RowStore:
                 positions.append(position)
         return positions
 
-    def fill(
-        self,
-        keys: Sequence[str],
-        compute: Callable[[np.ndarray], Iterable[Batch]],
-        description: str,
-        batch_size: int = 1,
-    ) -> int:
+    def fill(self, source: Source, description: str) -> int:
         """Compute the rows that are missing.
 
         Args:
-            keys: All keys that are needed.
-            compute: Given positions within ``keys``, yields the arrays of all of them, batch by batch, in that order.
+            source: Of all rows that are needed.
             description: What is computed, for the progress bar.
-            batch_size: Rows of every batch but the last.
 
         Returns:
             Number of rows computed.
 
         Raises:
             ValueError: If a value is infinite or not a number as it would be stored.
+            Trouble: If the folder can only be read, and rows are missing.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with held(self.folder / "lock", f"Another job is filling {self.folder}; waiting for it."):
+        self.source = source
+        if not self.missing(source.keys):
+            return 0
+        with self._alone():
+            self._found = None
             self._remove_fragments()
-            missing = np.array(self.missing(keys), dtype=np.int64)
+            missing = np.array(self.missing(source.keys), dtype=np.int64)
             if not len(missing):
                 return 0
-            batches = iter(compute(missing))
+            batches = iter(source.compute(missing))
             with tqdm(total=len(missing), desc=f"{description}, once", unit="image", mininterval=2) as progress:
                 count = 0
                 while count < len(missing):
-                    count += self._write_shard([keys[i] for i in missing[count:]], batches, batch_size, progress)
+                    keys = [source.keys[position] for position in missing[count:]]
+                    count += self._write_shard(keys, batches, source.batch_size, progress)
+            self._found = None
         return len(missing)
 
-    def rows(self, name: str, keys: Sequence[str]) -> "Rows":
+    def rows(self, name: str, keys: Sequence[str]) -> Rows:
         """The rows of an array that belong to some keys.
 
         Raises:
@@ -94,136 +113,99 @@ class RowStore:
         places = self._places()
         shards = sorted({places[key][0] for key in keys})
         number = {shard: place for place, shard in enumerate(shards)}
-        order = [(number[shard], row) for shard, row in map(places.__getitem__, keys)]
-        return Rows([self.folder / f"{shard}-{name}.npy" for shard in shards], np.array(order, np.int64).reshape(-1, 2))
+        order = np.array([(number[shard], row) for shard, row in map(places.__getitem__, keys)], np.int64)
+        found = self._shards()
+        return Rows(name, [found[shard] for shard in shards], order.reshape(-1, 2), self._files, self._mend)
 
-    def _places(self) -> dict[str, tuple[str, int]]:
+    def _shards(self) -> list[Shard]:
+        """All that are whole, looked for once."""
+        if self._found is None:
+            names = sorted({path.name.split("-")[0] for path in self.folder.glob("*-record.npz")})
+            shards = [recorded_shard(self.folder, name) for name in names]
+            self._found = [shard for shard in shards if shard is not None and shard.is_whole()]
+        return self._found
+
+    def _places(self) -> dict[str, tuple[int, int]]:
         """Shard and row of every key."""
-        places: dict[str, tuple[str, int]] = {}
-        for path in sorted(self.folder.glob("*-keys.npy")):
-            shard = path.name.removesuffix("-keys.npy")
-            if all(_is_whole(file) for file in self.folder.glob(f"{shard}-*.npy")):
-                places |= {key.decode(): (shard, row) for row, key in enumerate(np.load(path))}
-        return places
+        return {key: (at, row) for at, shard in enumerate(self._shards()) for row, key in enumerate(shard.keys)}
+
+    def _alone(self) -> AbstractContextManager[None]:
+        return held(
+            self.folder / "lock",
+            f"Another job is filling {self.folder}; waiting for it.",
+            "Set `paths.cache` to a folder that can be written, or `data.cache=off` to keep nothing.",
+        )
 
     def _remove_fragments(self) -> None:
         """Delete what an interruption or damage left of shards that do not count."""
-        shards = {shard for shard, _ in self._places().values()}
-        for path in (*self.folder.glob("*-*.npy"), *self.folder.glob("*.partial")):
+        shards = {shard.name for shard in self._shards()}
+        for path in (*self.folder.glob("*-*.np[yz]"), *self.folder.glob(".*.partial"), *self.folder.glob("*.partial")):
             if path.suffix == ".partial" or path.name.split("-")[0] not in shards:
+                if path.name.endswith("-record.npz"):
+                    log.warning("Not all that was written is there, so it is computed again: %s.", path)
                 path.unlink()
 
-    def _write_shard(self, keys: Sequence[str], batches: Any, batch_size: int, progress: Any) -> int:
+    def _write_shard(self, keys: Sequence[str], batches: Iterator[Batch], batch_size: int, progress: tqdm) -> int:
         """Write batches until the shard is full or all keys have their rows; returns how many it holds."""
-        first = {name: np.asarray(value) for name, value in next(batches).items()}
-        row_bytes = sum(array[0].nbytes for array in first.values())
+        first = next(batches)
+        row_bytes = sum(np.asarray(value)[0].nbytes for value in first.values())
         size = min(len(keys), max(self.shard_bytes // max(row_bytes * batch_size, 1), 1) * batch_size)
-        numbers = [int(path.name.split("-")[0]) for path in self.folder.glob("*-*.npy")]
-        shard = f"{max(numbers, default=-1) + 1:05d}"
-        with ExitStack() as stack:
-            paths = {name: stack.enter_context(whole_file(self.folder / f"{shard}-{name}.npy")) for name in first}
-            files = {name: stack.enter_context(path.open("wb")) for name, path in paths.items()}
-            for name, array in first.items():
-                _write_header(files[name], (size, *array.shape[1:]), array.dtype)
+        numbers = [int(path.name.split("-")[0]) for path in self.folder.glob("*-*.np[yz]")]
+
+        def of_shard() -> Iterator[Batch]:
             count, batch = 0, first
             while True:
-                for name, value in batch.items():
-                    array = np.ascontiguousarray(value)
-                    if array.dtype.kind == "f" and not np.isfinite(array).all():
-                        raise ValueError(
-                            f"{name} is infinite or not a number as {array.dtype} for an image among "
-                            f"{keys[count]} and the next {len(array)}. Use `data.cache_dtype=float32` if only half "
-                            "precision is too small for it."
-                        )
-                    files[name].write(array.data)
-                count += len(array)
-                progress.update(len(array))
+                yield batch
+                rows = len(next(iter(batch.values())))
+                count += rows
+                progress.update(rows)
                 if count >= size:
-                    break
-                batch = {name: np.asarray(value) for name, value in next(batches).items()}
-        with whole_file(self.folder / f"{shard}-keys.npy") as path, path.open("wb") as file:
-            np.save(file, np.array([key.encode() for key in keys[:size]]))
+                    return
+                batch = next(batches)
+
+        write_shard(self.folder, f"{max(numbers, default=-1) + 1:05d}", list(keys[:size]), of_shard())
         return size
 
+    def _mend(self, shard: Shard, name: str, rows: Sequence[int]) -> None:
+        """Compute damaged rows again, and write them where they were, as well as other arrays' rows beside them.
 
-class Rows:
-    """Rows of several ``.npy`` files as one array, read from disk when they are asked for.
-
-    They are read with ``pread``, not mapped: mapped pages of a large file would count as this process's memory. Rows
-    asked for in ascending order are read in the order in which they lie on disk, if they were stored in it.
-
-    Args:
-        paths: The files, with rows of one shape and type.
-        places: int ``(N, 2)``. File and row of each row of this array.
-
-    Attributes:
-        shape: ``(N, ...)``.
-        dtype: Of the values.
-    """
-
-    def __init__(self, paths: Sequence[Path], places: np.ndarray) -> None:
-        arrays = [np.load(path, mmap_mode="r") for path in paths]
-        self.shape = (len(places), *arrays[0].shape[1:])
-        self.dtype = arrays[0].dtype
-        self._places = places
-        self._offsets = np.array([array.offset for array in arrays])
-        self._row_bytes = int(np.prod(self.shape[1:])) * self.dtype.itemsize
-        self._files = [os.open(path, os.O_RDONLY) for path in paths]
-        for file in self._files:
-            weakref.finalize(self, os.close, file)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, positions: np.ndarray | slice) -> np.ndarray:
-        """The rows at these positions, as a new array."""
-        places = self._places[positions]
-        rows = np.empty((len(places), *self.shape[1:]), self.dtype)
-        memory, size = rows.reshape(-1).view(np.uint8).data, self._row_bytes
-        files, starts = places[:, 0].tolist(), (self._offsets[places[:, 0]] + places[:, 1] * size).tolist()
-        for number in np.lexsort((places[:, 1], places[:, 0])).tolist():
-            target = memory[number * size : (number + 1) * size]
-            if os.preadv(self._files[files[number]], [target], starts[number]) != size:
-                raise OSError("A stored array is shorter than it was; delete its folder, it will be computed again.")
-        return rows
+        They are computed in the batches in which they were, as far as their keys are known here.
+        """
+        log.warning("Damaged: %d of %d rows of %s; computing them again.", len(rows), len(shard.keys), shard.path(name))
+        place = {key: position for position, key in enumerate(self.source.keys)} if self.source else {}
+        if self.source is None or any(shard.keys[row] not in place for row in rows):
+            raise DamagedFileError(f"{shard.path(name)} is damaged. Delete {self.folder}; it will be computed again.")
+        size = self.source.batch_size
+        with self._alone():
+            self._files.forget()
+            record = recorded_shard(shard.folder, shard.name) or shard
+            if record.keys != shard.keys:
+                raise DamagedFileError(f"{shard.path(name)} was replaced while it was in use. Begin again.")
+            for array, column in record.columns.items():  # another process may have mended them
+                shard.columns[array].sums[:] = column.sums
+            for block in sorted({row // size for row in rows}):
+                lines = [row for row in _block(block, size, shard) if shard.keys[row] in place]
+                batches = list(self.source.compute(np.array([place[shard.keys[row]] for row in lines])))
+                for array in shard.columns:
+                    _write_anew(shard, array, lines, np.concatenate([np.asarray(batch[array]) for batch in batches]))
+            shard.write_record()
 
 
-class Derived:
-    """Rows computed from those of other arrays whenever they are asked for.
-
-    Args:
-        function: Gives the rows, given those of ``sources``.
-        sources: Arrays of equal length.
-
-    Example:
-        >>> Derived(lambda a, b: a + b, np.arange(3), np.ones(3))[np.array([2, 0])]
-        array([3., 1.])
-    """
-
-    def __init__(self, function: Callable[..., np.ndarray], *sources: Rows | np.ndarray) -> None:
-        self.function = function
-        self.sources = sources
-        one = self[slice(0, 1)]
-        self.shape = (len(sources[0]), *one.shape[1:])
-        self.dtype = one.dtype
-
-    def __len__(self) -> int:
-        return len(self.sources[0])
-
-    def __getitem__(self, positions: np.ndarray | slice) -> np.ndarray:
-        """The rows at these positions."""
-        return self.function(*(source[positions] for source in self.sources))
+def _block(block: int, size: int, shard: Shard) -> range:
+    return range(block * size, min((block + 1) * size, len(shard.keys)))
 
 
-def _write_header(file: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, header)
-
-
-def _is_whole(path: Path) -> bool:
-    """Whether a file is as long as its header says."""
+def _write_anew(shard: Shard, array: str, lines: list[int], values: np.ndarray) -> None:
+    """Write those rows that are not what was written."""
+    column = shard.columns[array]
+    rows = as_bytes(finite(values.astype(column.dtype, copy=False), array, shard.keys[lines[0]]))
+    file = os.open(shard.path(array), os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        np.load(path, mmap_mode="r")
-    except (OSError, EOFError, ValueError):
-        return False
-    return True
+        for line, row in zip(lines, rows, strict=True):
+            start = column.start + line * column.row_bytes
+            if zlib.crc32(os.pread(file, column.row_bytes, start)) != column.sums[line]:
+                os.pwrite(file, row, start)
+                column.sums[line] = zlib.crc32(row)
+        os.fsync(file)
+    finally:
+        os.close(file)

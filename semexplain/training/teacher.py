@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from semexplain.concepts.network import Prior
 from semexplain.concepts.parts import Parts
 from semexplain.explanation import Performance
 from semexplain.performers.base import Performer
+from semexplain.system.trouble import Trouble
 from semexplain.training.controls import Control, Truth
 
 
@@ -42,11 +44,13 @@ class Teacher(nn.Module):
         super().__init__()
         self.control = control or Truth()
         self.performer = self.control.performer(performer.freeze())
+        self._redone = self.performer is not performer
         self.columns = concepts(performer.concept_names)
         self.concept_names = tuple(performer.concept_names[i] for i in self.columns)
         self.prior = prior or performer.kind.prior
         self.parts = parts
         self.centre = centre
+        self._kept: torch.dtype | None = None
         # Mean strength of each concept; kept in checkpoints only if explanations are measured from it.
         self.register_buffer("reference", torch.zeros(len(self.columns)), persistent=centre)
 
@@ -61,16 +65,22 @@ class Teacher(nn.Module):
         each = torch.eye(len(self.columns), device=self.device)
         return each if self.parts is None else self.parts.contributions(each, self.columns).T
 
+    def keeps(self, dtype: Literal["float16", "float32"]) -> None:
+        """Round feature maps and hidden layers as a cache of this type does, so that numbers do not depend on one."""
+        self._kept = {"float16": torch.float16, "float32": None}[dtype]
+
     def perform(self, batch: Mapping[str, Tensor], *, with_prior: bool) -> tuple[Performance, Tensor | None]:
         """What the performer says of a batch, and the prior weights ``(B, n)`` if asked for.
 
-        Computed from images, or read where a cache has stored it: the two give the same numbers, but for the rounding
-        of a feature map that was stored in half precision.
+        Computed from images, or read where a cache has stored it: the two give the same numbers, but for the order of
+        sums.
         """
         cached = "score" in batch
         if "feature_map" not in batch:
             with torch.no_grad(), torch.autocast(self.device.type, enabled=False):  # the teacher keeps its precision
                 feature_map = self.performer.encode(batch["image"])
+                if self._redone:  # a cache computes another head from the maps that it has kept
+                    feature_map = self._rounded(feature_map)
         else:
             feature_map = batch["feature_map"].float() if cached else batch["feature_map"]
         if cached:
@@ -78,6 +88,7 @@ class Teacher(nn.Module):
             prior = batch["prior"][:, self.columns] if with_prior else None
         else:
             performance, prior = self.performer.perform(feature_map, self.prior if with_prior else None, self.columns)
+            performance = performance._replace(feature_map=self._rounded(performance.feature_map))
         performance = performance._replace(concepts=self.centred(self.control.concepts(performance.concepts)))
         return performance, None if prior is None else self.control.weights(prior)
 
@@ -98,7 +109,8 @@ class Teacher(nn.Module):
         if "hidden" in batch:
             return batch["hidden"].float()[:, :, None, None]
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            return self.performer.hidden(self.performer.feature(performance.feature_map.float()))[:, :, None, None]
+            hidden = self.performer.hidden(self.performer.feature(performance.feature_map.float()))
+            return self._rounded(hidden)[:, :, None, None]
 
     def question(self, performance: Performance, prior: Tensor | None = None) -> Question:
         """A batch as attributions and measures of faithfulness get it."""
@@ -117,6 +129,22 @@ class Teacher(nn.Module):
         """The same batch as it is without the control."""
         truth, _ = self.performer.perform(performance.feature_map, None, self.columns)
         return self.question(truth._replace(concepts=self.centred(truth.concepts)), prior)
+
+    def _rounded(self, values: Tensor) -> Tensor:
+        """Values ``(B, ...)`` as they come out of a cache.
+
+        Raises:
+            Trouble: If the cache's type cannot hold them.
+        """
+        if self._kept is None:
+            return values
+        rounded = values.to(self._kept).float()
+        if not rounded.isfinite().all():
+            raise Trouble(
+                "A feature map is infinite or not a number as float16. Use `data.cache_dtype=float32` if only half "
+                "precision is too small for it."
+            )
+        return rounded
 
     def _prior_of(self, feature_map: Tensor) -> Tensor:
         prior = self.performer.perform(feature_map, self.prior, self.columns)[1]

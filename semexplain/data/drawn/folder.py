@@ -34,16 +34,18 @@ def write_once(root: Path, truth: Mapping[str, Any], what: str, write: Callable[
     """
 
     def draw(partial: Path) -> None:
-        shutil.rmtree(partial, ignore_errors=True)  # it may be of other settings
+        if partial.exists():  # of a drawing that was killed, perhaps with other settings
+            shutil.rmtree(partial)
         partial.mkdir()
         try:
             write(partial)
             write_json(partial / RECORD, truth)
         except BaseException:
-            shutil.rmtree(partial)
+            shutil.rmtree(partial, ignore_errors=True)
             raise
 
-    once(root, draw, f"the {what} in {root}", lambda place: _holds(place, truth, what))
+    remedy = "Set `data.root` to a folder that can be written, or to one that holds them."
+    once(root, draw, f"the {what} in {root}", lambda place: _holds(place, truth, what), remedy)
 
 
 def require_at_least(least: int, **numbers: int) -> None:
