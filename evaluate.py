@@ -12,7 +12,8 @@ from semexplain.metrics.catalogue import measures_of
 from semexplain.metrics.verdict import FAITHFUL, verdict
 from semexplain.runs.comparison import beside_controls
 from semexplain.runs.controls import trained_controls
-from semexplain.runs.folder import METRICS, discard, require_one_folder
+from semexplain.runs.evaluations import evaluation_in
+from semexplain.runs.folder import METRICS, FolderInUseError, discard, require_one_folder
 from semexplain.runs.markdown import markdown_table
 from semexplain.runs.options import renamed
 from semexplain.runs.run import Run
@@ -87,7 +88,10 @@ def main(config: DictConfig) -> None:
     with told():
         try:
             require_one_folder(config, job.overrides.hydra)
-            evaluate(config, folder)
+            with evaluation_in(folder):
+                evaluate(config, folder)
+        except FolderInUseError:
+            raise
         except ConfigError:
             discard(folder)
             raise

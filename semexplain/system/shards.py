@@ -93,7 +93,7 @@ def record_path(folder: Path, name: str) -> Path:
 def recorded_shard(folder: Path, name: str) -> Shard | None:
     """The shard of a name as its record describes it; None if there is no record, or a damaged one."""
     try:
-        with np.load(record_path(folder, name)) as record:
+        with np.load(io.BytesIO(record_path(folder, name).read_bytes())) as record:
             content = {field: record[field] for field in record.files}
         arrays = [field.removeprefix("sums-") for field in content if field.startswith("sums-")]
         columns = {array: _column(content[f"header-{array}"].tobytes(), content[f"sums-{array}"]) for array in arrays}

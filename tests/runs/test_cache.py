@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -312,5 +311,3 @@ def test_arrays_move_to_a_device_that_has_room_for_all(tmp_path: Path, performer
         for first, second in zip(getattr(module, loader)(), getattr(moved, loader)(), strict=True):
             assert first.keys() == second.keys()
             assert all(torch.equal(first[name], second[name]) for name in first)
-
-

@@ -1,6 +1,10 @@
 """Rows on disk: found by key, whole or not there, read in any order."""
 
+import gc
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +13,7 @@ import pytest
 
 from semexplain.system.row_store import RowStore, Source
 from semexplain.system.rows import Derived
+from semexplain.system.trouble import DamagedFileError
 
 
 class Squares:
@@ -114,3 +119,150 @@ def test_rows_are_read_in_the_order_in_which_they_lie_on_disk(tmp_path: Path, mo
     monkeypatch.setattr(os, "preadv", lambda file, into, start: starts.append(start) or read(file, into, start))
     assert rows[np.array([17, 3, 11, 3, 0])].tolist() == [17, 3, 11, 3, 0]
     assert starts == sorted(starts)
+
+
+KEYS = [str(k) for k in range(24)]
+PAIRS = np.array([[k**2, (k + 1) ** 2] for k in range(24)], dtype=np.float32)
+
+
+def flip(path: Path, *places: int) -> None:
+    """Change some bytes of a file, counted from its end."""
+    content = bytearray(path.read_bytes())
+    for place in places:
+        content[-place] ^= 0x10
+    path.write_bytes(content)
+
+
+def swap(one: Path, other: Path) -> None:
+    first, second = one.read_bytes(), other.read_bytes()
+    one.write_bytes(second)
+    other.write_bytes(first)
+
+
+DAMAGES = {
+    "several rows": lambda at: flip(at / "00000-pair.npy", 1, 9, 10, 64),
+    "rows of every shard": lambda at: [flip(path, 3) for path in at.glob("*-pair.npy")],
+    "another array": lambda at: flip(at / "00001-number.npy", 2),
+    "a header": lambda at: flip(at / "00000-pair.npy", 64 + 40),
+    "files of two shards swapped": lambda at: swap(at / "00000-pair.npy", at / "00002-pair.npy"),
+    "records of two shards swapped": lambda at: swap(at / "00000-record.npz", at / "00002-record.npz"),
+    "a record": lambda at: flip(at / "00001-record.npz", 700),
+    "most bytes of a record": lambda at: flip(at / "00001-record.npz", *range(300, 1400)),
+    "a record cut": lambda at: (at / "00001-record.npz").write_bytes((at / "00001-record.npz").read_bytes()[:-50]),
+    "a file cut": lambda at: (at / "00001-pair.npy").write_bytes((at / "00001-pair.npy").read_bytes()[:-5]),
+    "a file too long": lambda at: (at / "00001-pair.npy").write_bytes((at / "00001-pair.npy").read_bytes() + b"more"),
+    "zeros": lambda at: (at / "00001-pair.npy").write_bytes(bytes((at / "00001-pair.npy").stat().st_size)),
+    "a file gone": lambda at: (at / "00001-number.npy").unlink(),
+    "all gone": lambda at: shutil.rmtree(at),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_whatever_is_damaged_the_rows_are_what_was_written(tmp_path: Path, damage: str):
+    """Found when the store is opened, or while it is in use."""
+    for place, opened in (("before", False), ("meanwhile", True)):
+        store, _ = filled(tmp_path / place, KEYS)
+        rows = {name: store.rows(name, KEYS) for name in ("pair", "number")}
+        DAMAGES[damage](tmp_path / place)
+        if not opened:
+            store, _ = filled(tmp_path / place, KEYS)
+            rows = {name: store.rows(name, KEYS) for name in ("pair", "number")}
+        for _ in range(2):
+            assert np.array_equal(rows["pair"][:], PAIRS)
+            assert rows["number"][np.array([23, 0, 9])].tolist() == [23, 0, 9]
+        again, _ = filled(tmp_path / place, KEYS)
+        assert np.array_equal(again.rows("pair", KEYS)[:], PAIRS)
+
+
+def test_of_damaged_rows_only_their_batches_are_computed_again_and_the_file_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    filled(tmp_path, KEYS)
+    flip(tmp_path / "00001-pair.npy", 1, 5)  # the last row of the second shard
+    store, compute = filled(tmp_path, KEYS)
+    assert compute.asked == []
+    rows = store.rows("pair", KEYS)
+    assert rows[np.arange(8)].tolist() == PAIRS[:8].tolist()
+    assert compute.asked == []  # what is not read is not compared
+    assert np.array_equal(rows[:], PAIRS)
+    assert compute.asked == KEYS[12:16]
+    assert caplog.messages == [f"Damaged: 1 of 8 rows of {tmp_path / '00001-pair.npy'}; computing them again."]
+    assert np.array_equal(filled(tmp_path, KEYS)[0].rows("pair", KEYS)[:], PAIRS)  # it was written as well
+    assert len(caplog.messages) == 1
+
+
+def test_damaged_rows_of_images_that_are_not_here_are_left_to_those_who_have_them(tmp_path: Path):
+    filled(tmp_path, KEYS)
+    flip(tmp_path / "00000-pair.npy", 1, 33)  # rows 7 and 3
+    few = KEYS[:6]
+    store, _ = filled(tmp_path, few)
+    assert np.array_equal(store.rows("pair", few)[:], PAIRS[:6])
+    with pytest.raises(DamagedFileError, match="00000-pair.npy is damaged. Delete .*; it will be computed again"):
+        store.rows("pair", KEYS)[np.array([7])]
+    assert np.array_equal(filled(tmp_path, KEYS)[0].rows("pair", KEYS)[:], PAIRS)
+
+
+def test_what_is_computed_again_with_other_last_digits_is_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """A batch of other images may round otherwise; two jobs that have the same shard open agree on what counts."""
+    filled(tmp_path, KEYS)
+    mine, _ = filled(tmp_path, KEYS)
+    theirs, _ = filled(tmp_path, KEYS)
+    rows = [store.rows("pair", KEYS) for store in (mine, theirs)]
+    flip(tmp_path / "00000-pair.npy", 1)
+    squares = mine.source.compute
+    mine.source = mine.source._replace(
+        compute=lambda positions: ({"pair": b["pair"] + 0.25, "number": b["number"]} for b in squares(positions))
+    )
+    assert rows[0][np.array([6, 7])].tolist() == [PAIRS[6].tolist(), (PAIRS[7] + 0.25).tolist()]  # a sound row stays
+    assert rows[1][np.array([7])].tolist() == [(PAIRS[7] + 0.25).tolist()]
+    assert len(caplog.messages) == 2
+
+
+def test_rows_that_cannot_be_computed_again_are_refused(tmp_path: Path):
+    filled(tmp_path, KEYS)
+    flip(tmp_path / "00000-pair.npy", 1)
+    with pytest.raises(DamagedFileError, match="00000-pair.npy is damaged. Delete .*; it will be computed again"):
+        RowStore(tmp_path).rows("pair", KEYS)[:]
+
+
+FEW_FILES = """
+import os, resource, sys
+from pathlib import Path
+import numpy as np
+from semexplain.system.row_store import RowStore, Source
+
+def compute(positions):
+    for position in positions:
+        yield {name: np.array([position + plus], np.float32) for plus, name in enumerate("abc")}
+
+os.fsync = lambda file: None
+allowed = len(list(Path("/proc/self/fd").iterdir())) + 24
+resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, allowed))
+keys = [str(k) for k in range(60)]
+order = np.random.default_rng(0).permutation(60)
+for shard_bytes in (1, 1):  # a shard for every row: filled, then found
+    store = RowStore(Path(sys.argv[1]), shard_bytes)
+    store.fill(Source(keys, compute), "rows")
+    arrays = [store.rows(name, keys) for name in "abc" for _ in range(3)]
+    for _ in range(2):
+        assert all(np.array_equal(array[order], order + plus // 3) for plus, array in enumerate(arrays))
+print(len(list(Path(sys.argv[1]).glob("*-a.npy"))), "shards")
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files in /proc")
+def test_open_files_do_not_grow_with_the_data(tmp_path: Path):
+    command = [sys.executable, "-c", FEW_FILES, str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (result.stdout, result.returncode) == ("60 shards\n", 0), result.stderr
+
+
+def test_files_that_no_array_reads_any_more_are_closed(tmp_path: Path):
+    before = set(os.listdir("/proc/self/fd"))
+    store, _ = filled(tmp_path, KEYS)
+    rows = store.rows("pair", KEYS)
+    assert len(rows[:]) == 24
+    assert len(set(os.listdir("/proc/self/fd")) - before) == 3
+    del store, rows
+    gc.collect()
+    assert not set(os.listdir("/proc/self/fd")) - before
