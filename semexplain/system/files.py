@@ -1,6 +1,7 @@
 """Files that appear whole or not at all."""
 
 import contextlib
+import errno
 import functools
 import hashlib
 import itertools
@@ -117,15 +118,18 @@ def is_alive(process: int) -> bool:
 
 
 def _say_what_failed(partial: Path, path: Path, error: Exception) -> None:
-    """Name the file that could not be written.
+    """Name the file that could not be written, and what the system said.
 
-    Writers such as torch, safetensors and numpy tell of a full disk in words of their own. The system says it itself
-    when asked to write some more.
+    Writers such as torch, safetensors, Arrow and numpy tell of a full disk in words of their own, or not at all. Then
+    the system says it itself, when asked to write some more.
     """
     if isinstance(error, OSError) and error.errno is not None:
         if error.filename is None or error.filename == str(partial):
-            error.filename, error.filename2 = str(path), None
+            error.strerror, error.filename, error.filename2 = os.strerror(error.errno), str(path), None
         return
+    for number in (errno.ENOSPC, errno.EDQUOT):
+        if os.strerror(number) in str(error):
+            raise OSError(number, os.strerror(number), str(path)) from error
     if not isinstance(error, ValueError) and partial.is_file():
         try:
             with partial.open("ab") as file:
