@@ -2,11 +2,7 @@
 
 import errno
 import json
-import os
-import signal
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from children import kill, started
 from disks import tiny_disk
 from PIL import Image
 from safetensors.torch import save_file
@@ -68,30 +65,23 @@ def test_a_file_has_the_permissions_that_any_new_file_has(tmp_path: Path):
     assert (tmp_path / "whole.txt").stat().st_mode == (tmp_path / "plain.txt").stat().st_mode
 
 
-@contextmanager
-def writer_of(path: Path) -> Iterator[int]:
+def writer_of(path: Path) -> int:
     """Another process that has written half of a file, and waits."""
-    ready, done = os.pipe()
-    if (child := os.fork()) == 0:
+
+    def write(stay: Callable[[], None]) -> None:
         with whole_file(path) as partial:
             partial.write_bytes(b"half")
-            os.write(done, b"!")
-            time.sleep(60)
-        os._exit(1)
-    try:
-        assert os.read(ready, 1) == b"!"
-        yield child
-    finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        os.close(ready)
-        os.close(done)
+            stay()
+
+    return started(write)
 
 
 def test_what_a_killed_writer_left_is_removed_by_the_next_who_writes_the_file(tmp_path: Path):
-    with writer_of(tmp_path / "a.txt"), writer_of(tmp_path / "b.txt"):
-        write_text(tmp_path / "a.txt", "mine")
-        assert len(list(tmp_path.glob(".*.partial"))) == 2  # they are alive
+    writers = [writer_of(tmp_path / "a.txt"), writer_of(tmp_path / "b.txt")]
+    write_text(tmp_path / "a.txt", "mine")
+    assert len(list(tmp_path.glob(".*.partial"))) == 2  # they are alive
+    for writer in writers:
+        kill(writer)
     write_text(tmp_path / "a.txt", "mine")
     assert [path.name[:7] for path in tmp_path.iterdir() if path.name != "a.txt"] == [".b.txt."]
     elsewhere = tmp_path / ".b.txt.00000000.1.0.partial"  # of a process of another machine

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from children import kill, started
 from disks import read_only
 from filelock import FileLock
 
@@ -134,15 +134,11 @@ def test_patience_is_a_number_of_seconds(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_the_lock_of_a_killed_job_holds_nobody(tmp_path: Path):
-    ready, done = os.pipe()
-    if (child := os.fork()) == 0:
+    def killed(stay: Callable[[], None]) -> None:
         with held(tmp_path / "thing.lock", "Waiting."):
-            os.write(done, b"!")
-            time.sleep(60)
-        os._exit(1)
-    assert os.read(ready, 1) == b"!"
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+            stay()
+
+    kill(started(killed))
     once(tmp_path / "thing", Path.touch, "the thing")
     assert (tmp_path / "thing").exists()
 
