@@ -172,7 +172,8 @@ class PerformanceCache:
 
     def _maps(self, positions: np.ndarray) -> Iterator[Tensor]:
         """Feature maps of some views that have been kept, a batch at a time."""
-        for part in np.array_split(positions, -(-len(positions) // self.datamodule.batch_size)):
+        for start in range(0, len(positions), self.datamodule.batch_size):
+            part = positions[start : start + self.datamodule.batch_size]
             yield torch.cat([self._map(*self.views[position]) for position in part])
 
     def _map(self, split: str, at: int, flipped: bool) -> Tensor:

@@ -20,8 +20,8 @@ class Rows:
     """Rows of several shards as one array, read from disk when they are asked for.
 
     They are read with ``pread``, not mapped: mapped pages of a large file would count as this process's memory. Rows
-    asked for in ascending order are read in the order in which they lie on disk, if they were stored in it. The first
-    time that a row is read it is compared with its checksum, and mended if it is not what was written.
+    asked for in ascending order are read in the order in which they lie on disk, if they were stored in it. Every row
+    that is read is compared with its checksum, and mended if it is not what was written.
 
     Args:
         array: Its name.
@@ -44,7 +44,6 @@ class Rows:
         self._places = places
         self._starts = np.array([column.start for column in columns])
         self._row_bytes = columns[0].row_bytes
-        self._verified = np.zeros(len(places), np.bool_)
         self._files = files
         self._mend = mend
 
@@ -76,19 +75,14 @@ class Rows:
         rows = np.empty((len(places), *self.shape[1:]), self.dtype)
         memory, size = rows.reshape(-1).view(np.uint8).data, self._row_bytes
         starts = (self._starts[places[:, 0]] + places[:, 1] * size).tolist()
-        shards, lines, verified = places[:, 0].tolist(), places[:, 1].tolist(), self._verified[positions].tolist()
+        shards, lines = places[:, 0].tolist(), places[:, 1].tolist()
         damaged = []
         for number in np.lexsort((places[:, 1], places[:, 0])).tolist():
             shard, line, target = shards[number], lines[number], memory[number * size : (number + 1) * size]
             read = self._files.read(self._shards[shard].path(self._array), target, starts[number])
-            if not read or not (verified[number] or self._is_sound(shard, line, target)):
+            if not read or zlib.crc32(target) != self._shards[shard].columns[self._array].sums[line]:
                 damaged.append((shard, line))
-        if not damaged:
-            self._verified[positions] = True
         return rows, damaged
-
-    def _is_sound(self, shard: int, line: int, row: memoryview) -> bool:
-        return zlib.crc32(row) == self._shards[shard].columns[self._array].sums[line]
 
 
 class OpenFiles:

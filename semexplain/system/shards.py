@@ -1,7 +1,6 @@
 """Shards: some rows of several arrays in files, with a record of which rows they are and of a checksum for each."""
 
 import io
-import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from semexplain.system.files import whole_file
 
+SUM_BYTES = 4  # of a record's own checksum, at its end
 Batch = Mapping[str, Tensor | np.ndarray]
 
 
@@ -82,7 +82,7 @@ class Shard:
         buffer = io.BytesIO()  # what numpy says of a full disk does not say that it is full
         np.savez(buffer, **content)
         with whole_file(record_path(self.folder, self.name)) as partial:
-            partial.write_bytes(buffer.getvalue())
+            partial.write_bytes(buffer.getvalue() + _sum(buffer.getvalue()))
 
 
 def record_path(folder: Path, name: str) -> Path:
@@ -93,12 +93,15 @@ def record_path(folder: Path, name: str) -> Path:
 def recorded_shard(folder: Path, name: str) -> Shard | None:
     """The shard of a name as its record describes it; None if there is no record, or a damaged one."""
     try:
-        with np.load(io.BytesIO(record_path(folder, name).read_bytes())) as record:
+        written = record_path(folder, name).read_bytes()
+        if _sum(written[:-SUM_BYTES]) != written[-SUM_BYTES:]:
+            return None
+        with np.load(io.BytesIO(written[:-SUM_BYTES])) as record:
             content = {field: record[field] for field in record.files}
         arrays = [field.removeprefix("sums-") for field in content if field.startswith("sums-")]
         columns = {array: _column(content[f"header-{array}"].tobytes(), content[f"sums-{array}"]) for array in arrays}
         keys = [key.decode() for key in content["keys"]]
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
+    except FileNotFoundError:
         return None
     return Shard(folder, name, keys, columns)
 
@@ -152,6 +155,10 @@ def finite(value: Tensor | np.ndarray, array: str, key: str) -> np.ndarray:
 def as_bytes(rows: np.ndarray) -> np.ndarray:
     """The bytes of each row, uint8 ``(N, size)``."""
     return rows.reshape(len(rows), -1).view(np.uint8)
+
+
+def _sum(content: bytes) -> bytes:
+    return zlib.crc32(content).to_bytes(SUM_BYTES, "big")
 
 
 def header(column: Column, rows: int) -> bytes:
