@@ -63,7 +63,7 @@ UV = $(or $(shell command -v uv),$(VENV)/bin/uv)
 lowest: $(READY) ## the tests with the oldest versions that pyproject.toml allows, in .venv-lowest; TESTS="tests/metrics ..." for some
 	@command -v $(UV) >/dev/null || $(PYTHON) -m pip install -q uv
 	test -x $(LOWEST)/bin/python || $(UV) venv -q --python 3.11 $(LOWEST)
-	UV_COMPILE_BYTECODE=1 $(UV) pip install -q --python $(LOWEST)/bin/python --resolution lowest-direct -e ".[dev,rivals]"
+	$(UV) pip install -q --python $(LOWEST)/bin/python --resolution lowest-direct -e ".[dev,rivals]"
 	$(LOWEST)/bin/python -m pytest -m "not slow" -p no:cacheprovider $(TESTS)
 
 lint: $(READY) ## formatting, lint rules and types
