@@ -5,7 +5,6 @@ import os
 import resource
 import zlib
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -42,6 +41,8 @@ class Rows:
         self._array = array
         self._shards = shards
         self._places = places
+        self._paths = [str(shard.path(array)) for shard in shards]
+        self._sums = [column.sums for column in columns]
         self._starts = np.array([column.start for column in columns])
         self._row_bytes = columns[0].row_bytes
         self._files = files
@@ -79,8 +80,8 @@ class Rows:
         damaged = []
         for number in np.lexsort((places[:, 1], places[:, 0])).tolist():
             shard, line, target = shards[number], lines[number], memory[number * size : (number + 1) * size]
-            read = self._files.read(self._shards[shard].path(self._array), target, starts[number])
-            if not read or zlib.crc32(target) != self._shards[shard].columns[self._array].sums[line]:
+            read = self._files.read(self._paths[shard], target, starts[number])
+            if not read or zlib.crc32(target) != self._sums[shard][line]:
                 damaged.append((shard, line))
         return rows, damaged
 
@@ -93,7 +94,7 @@ class OpenFiles:
         most = MOST_OPEN if allowed == resource.RLIM_INFINITY else min(max(allowed // SHARE_OPEN, 1), MOST_OPEN)
         self._opened = functools.lru_cache(most)(_Descriptor)
 
-    def read(self, path: Path, target: memoryview, start: int) -> bool:
+    def read(self, path: str, target: memoryview, start: int) -> bool:
         """Fill memory with what a file has from a place on; False if it has not as much, or is gone."""
         try:
             descriptor = self._opened(path)  # stays open while it is held, whatever others open meanwhile
@@ -109,7 +110,7 @@ class OpenFiles:
 class _Descriptor:
     """An open file, closed with the last reference to it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str) -> None:
         self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def __del__(self) -> None:

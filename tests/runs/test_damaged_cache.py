@@ -158,11 +158,3 @@ def test_on_a_full_disk_the_shards_before_stay_and_nothing_else(
         module = dots(tmp_path / "dots")
         attached(tmp_path / f"cache{event}", module, performer, feature_ratio)
         assert len(batches(module)) == 7
-
-
-# -- whether there is a cache ----------------------------------------------------------------------------------------
-
-
-def sizes(folder: Path) -> int:
-    """Bytes of all rows below a folder."""
-    return sum(np.load(path).nbytes for path in folder.rglob("*.npy"))
