@@ -16,7 +16,8 @@ LOGGED = ("litlogger", "litmodels", "GPU available", "TPU available", "HPU avail
 
 
 def hush() -> None:
-    """Leave out what is listed here, nothing else."""
+    """Leave out what is listed here, and that a line could not be added to a log, for example on a full disk."""
+    logging.raiseExceptions = False
     for message in WARNINGS:
         warnings.filterwarnings("ignore", message=message)
     warnings.formatwarning = lambda message, category, *_, **__: f"{category.__name__}: {message}\n"

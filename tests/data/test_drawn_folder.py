@@ -62,7 +62,7 @@ def test_on_a_full_disk_nothing_is_left_of_a_drawing(tmp_path: Path):
     with tiny_disk(tmp_path / "disk") as disk:
         with pytest.raises(OSError, match="No space left on device") as caught:
             write_once(disk / "drawn", TRUTH, "images", much)
-        assert caught.value.errno == errno.ENOSPC
+        assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(disk / "drawn"))
         assert names(disk) == {"drawn.lock"}
         write_once(disk / "drawn", TRUTH, "images", draw)
         assert len(names(disk / "drawn")) == 4

@@ -5,12 +5,16 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from children import kill, started
 
+from semexplain.system.files import write_text
+from semexplain.system.once import once
 from semexplain.system.row_store import RowStore, Source
 from semexplain.system.rows import Derived
 from semexplain.system.trouble import DamagedFileError
@@ -248,6 +252,39 @@ for shard_bytes in (1, 1):  # a shard for every row: filled, then found
         assert all(np.array_equal(array[order], order + plus // 3) for plus, array in enumerate(arrays))
 print(len(list(Path(sys.argv[1]).glob("*-a.npy"))), "shards")
 """
+
+
+def test_ten_processes_that_want_one_thing_and_one_store(tmp_path: Path):
+    """Each is made once, whoever comes first, and all get the same."""
+    (tmp_path / "log").touch()
+
+    def noted(name: str) -> None:
+        with (tmp_path / "log").open("a") as file:
+            file.write(f"{name}\n")
+
+    def make(partial: Path) -> None:
+        noted("thing")
+        write_text(partial, "made")
+
+    def compute(positions: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
+        for position in positions:
+            noted(f"row {position}")
+            yield {"square": np.array([position**2])}
+
+    def job(stay: Callable[[], None]) -> None:
+        once(tmp_path / "thing", make, "the thing")
+        store = RowStore(tmp_path / "store", 1)
+        store.fill(Source(KEYS, compute), "squares")
+        assert (tmp_path / "thing").read_text() == "made"
+        assert np.array_equal(store.rows("square", KEYS)[:], np.arange(24) ** 2)
+        stay()
+
+    with ThreadPoolExecutor(10) as pool:
+        children = [child.result() for child in [pool.submit(started, job) for _ in range(10)]]
+    for child in children:
+        kill(child)
+    assert sorted((tmp_path / "log").read_text().splitlines()) == sorted(["thing", *(f"row {k}" for k in range(24))])
+    assert not list(tmp_path.rglob("*.partial"))
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files in /proc")

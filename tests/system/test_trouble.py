@@ -1,11 +1,14 @@
 """Known trouble is told in a line or two with status 2; the rest is called a bug."""
 
 import errno
+import io
+import logging
 import os
 
 import pytest
 from hydra.errors import ConfigCompositionException
 
+from semexplain.system.quiet import hush
 from semexplain.system.trouble import DamagedFileError, Trouble, told
 
 
@@ -48,3 +51,14 @@ def test_an_interruption_has_no_stack(capsys: pytest.CaptureFixture[str]):
 
 def test_names_that_are_not_utf_8_can_be_told(capsys: pytest.CaptureFixture[str]):
     assert end_of(Trouble(f"{os.fsdecode(b'a' + bytes([255]))}.jpg is damaged."), capsys)[0] == 2
+
+
+def test_a_log_on_a_full_disk_does_not_fill_the_screen(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(logging, "raiseExceptions", True)
+    hush()
+    logging.StreamHandler(Full()).handle(logging.makeLogRecord({"msg": "a line"}))
+    assert capsys.readouterr().err == ""

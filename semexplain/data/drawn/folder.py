@@ -40,8 +40,10 @@ def write_once(root: Path, truth: Mapping[str, Any], what: str, write: Callable[
         try:
             write(partial)
             write_json(partial / RECORD, truth)
-        except BaseException:
+        except BaseException as error:
             shutil.rmtree(partial, ignore_errors=True)
+            if isinstance(error, OSError) and error.errno is not None:
+                error.filename = str(root)  # an image that cannot be written does not say which it is
             raise
 
     remedy = "Set `data.root` to a folder that can be written, or to one that holds them."
