@@ -20,7 +20,7 @@ from semexplain.runs.run import Run
 from semexplain.runs.tasks import JUDGED_BY, evaluate_run
 from semexplain.system.config import ConfigError
 from semexplain.system.files import read_json
-from semexplain.system.processes import is_first
+from semexplain.system.processes import forget_stray_launcher, is_first
 from semexplain.system.quiet import hush
 from semexplain.system.trouble import REFUSED, told
 
@@ -98,6 +98,7 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    forget_stray_launcher()
     if message := renamed(sys.argv[1:]):
         print(message, file=sys.stderr)
         sys.exit(REFUSED)

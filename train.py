@@ -17,7 +17,7 @@ from semexplain.runs.options import check, renamed
 from semexplain.runs.run import Run
 from semexplain.runs.tasks import train_explainer, train_performer
 from semexplain.system.config import ConfigError
-from semexplain.system.processes import is_first
+from semexplain.system.processes import forget_stray_launcher, is_first
 from semexplain.system.quiet import hush
 from semexplain.system.trouble import REFUSED, told
 
@@ -62,6 +62,7 @@ def main(config: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
+    forget_stray_launcher()
     if message := renamed(sys.argv[1:]):
         print(message, file=sys.stderr)
         sys.exit(REFUSED)

@@ -18,6 +18,7 @@ from semexplain.runs.folder import EXPLANATIONS
 from semexplain.runs.run import Run
 from semexplain.runs.trained import Precision
 from semexplain.system.config import ConfigError
+from semexplain.system.processes import forget_stray_launcher
 from semexplain.system.quiet import hush
 from semexplain.system.trouble import BUG, told
 
@@ -34,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit status.
     """
+    forget_stray_launcher()
     parser = argparse.ArgumentParser(prog="semexplain", description="How much did each concept contribute to a score?")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb")
     demo = verbs.add_parser("demo", help="train and explain a performer on drawn faces, with and without the prior")

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from semexplain.attributions.base import EfficientAttribution
 from semexplain.attributions.question import Question
+from semexplain.system.seed import Seed
 
 
 class KernelShap(EfficientAttribution):
@@ -27,7 +28,7 @@ class KernelShap(EfficientAttribution):
         seed: Of the sets.
     """
 
-    def __init__(self, n_samples: Annotated[int, Ge(2)] = 2048, seed: Annotated[int, Ge(0)] = 0) -> None:
+    def __init__(self, n_samples: Annotated[int, Ge(2)] = 2048, seed: Seed = 0) -> None:
         self.n_samples = n_samples
         self.seed = seed
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from semexplain.attributions.base import Attribution
 from semexplain.attributions.question import Question
+from semexplain.system.seed import Seed
 
 
 class Lime(Attribution):
@@ -31,7 +32,7 @@ class Lime(Attribution):
         n_samples: Annotated[int, Ge(2)] = 1000,
         kernel_width: Annotated[float, Gt(0)] = 0.25,
         ridge: Annotated[float, Gt(0)] = 1.0,
-        seed: Annotated[int, Ge(0)] = 0,
+        seed: Seed = 0,
     ) -> None:
         self.n_samples = n_samples
         self.kernel_width = kernel_width

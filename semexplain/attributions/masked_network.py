@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from semexplain.attributions.base import EfficientAttribution, made_efficient
 from semexplain.attributions.kernel_shap import drawn
 from semexplain.attributions.question import Question
+from semexplain.system.seed import Seed
 
 CELLS = 4  # a side, to which the network pools its maps
 
@@ -42,7 +43,7 @@ class MaskedNetwork(EfficientAttribution):
         masks: Annotated[int, Ge(2)] = 16,
         hidden: Annotated[int, Ge(1)] = 64,
         lr: Annotated[float, Gt(0)] = 1e-3,
-        seed: Annotated[int, Ge(0)] = 0,
+        seed: Seed = 0,
     ) -> None:
         self.training_images = training_images
         self.epochs = epochs

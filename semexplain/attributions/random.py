@@ -1,14 +1,13 @@
 """Random contributions: the floor under every comparison."""
 
 import hashlib
-from typing import Annotated
 
 import torch
-from annotated_types import Ge
 from torch import Tensor
 
 from semexplain.attributions.base import EfficientAttribution, made_efficient
 from semexplain.attributions.question import Question
+from semexplain.system.seed import Seed
 
 
 class RandomContributions(EfficientAttribution):
@@ -21,7 +20,7 @@ class RandomContributions(EfficientAttribution):
         seed: Of the numbers.
     """
 
-    def __init__(self, seed: Annotated[int, Ge(0)] = 0) -> None:
+    def __init__(self, seed: Seed = 0) -> None:
         self.seed = seed
 
     def contributions(self, question: Question) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from semexplain.attributions.base import EfficientAttribution, needed
 from semexplain.attributions.question import Question
+from semexplain.system.seed import Seed
 
 
 class ShapleySampling(EfficientAttribution):
@@ -23,7 +24,7 @@ class ShapleySampling(EfficientAttribution):
         seed: Of the orders.
     """
 
-    def __init__(self, n_samples: Annotated[int, Ge(1)] = 25, seed: Annotated[int, Ge(0)] = 0) -> None:
+    def __init__(self, n_samples: Annotated[int, Ge(1)] = 25, seed: Seed = 0) -> None:
         self.n_samples = n_samples
         self.seed = seed
         self.captum = needed("captum.attr", "captum")

@@ -9,7 +9,9 @@ from difflib import get_close_matches
 from typing import Annotated
 
 import numpy as np
-from annotated_types import Ge, Le
+from annotated_types import Ge
+
+from semexplain.system.seed import Seed
 
 
 def all_concepts(names: Sequence[str]) -> list[int]:
@@ -28,9 +30,7 @@ def all_concepts(names: Sequence[str]) -> list[int]:
     return list(range(len(names)))
 
 
-def random_concepts(
-    names: Sequence[str], *, count: Annotated[int, Ge(1)], seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0
-) -> list[int]:
+def random_concepts(names: Sequence[str], *, count: Annotated[int, Ge(1)], seed: Seed = 0) -> list[int]:
     """Use a random choice of concepts that only grows with ``count``.
 
     The first ``count`` places of one seeded permutation are taken. For a given seed a larger choice therefore contains

@@ -18,6 +18,7 @@ from semexplain.data.arrays import MIRRORED, ArrayDataset, RowArray, plain_names
 from semexplain.data.images import SPLITS, ImageDataset, ImageSize, Split, image_shape
 from semexplain.data.loading import EpochSampler, ResumableLoader, UnpaddedSampler
 from semexplain.system.config import ConfigError, instantiate
+from semexplain.system.seed import Seed
 
 
 class ViewDataset(Dataset[Tensor]):
@@ -80,7 +81,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         batch_size: Annotated[int, Ge(2)] = 64,
         image_size: int | list[int] | None = 224,
         num_workers: Annotated[int, Ge(0)] = 2,
-        seed: Annotated[int, Ge(0)] = 0,
+        seed: Seed = 0,
         flip: bool = False,
         limit: Annotated[int, Ge(2)] | None = None,
         cache: str = "auto",

@@ -23,6 +23,7 @@ from semexplain.data.drawn.scenes import Redrawable, Scene, as_read
 from semexplain.data.images import ImageSize
 from semexplain.data.pascal_annotations import PARTS, Category
 from semexplain.data.pascal_part import PascalPartDataModule
+from semexplain.system.seed import Seed
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Chance, figures and the pen
@@ -152,7 +153,7 @@ class SyntheticAnimalsDataModule(Redrawable, PascalPartDataModule):
         valid: Annotated[int, Ge(1)] = 300,
         negatives_count: Annotated[int, Ge(0)] = 400,
         draw_size: Annotated[int, Ge(SMALLEST_SIZE)] = 160,
-        draw_seed: Annotated[int, Ge(0)] = 0,
+        draw_seed: Seed = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(root=root, category=category, **kwargs)

@@ -24,6 +24,7 @@ from semexplain.data.drawn.folder import jpeg, require_at_least, write_once
 from semexplain.data.drawn.scenes import Redrawable, Scene, as_read
 from semexplain.data.images import ImageSize, Split
 from semexplain.system.config import suggest
+from semexplain.system.seed import Seed
 
 
 def write_faces(
@@ -104,7 +105,7 @@ class SyntheticFacesDataModule(Redrawable, CelebADataModule):
         valid: Annotated[int, Ge(1)] = 500,
         test: Annotated[int, Ge(1)] = 500,
         draw_size: Annotated[int, Ge(SMALLEST_SIZE)] = 96,
-        draw_seed: Annotated[int, Ge(0)] = 0,
+        draw_seed: Seed = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(root=root, **kwargs)

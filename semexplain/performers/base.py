@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -295,9 +295,19 @@ def state_digest(*modules: nn.Module) -> str:
         >>> state_digest(a) == state_digest(b)
         True
     """
+    return weights_digest(*(module.state_dict() for module in modules))
+
+
+def weights_digest(*states: Mapping[str, Tensor]) -> str:
+    """SHA-256 of names, types, shapes and bytes of tensors.
+
+    Example:
+        >>> weights_digest({"a": torch.zeros(2)}) == weights_digest({"a": torch.zeros(2, 1)})
+        False
+    """
     sha = hashlib.sha256()
-    for module in modules:
-        for name, tensor in sorted(module.state_dict().items()):
+    for state in states:
+        for name, tensor in sorted(state.items()):
             sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            sha.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+            sha.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return sha.hexdigest()

@@ -18,20 +18,30 @@ from semexplain.runs.folder import BEST, CACHE, CHECKPOINTS, PARTS, PERFORMER, V
 from semexplain.runs.naming import named_performer
 from semexplain.runs.options import outline
 from semexplain.runs.performer_store import trained_performer
+from semexplain.runs.validation import require_validation
 from semexplain.system.config import ConfigError, instantiate, suggest
 from semexplain.system.devices import accelerator
 from semexplain.system.files import write_json
-from semexplain.system.processes import is_first, started_together
+from semexplain.system.processes import is_first, patience, started_together
+from semexplain.training.callbacks.divergence import Divergence
 from semexplain.training.callbacks.stop_together import StopTogether
 from semexplain.training.callbacks.validation_numbers import ValidationNumbers
+from semexplain.training.checkpoints import WholeCheckpoints
 from semexplain.training.distillation import Distillation
 from semexplain.training.weights_and_biases import WeightsAndBiases
 
 log = logging.getLogger(__name__)
+ABSURD = 10.0  # times the range of the scores; with the same prediction for all images it is at most a half
+NONSENSE = "at its best epoch the predictions miss by {:.3g} times the range of the scores."
 
 
 def build(
-    config: DictConfig, folder: Path, *, named: Path | None = None, data: ImageDataModule | None = None
+    config: DictConfig,
+    folder: Path,
+    *,
+    named: Path | None = None,
+    data: ImageDataModule | None = None,
+    trains: bool = True,
 ) -> tuple[ImageDataModule, Distillation, pl.Trainer]:
     """Data, module and trainer of an explainer run, with the performer trained first if nobody has.
 
@@ -40,22 +50,14 @@ def build(
         folder: Where the run writes.
         named: File with the names that the run gave to the filters, to use again; they are proposed by default.
         data: The configuration's data, if they have been read.
+        trains: Whether the run is to be trained: then its trainer must come to a validation.
     """
     _require_all_processes(config.trainer)
     datamodule = labelled_data(config) if data is None else data
+    trainer = _trainer(config, folder)
+    if trains:
+        require_validation(trainer, datamodule)
     checkpoint = trained_performer(config, datamodule)
-    numbers = ValidationNumbers(folder / BEST, folder / VALIDATION, config.objective)
-    callbacks = [*instantiate(config.callbacks).values(), StopTogether(), numbers]
-    for callback in callbacks:
-        if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
-            callback.dirpath = str(folder / CHECKPOINTS)  # Lightning would ask the first logger
-    trainer = instantiate(
-        config.trainer,
-        **_where(config.trainer),
-        callbacks=callbacks,
-        logger=[logger(save_dir=str(folder)) for logger in instantiate(config.logger).values()],
-        default_root_dir=str(folder),
-    )
     pl.seed_everything(config.seed, workers=True, verbose=False)
     performer = built_performer(config, checkpoint)
     parts = _parts(config, datamodule, performer, trainer.strategy.root_device, named)
@@ -106,6 +108,26 @@ def labelled_data(config: DictConfig) -> ImageDataModule:
             "Choose data and performer of the same experiment."
         )
     return datamodule
+
+
+def _trainer(config: DictConfig, folder: Path) -> pl.Trainer:
+    numbers = ValidationNumbers(folder / BEST, folder / VALIDATION, config.objective)
+    divergence = Divergence(folder, "optimizer.lr", "val/relative_deviation", NONSENSE, ABSURD)
+    callbacks = [divergence, *instantiate(config.callbacks).values(), StopTogether(), numbers]
+    for callback in callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+            callback.dirpath = str(folder / CHECKPOINTS)  # Lightning would ask the first logger
+    trainer = instantiate(
+        config.trainer,
+        **_where(config.trainer),
+        callbacks=callbacks,
+        logger=[logger(save_dir=str(folder)) for logger in instantiate(config.logger).values()],
+        default_root_dir=str(folder),
+    )
+    trainer.strategy.checkpoint_io = WholeCheckpoints()
+    if hasattr(trainer.strategy, "_timeout"):  # a parameter of the strategy, which may be given by name
+        trainer.strategy._timeout = patience()
+    return trainer
 
 
 def _require_all_processes(trainer: DictConfig) -> None:

@@ -8,12 +8,13 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from semexplain.metrics.verdict import CONTROL
-from semexplain.runs.folder import LAST, MACHINE, METRICS
+from semexplain.runs.folder import CHECKPOINTS, LAST, MACHINE, METRICS
 from semexplain.runs.run import Run
 from semexplain.runs.tasks import train_explainer
 from semexplain.system.config import ConfigError
 from semexplain.system.files import read_json, write_json
 from semexplain.system.once import address, once
+from semexplain.training.checkpoints import to_resume
 
 log = logging.getLogger(__name__)
 CONTROLS = {
@@ -105,9 +106,11 @@ def _trained(config: DictConfig, name: str, description: dict[str, Any]) -> dict
 
     def train(partial: Path) -> None:
         log.info("Control %r: training the explainer once, for all runs that differ in prior and seed.", name)
-        partial.mkdir(exist_ok=True)
-        train_explainer(config, partial)
-        write_json(partial / DESCRIPTION, description)
+        if not (partial / DESCRIPTION).exists():  # which is written last
+            partial.mkdir(exist_ok=True)
+            to_resume(partial / CHECKPOINTS, anew=True)
+            train_explainer(config, partial)
+            write_json(partial / DESCRIPTION, description)
         (partial / LAST).unlink(missing_ok=True)
 
     once(folder, train, f"the control {folder}", remedy="Set `paths.cache` to a folder that can be written.")

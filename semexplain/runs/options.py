@@ -16,6 +16,7 @@ from semexplain.attributions.starts import start_of
 from semexplain.data.images import image_shape
 from semexplain.explanation import Performance
 from semexplain.performers.base import Performer
+from semexplain.runs.validation import infinite_problems, number_problems, trainer_problems
 from semexplain.system.config import (
     ConfigError,
     instantiate,
@@ -26,6 +27,7 @@ from semexplain.system.config import (
     suggest,
     targets,
 )
+from semexplain.system.seed import Seed
 
 PRECISIONS = ("32-true", "32", "bf16-mixed", "16-mixed")
 PATHS = ("data", "performers", "cache", "outputs", "multirun")
@@ -59,7 +61,7 @@ def root_options(
     *,
     task: Literal["explainer", "performer"],
     beta: Annotated[float, Ge(0)],
-    seed: Annotated[int, Ge(0)],
+    seed: Seed,
     resume: str | None,
     objective: str,
     data: Any,
@@ -138,6 +140,7 @@ def _problems(config: DictConfig) -> Iterator[str]:
     missing = {key for key in missing if not key.startswith("module.")}  # it repeats the groups
     yield from (f"{key}: needs a value, for example `{key}=...` on the command line." for key in sorted(missing))
     yield from misfits("", values, root_options, missing, complete=True)
+    yield from infinite_problems(values)
     problems = list(problems_of_targets({**values, "module": _own(values["module"], config.module)}, missing))
     if not any(key.startswith("performer.") for key in (*missing, *problems)):
         problems += _performer_problems(config)
@@ -167,6 +170,9 @@ def _contradictions(config: DictConfig, values: dict[str, Any], performer: Perfo
     yield from _part_problems(config, values, performer)
     yield from _data_problems(values, performer)
     yield from _callback_problems(values)
+    yield from trainer_problems(values)
+    if values["task"] == "explainer":
+        yield from number_problems(values)
     precision = values["trainer"].get("precision", "32-true")
     if str(precision) not in PRECISIONS:
         yield f"trainer.precision: expected one of {', '.join(PRECISIONS)}, got {precision!r}: priors need 32 bits."

@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Interval
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from semexplain.data.module import ImageDataModule, ready_data
 from semexplain.runs.cache import cache_for
@@ -21,12 +21,16 @@ from semexplain.runs.performer_store import FILE
 from semexplain.system.config import ConfigError, instantiate
 from semexplain.system.devices import accelerator
 from semexplain.system.files import whole_file
+from semexplain.system.seed import Seed
 from semexplain.training.calibration import platt_scaling, rescale
+from semexplain.training.callbacks.divergence import Divergence
 from semexplain.training.callbacks.random_state import RandomState
 from semexplain.training.callbacks.validation_numbers import ValidationNumbers
+from semexplain.training.checkpoints import WholeCheckpoints, read_checkpoint, to_resume
 from semexplain.training.classification import Classification
 
 log = logging.getLogger(__name__)
+NONSENSE = "its loss on the validation images is {:.3g} at best, ten times that before the first step is {:.3g}."
 
 
 class PerformerTraining:
@@ -57,7 +61,7 @@ class PerformerTraining:
         max_epochs: Annotated[int, Ge(1)] = 10,
         patience: Annotated[int, Ge(1)] | None = None,
         flip: bool = True,
-        seed: Annotated[int, Ge(0)] = 0,
+        seed: Seed = 0,
         scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler] | None = None,
         balance: bool = False,
         map_dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.0,
@@ -110,15 +114,14 @@ class PerformerTraining:
             num_sanity_val_steps=0,
             enable_model_summary=False,
             log_every_n_steps=10,
+            plugins=[WholeCheckpoints()],
         )
         if self.train == "head":
             cache = cache_for(config, datamodule, trainer.strategy.root_device, performer, folder / CACHE)
             if cache is not None:
                 cache.attach_trunk_maps(performer)
-        last = folder / "last.ckpt"
-        trainer.fit(module, datamodule=datamodule, ckpt_path=last if last.exists() else None, weights_only=True)
-        best = torch.load(folder / "best.ckpt", map_location=module.device, weights_only=True)
-        module.load_state_dict(best["state_dict"])
+        trainer.fit(module, datamodule=datamodule, ckpt_path=to_resume(folder, anew=True), weights_only=True)
+        module.load_state_dict(read_checkpoint(folder / "best.ckpt", module.device)["state_dict"])
         if self.calibrate:
             logits, label = predictions(module, datamodule, "val")
             scale, offset = platt_scaling(logits, label, module.class_weights)
@@ -127,15 +130,14 @@ class PerformerTraining:
             rescale(performer.output_layer, scale, offset)
         results = trainer.test(module, datamodule.ordered("test"), verbose=False)
         with whole_file(folder / FILE) as partial:
-            save_file({key: value.contiguous().cpu() for key, value in performer.state_dict().items()}, partial)
-        last.unlink(missing_ok=True)
-        (folder / "best.ckpt").unlink(missing_ok=True)
+            partial.write_bytes(save({key: value.contiguous().cpu() for key, value in performer.state_dict().items()}))
         return {name: float(value) for name, value in results[0].items()}
 
     def _callbacks(self, folder: Path) -> list[pl.Callback]:
         callbacks: list[pl.Callback] = [
             ModelCheckpoint(folder, "best", monitor="val/loss", save_weights_only=True, enable_version_counter=False),
             ModelCheckpoint(folder, "last", every_n_epochs=1, enable_version_counter=False),
+            Divergence(folder, "performer_training.optimizer.lr", "val/loss", NONSENSE),
             RandomState(),
             ValidationNumbers(folder / "best.ckpt", folder / VALIDATION),
             TQDMProgressBar(refresh_rate=10),

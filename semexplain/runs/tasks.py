@@ -14,12 +14,14 @@ from semexplain.attributions.timed import TimedAttribution
 from semexplain.data.module import ImageDataModule
 from semexplain.metrics.verdict import MARGIN, verdict
 from semexplain.runs.build import build, labelled_data
-from semexplain.runs.folder import BEST, CACHE, LAST, METRICS, PARTS, PERFORMER, VALIDATION
+from semexplain.runs.folder import BEST, CACHE, CHECKPOINTS, LAST, METRICS, PARTS, PERFORMER, VALIDATION
 from semexplain.runs.performer_store import performer_metrics, trained_performer
 from semexplain.runs.run import Run
 from semexplain.system.config import ConfigError, check_group, instantiate
 from semexplain.system.files import read_json, write_json
-from semexplain.system.processes import is_first
+from semexplain.system.processes import is_first, together
+from semexplain.system.trouble import Trouble
+from semexplain.training.checkpoints import previous, to_resume
 from semexplain.training.distillation import Distillation
 from semexplain.training.measured import Measured
 from semexplain.training.rival import RivalModule
@@ -31,12 +33,18 @@ JUDGED_BY = {"concept_reliance": {"_target_": "semexplain.metrics.concept_relian
 
 def train_explainer(config: DictConfig, folder: Path) -> dict[str, float]:
     """Train an explainer, measure its best epoch on the test split, and write the run folder."""
-    last = folder / LAST
-    names = folder / PARTS if last.exists() and (folder / PARTS).exists() else None
+    last = to_resume(folder / CHECKPOINTS)
+    names = folder / PARTS if last is not None and (folder / PARTS).exists() else None
     datamodule, module, trainer = build(config, folder, named=names)
-    trainer.fit(module, datamodule=datamodule, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+    with together(trainer.world_size):
+        trainer.fit(module, datamodule=datamodule, ckpt_path=last, weights_only=True)
+    if not (folder / BEST).exists():
+        raise Trouble(f"{folder}: the training ended before its first validation. Give it more time or more steps.")
     module.restore(folder / BEST)
-    return measure(trainer, module, datamodule, folder)
+    metrics = measure(trainer, module, datamodule, folder)
+    if is_first():
+        previous(folder / LAST).unlink(missing_ok=True)
+    return metrics
 
 
 def train_performer(config: DictConfig, folder: Path) -> dict[str, float]:
@@ -77,7 +85,8 @@ def measure(
     Returns:
         The numbers of ``metrics.json``, with the verdict, which the loggers get as well.
     """
-    results = trainer.test(module, datamodule=datamodule, verbose=False)
+    with together(trainer.world_size):
+        results = trainer.test(module, datamodule=datamodule, verbose=False)
     numbers = {name: float(value) for name, value in sorted(results[0].items())} | dict(controls or {})
     judgement = verdict(numbers, margin)
     metrics = dict(sorted({**numbers, **(judgement.metrics if judgement else {})}.items()))
@@ -128,7 +137,7 @@ def evaluate_run(
     names = run.path / PARTS if (run.path / PARTS).exists() and "parts.file" not in run.overrides else None
     if is_first() and (run.path / CACHE).exists():
         write_json(folder / CACHE, read_json(run.path / CACHE))
-    datamodule, module, trainer = build(config, folder, named=names, data=run.data)
+    datamodule, module, trainer = build(config, folder, named=names, data=run.data, trains=False)
     datamodule.test_images = images
     model: Measured = module if rival is None else RivalModule(module, _rival(config, module, trainer))
     model.restore(checkpoint)

@@ -1,14 +1,21 @@
 """The processes that compute one run: which is the first, who started them, and how a process starts on its own."""
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
 from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
+
+from semexplain.system.trouble import Trouble
+
+log = logging.getLogger(__name__)
+LOST = ("Connection closed by peer", "Connection reset by peer", "Timed out", "timed out")  # as gloo tells it
 
 # What torchrun, srun and Lightning tell the processes they start. One that inherits it from a sweep, or from a training
 # before it, believes to be one of several. Without SLURM_NTASKS Lightning starts the processes of a node itself.
@@ -24,8 +31,62 @@ LAUNCHER_VARIABLES = (
     "TORCHELASTIC_RUN_ID",
     "SLURM_NTASKS",
     "SLURM_PROCID",
+    "JSM_NAMESPACE_RANK",
     "PL_GLOBAL_SEED",
 )
+# Each launcher sets all of its own: torchrun, srun, Lightning for the processes that it starts, and LSF.
+COMPLETE = (
+    {"TORCHELASTIC_RUN_ID", "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"},
+    {"SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID"},
+    {"LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"},
+    {"JSM_NAMESPACE_RANK", "JSM_NAMESPACE_LOCAL_RANK", "JSM_NAMESPACE_SIZE", "LSB_JOBID", "LSB_DJOB_RANKFILE"},
+)
+HARMLESS = {"MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED"}  # they make nobody believe to be one of several
+
+
+def forget_stray_launcher() -> None:
+    """Let a process be alone if no launcher has started it, whatever single variables of one it has inherited.
+
+    With ``RANK=1 WORLD_SIZE=2`` from somewhere it would wait for another process, or take itself for the second one,
+    which writes no files. Commands call this first; what is removed is told in a line.
+    """
+    stray = [key for key in LAUNCHER_VARIABLES if key in os.environ and key not in HARMLESS]
+    if not stray or any(names <= os.environ.keys() for names in COMPLETE):
+        return
+    told = " ".join(f"{key}={os.environ.pop(key)}" for key in stray)
+    rank_zero_only.rank = 0  # type: ignore[attr-defined]
+    log.warning("No launcher has started this process: %s is ignored. It computes alone.", told)
+
+
+def patience() -> timedelta:
+    """How long the processes of a run wait for one another: half an hour, or ``SEMEXPLAIN_PATIENCE_S`` seconds.
+
+    Example:
+        >>> str(patience())
+        '0:30:00'
+    """
+    return timedelta(seconds=float(os.environ.get("SEMEXPLAIN_PATIENCE_S", "1800")))
+
+
+@contextmanager
+def together(processes: int) -> Iterator[None]:
+    """Say what a process of several waited for in vain.
+
+    Raises:
+        Trouble: If another one did not come, or has ended.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        lost = isinstance(error, torch.distributed.DistError) or any(text in str(error) for text in LOST)
+        if processes == 1 or not lost:
+            raise
+        raise Trouble(
+            f"This run is one of {processes} processes, and another one did not come, ended or did not answer for "
+            f"{patience().total_seconds():g} s (SEMEXPLAIN_PATIENCE_S). Look at what it says, and start all of them "
+            "together; if this process should be alone, unset what launchers set: "
+            f"{', '.join(key for key in LAUNCHER_VARIABLES if key in os.environ) or 'trainer.devices'}."
+        ) from error
 
 
 def is_first() -> bool:

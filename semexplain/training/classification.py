@@ -85,11 +85,12 @@ class Classification(pl.LightningModule):
         self.log("train/loss", torch.stack(self._epoch_losses).mean(), sync_dist=True)
         self._epoch_losses = []
 
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Measure a batch of the validation split."""
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Measure a batch of the validation split; its logits."""
         logits = self(batch)
         self.accuracy.update(logits, self.label(batch))
         self._validated.append((logits, self.label(batch)))
+        return logits
 
     def on_validation_epoch_end(self) -> None:
         """Report loss and accuracy on the validation split."""

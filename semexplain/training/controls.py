@@ -5,13 +5,12 @@ deviation means something only beside that of the same explainer whose concepts 
 """
 
 import copy
-from typing import Annotated
 
 import torch
-from annotated_types import Ge
 from torch import Tensor
 
 from semexplain.performers.base import Performer
+from semexplain.system.seed import Seed
 
 
 class Control:
@@ -70,7 +69,7 @@ class Shuffled(Control):
         tensor([2., 0., 3., 1.])
     """
 
-    def __init__(self, seed: Annotated[int, Ge(0)] = 0) -> None:
+    def __init__(self, seed: Seed = 0) -> None:
         self.seed = seed
 
     def concepts(self, concepts: Tensor) -> Tensor:
@@ -97,7 +96,7 @@ class Redrawn(Control):
         seed: Of the new weights.
     """
 
-    def __init__(self, seed: Annotated[int, Ge(0)] = 0) -> None:
+    def __init__(self, seed: Seed = 0) -> None:
         self.seed = seed
 
     def performer(self, performer: Performer) -> Performer:

@@ -21,6 +21,7 @@ from semexplain.explanation import Explanation, Performance
 from semexplain.performers.base import Performer
 from semexplain.performers.grad_cam import score_heat
 from semexplain.training.beginnings import begin, standardise, take_means
+from semexplain.training.checkpoints import read_checkpoint
 from semexplain.training.controls import Control
 from semexplain.training.measured import Measured
 from semexplain.training.measures import Answer, Measures
@@ -264,8 +265,8 @@ class Distillation(Measured):
         }
 
     def restore(self, path: Path) -> None:
-        """Load the explainer from a checkpoint file, which can hold nothing but tensors and plain values."""
-        checkpoint = torch.load(path, map_location=self.device, weights_only=True)
+        """Load the explainer from a checkpoint file, if it is whole."""
+        checkpoint = read_checkpoint(path, self.device)
         self.on_load_checkpoint(checkpoint)
         self.load_state_dict(checkpoint["state_dict"], strict=False)
 

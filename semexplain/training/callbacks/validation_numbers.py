@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from semexplain.system.config import ConfigError, suggest
 from semexplain.system.files import write_json
+from semexplain.training.checkpoints import read_checkpoint
 
 
 class ValidationNumbers(Callback):
@@ -52,5 +52,4 @@ class ValidationNumbers(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write down the numbers of the best epoch."""
         if trainer.is_global_zero and self.best.exists():
-            best = torch.load(self.best, map_location="cpu", weights_only=True, mmap=True)
-            write_json(self.file, self.epochs.get(best["epoch"], {}))
+            write_json(self.file, self.epochs.get(read_checkpoint(self.best)["epoch"], {}))
