@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 
 from semexplain.data.module import ImageDataModule
 from semexplain.metrics.measure import Measure
-from semexplain.system.config import refuse, suggest, targets, trusted_target
+from semexplain.system.config import refuse, targets, trusted_target
 
 LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")
 OWN = ("bias", "distillation", "prior_loss")  # what a module reports in validation beside its metrics
@@ -50,12 +50,11 @@ def number_problems(values: Mapping[str, Any]) -> Iterator[str]:
     if str(values["objective"]).startswith("val/"):
         asked["objective"] = values["objective"]
     measured, complete = _measured(values["metrics"])
-    keys = [f"val/{measure.key}" for measure in measured]
     for path, name in asked.items() if complete else ():
         if name.startswith("val/") and not any(one.named(name.removeprefix("val/")) for one in measured):
             yield (
-                f"{path}: {name!r} is not measured in validation{suggest(name, keys)}. Add its metric, or name one of "
-                f"{', '.join(keys)}."
+                f"{path}: {name!r} is not measured in validation, by none of metrics=[{','.join(values['metrics'])}]. "
+                "Add the metric that reports it, or name another number here."
             )
 
 

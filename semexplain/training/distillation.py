@@ -20,6 +20,7 @@ from semexplain.explainers.base import Explainer
 from semexplain.explanation import Explanation, Performance
 from semexplain.performers.base import Performer
 from semexplain.performers.grad_cam import score_heat
+from semexplain.system.trouble import Trouble
 from semexplain.training.beginnings import begin, standardise, take_means
 from semexplain.training.checkpoints import read_checkpoint
 from semexplain.training.controls import Control
@@ -68,7 +69,7 @@ class Distillation(Measured):
             default: on CPUs it is slower.
 
     Raises:
-        ValueError: When a checkpoint of another performer, target or concept set is loaded.
+        Trouble: When a checkpoint of another performer, target or concept set is loaded.
     """
 
     def __init__(
@@ -281,14 +282,14 @@ class Distillation(Measured):
         identity = checkpoint.get("semexplain", {})
         for key, value in self.identity.items():
             if identity.get(key) != value:
-                raise ValueError(
+                raise Trouble(
                     f"The checkpoint belongs to another explanation: its {key} is {identity.get(key)}, not {value}. "
                     "Give the performer and options that the explainer was trained with."
                 )
         expected = {key for key in self.state_dict() if not key.startswith(FROZEN)}
         if expected != set(checkpoint["state_dict"]):
             keys = sorted(expected ^ set(checkpoint["state_dict"]))
-            raise ValueError(
+            raise Trouble(
                 f"The checkpoint does not fit the explainer: {len(keys)} weights differ, first {keys[:3]}. "
                 "Give the `explainer` options that it was trained with."
             )
