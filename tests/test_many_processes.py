@@ -119,7 +119,6 @@ def test_two_processes_validate_what_a_checkpoint_holds(two: Path, tmp_path: Pat
     assert deviation.item() == pytest.approx(logged, rel=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore:The dirpath has changed")  # the folder is a copy
 def test_one_process_resumes_what_two_began(faces: Path, two: Path, tmp_path: Path):
     shutil.copytree(two, tmp_path / "run")
     (tmp_path / "run/metrics.json").unlink()

@@ -87,7 +87,8 @@ def probes(feature: Tensor, present: Tensor, ridge: float) -> Tensor:
     x = feature.double() - feature.double().mean(0)
     signs = present.double() - present.double().mean(0)
     products = x @ x.T
-    products.diagonal().add_(ridge * products.diagonal().mean())
+    size = products.diagonal().mean()
+    products.diagonal().add_(torch.where(size > 0, ridge * size, 1))  # features that never vary: all vectors are 0
     vectors = (x.T @ torch.linalg.solve(products, signs)).T
     lengths = vectors.norm(dim=1, keepdim=True)
     varies = (present.any(0) & ~present.all(0))[:, None]

@@ -1,6 +1,7 @@
 """From a configuration to data, module and trainer."""
 
 import logging
+import os
 from pathlib import Path
 from typing import Any, cast
 
@@ -123,7 +124,7 @@ def _trainer(config: DictConfig, folder: Path) -> pl.Trainer:
     callbacks = [divergence, *instantiate(config.callbacks).values(), StopTogether(), numbers]
     for callback in callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
-            callback.dirpath = str(folder / CHECKPOINTS)  # Lightning would ask the first logger
+            callback.dirpath = os.path.realpath(folder / CHECKPOINTS)  # Lightning would ask the first logger
     trainer = instantiate(
         config.trainer,
         **_where(config.trainer),

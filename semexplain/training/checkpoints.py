@@ -43,8 +43,12 @@ class WholeCheckpoints(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Callable | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read a checkpoint, if it is whole."""
-        return read_checkpoint(Path(path), map_location or "cpu")
+        """Read a checkpoint, if it is whole; callbacks find the others where it lies now."""
+        checkpoint, folder = read_checkpoint(Path(path), map_location or "cpu"), os.path.realpath(Path(path).parent)
+        for state in checkpoint.get("callbacks", {}).values():
+            if isinstance(state, dict) and "best_k_models" in state:
+                _relocate(state, folder)
+        return checkpoint
 
 
 def previous(path: Path) -> Path:
@@ -128,6 +132,18 @@ def _problem(path: Path) -> str | None:
     except DamagedFileError as error:
         return str(error)
     return None
+
+
+def _relocate(state: dict[str, Any], folder: str) -> None:
+    """Let a checkpoint callback whose folder was moved know its best epoch: it would take the next one for better."""
+    state["dirpath"] = folder
+    for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
+        state[key] = _inside(folder, state[key])
+    state["best_k_models"] = {_inside(folder, path): value for path, value in state["best_k_models"].items()}
+
+
+def _inside(folder: str, path: str) -> str:
+    return os.path.join(folder, os.path.basename(path)) if path else path
 
 
 def _keep(path: Path, copy: Path) -> None:
