@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from semexplain.metrics.catalogue import measures_of
-from semexplain.metrics.verdict import FAITHFUL, verdict
+from semexplain.metrics.verdict import FAITHFUL, no_verdict, verdict
 from semexplain.runs.comparison import beside_controls
 from semexplain.runs.controls import trained_controls
 from semexplain.runs.evaluations import evaluation_in
@@ -66,7 +66,7 @@ def report(run: Run, folder: Path, metrics: dict[str, float], config: DictConfig
     columns.pop(FAITHFUL)  # said in words below
     print("\n".join(f"{name:20} {metrics[key]:.4f}" for key, name in columns.items() if key in metrics))
     print(f"\n{markdown_table(beside_controls(metrics))}\n")
-    print(verdict(metrics) or "No verdict on faithfulness: concept reliance was not measured, or is not a number.")
+    print(verdict(metrics) or no_verdict(metrics))
     if "rival" in config or config.images is not None:
         print(f"measured on {config.images or 'all'} test images; the run's own numbers: {run.path / METRICS}")
     elif (run.path / METRICS).exists():

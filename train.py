@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from semexplain.metrics.verdict import verdict
+from semexplain.metrics.verdict import no_verdict, verdict
 from semexplain.runs import sweeps
 from semexplain.runs.comparison import comparison
 from semexplain.runs.folder import CONFIG, FolderInUseError, alone_in, discard, open_run, require_one_folder
@@ -34,8 +34,8 @@ def train(config: DictConfig, folder: Path) -> dict[str, float]:
         raise SystemExit(f"\nInterrupted. To go on: python train.py resume={folder}") from interruption
     if is_first():
         print(f"\n{comparison([Run(folder)])}\n" if config.task == "explainer" else "")
-        if judgement := verdict(metrics):
-            print(f"{judgement}\n")
+        if config.task == "explainer":
+            print(f"{verdict(metrics) or no_verdict(metrics)}\n")
         print(f"run folder: {folder}")
     return metrics
 

@@ -97,7 +97,8 @@ def output_game(
         (jacobian,) = torch.autograd.grad(y, leaf, picks, is_grads_batched=True)
     jacobian = jacobian.transpose(0, 1).flatten(2)  # (B, n, d)
     products = jacobian @ jacobian.mT
-    ridge = RIDGE * products.diagonal(dim1=1, dim2=2).mean(1)
+    size = products.diagonal(dim1=1, dim2=2).mean(1)
+    ridge = torch.where(size > 0, RIDGE * size, 1)  # outputs that depend on nothing cannot be taken away
     eye = torch.eye(products.shape[1], dtype=products.dtype, device=products.device)
     away = (y.detach() - reference.to(y))[..., None] * torch.linalg.solve(
         products + ridge[:, None, None] * eye, jacobian

@@ -115,5 +115,17 @@ def verdict(metrics: Mapping[str, float | None], margin: float | None = None) ->
     return Verdict(not failures, reason, {**numbers, FAITHFUL: float(not failures), ASKED: threshold})
 
 
+def no_verdict(metrics: Mapping[str, float | None]) -> str:
+    """Why there is no verdict.
+
+    Example:
+        >>> no_verdict({"test/relative_deviation": None, "test/concept_reliance": 0.0})
+        'No verdict on faithfulness: all scores are equal, so there is nothing to explain.'
+    """
+    if DEVIATION in metrics and _number(metrics[DEVIATION]) is None:
+        return "No verdict on faithfulness: all scores are equal, so there is nothing to explain."
+    return "No verdict on faithfulness: concept reliance was not measured, or is not a number."
+
+
 def _number(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
