@@ -23,7 +23,7 @@ from semexplain.runs.validation import require_validation
 from semexplain.system.config import ConfigError, instantiate, suggest
 from semexplain.system.devices import accelerator
 from semexplain.system.files import write_json
-from semexplain.system.processes import is_first, patience, started_together
+from semexplain.system.processes import group_patience, is_first, started_together
 from semexplain.training.callbacks.divergence import Divergence
 from semexplain.training.callbacks.stop_together import StopTogether
 from semexplain.training.callbacks.validation_numbers import ValidationNumbers
@@ -134,7 +134,7 @@ def _trainer(config: DictConfig, folder: Path) -> pl.Trainer:
     )
     trainer.strategy.checkpoint_io = WholeCheckpoints()
     if hasattr(trainer.strategy, "_timeout"):  # a parameter of the strategy, which may be given by name
-        trainer.strategy._timeout = patience()
+        trainer.strategy._timeout = group_patience()
     return trainer
 
 

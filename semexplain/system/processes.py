@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -58,14 +58,23 @@ def forget_stray_launcher() -> None:
     log.warning("No launcher has started this process: %s is ignored. It computes alone.", told)
 
 
-def patience() -> timedelta:
+def group_patience() -> timedelta:
     """How long the processes of a run wait for one another: half an hour, or ``SEMEXPLAIN_PATIENCE_S`` seconds.
 
+    They are started together and compute the same, so this is less than others wait for what one of them makes.
+
+    Raises:
+        Trouble: If that is not a number of seconds.
+
     Example:
-        >>> str(patience())
+        >>> str(group_patience())
         '0:30:00'
     """
-    return timedelta(seconds=float(os.environ.get("SEMEXPLAIN_PATIENCE_S", "1800")))
+    text = os.environ.get("SEMEXPLAIN_PATIENCE_S", "") or "1800"
+    with suppress(ValueError, OverflowError):
+        if float(text) > 0:
+            return timedelta(seconds=float(text))
+    raise Trouble(f"The environment variable SEMEXPLAIN_PATIENCE_S is to be a number of seconds, got {text!r}.")
 
 
 @contextmanager
@@ -83,8 +92,8 @@ def together(processes: int) -> Iterator[None]:
             raise
         raise Trouble(
             f"This run is one of {processes} processes, and another one did not come, ended or did not answer for "
-            f"{patience().total_seconds():g} s (SEMEXPLAIN_PATIENCE_S). Look at what it says, and start all of them "
-            "together; if this process should be alone, unset what launchers set: "
+            f"{group_patience().total_seconds():g} s (SEMEXPLAIN_PATIENCE_S). Look at what it says, and start all "
+            "of them together; if this process should be alone, unset what launchers set: "
             f"{', '.join(key for key in LAUNCHER_VARIABLES if key in os.environ) or 'trainer.devices'}."
         ) from error
 

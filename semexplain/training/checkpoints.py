@@ -32,13 +32,10 @@ class WholeCheckpoints(TorchCheckpointIO):
         """Write a checkpoint in place of the one before, which stays where it is if anything fails."""
         path, content = Path(path), io.BytesIO()
         torch.save({**checkpoint, DIGEST: weights_digest(checkpoint["state_dict"])}, content)
-        try:
-            with whole_file(path) as partial:
-                partial.write_bytes(content.getbuffer())
-                if path.name == LAST and path.exists():
-                    _keep(path, previous(path))
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(path)) from error
+        with whole_file(path) as partial:
+            partial.write_bytes(content.getbuffer())
+            if path.name == LAST and path.exists():
+                _keep(path, previous(path))
 
     def load_checkpoint(
         self, path: str | Path, map_location: Callable | None = None, weights_only: bool | None = None

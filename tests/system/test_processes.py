@@ -15,8 +15,8 @@ from semexplain.system.processes import (
     COMPLETE,
     LAUNCHER_VARIABLES,
     forget_stray_launcher,
+    group_patience,
     is_first,
-    patience,
     started_together,
     together,
 )
@@ -90,7 +90,7 @@ def test_an_address_alone_means_nothing(monkeypatch: pytest.MonkeyPatch, caplog:
 def test_what_was_waited_for_is_told(error: RuntimeError, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SEMEXPLAIN_PATIENCE_S", "3")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert patience().total_seconds() == 3
+    assert group_patience().total_seconds() == 3
     message = r"one of 2 processes, and another one did not come, ended or did not answer for 3 s .* set: WORLD_SIZE\."
     with pytest.raises(Trouble, match=message), together(2):
         raise error
