@@ -11,19 +11,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from semexplain.data.loading import generator
-from semexplain.system.trouble import Trouble
+from semexplain.system.image_files import ImageError, Mode, decoded
 
 SPLITS = ("train", "val", "test")
 ImageSize = int | Sequence[int]  # side of a square RGB image, or channels, height and width
-MODES = {1: "L", 3: "RGB"}  # of Pillow, by channels
+MODES: dict[int, Mode] = {1: "L", 3: "RGB"}  # of Pillow, by channels
 
 
-class ImageError(Trouble):
-    """A file is not a readable image."""
-
-    def text(self) -> str:
-        """What is wrong, without the stack that a worker process puts before it."""
-        return str(self).strip().splitlines()[-1].removeprefix(f"{__name__}.{type(self).__name__}: ")
+LEAVE_OUT = "or leave the image out of the data set's list"
 
 
 class Split(NamedTuple):
@@ -54,9 +49,18 @@ class Split(NamedTuple):
         return positions if self.repeats is None else np.repeat(positions, self.repeats)
 
     def read(self, index: int, size: ImageSize) -> Tensor:
-        """The image at a position as uint8, see :func:`read_image`."""
+        """The image at a position as uint8, see :func:`read_image`.
+
+        Raises:
+            ImageError: If the file is gone or cannot be read; the message says how a data set does without it.
+        """
         box = None if self.boxes is None else self.boxes[index]
-        image = read_image(self.paths[index], size, box)
+        try:
+            image = read_image(self.paths[index], size, box)
+        except FileNotFoundError as error:
+            raise ImageError(f"The image {self.paths[index]} is gone. Put it back, {LEAVE_OUT}.") from error
+        except ImageError as error:
+            raise ImageError(f"{str(error).removesuffix('.')}, {LEAVE_OUT}.") from error
         return image.flip(2) if self.mirrored is not None and self.mirrored[index] else image
 
 
@@ -119,7 +123,7 @@ def image_shape(size: ImageSize) -> tuple[int, int, int]:
 
 
 def read_image(path: Path | IO[bytes], size: ImageSize, box: Sequence[int] | np.ndarray | None = None) -> Tensor:
-    """Decode an image file to uint8, RGB or grey.
+    """Decode an image file to uint8, RGB or grey, see :func:`semexplain.system.image_files.decoded`.
 
     Args:
         path: The file, or one that is open.
@@ -128,22 +132,24 @@ def read_image(path: Path | IO[bytes], size: ImageSize, box: Sequence[int] | np.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is damaged or not an image.
+        ImageError: If the file is damaged or not an image, or the box lies outside it.
     """
-    channels, height, width = image_shape(size)
-    try:
-        with Image.open(path) as file:
-            image = file.convert(MODES[channels])
-    except FileNotFoundError:
-        raise
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ImageError(
-            f"Expected a complete image in {path}, but it cannot be decoded: {error}. Delete the file and copy or "
-            "download it again, or leave it out of the partition file."
-        ) from error
+    image = decoded(path, MODES[image_shape(size)[0]])
     if box is not None:
         left, top, right, bottom = (int(edge) for edge in box)
-        image = image.crop((max(left, 0), max(top, 0), min(right, image.width), min(bottom, image.height)))
+        edges = (max(left, 0), max(top, 0), min(right, image.width), min(bottom, image.height))
+        if edges[0] >= edges[2] or edges[1] >= edges[3]:
+            raise ImageError(
+                f"The box {left}, {top}, {right}, {bottom} (left, top, right, bottom) holds nothing of {path}, which is "
+                f" {image.width} wide and {image.height} high. Mend the box."
+            )
+        image = image.crop(edges)
+    return pixels(image, size)
+
+
+def pixels(image: Image.Image, size: ImageSize) -> Tensor:
+    """A picture, grey or RGB, as uint8 ``(C, H, W)``: resized bilinearly, the aspect ratio not kept."""
+    channels, height, width = image_shape(size)
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(image)).view(height, width, channels).permute(2, 0, 1).contiguous()

@@ -4,10 +4,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
-from PIL import Image
 from scipy.io import loadmat
-
-from semexplain.data.images import read_image
 
 Category = Literal["bird", "cat", "cow", "dog", "horse", "sheep"]
 CATEGORIES: tuple[Category, ...] = get_args(Category)
@@ -126,16 +123,6 @@ def box_area(box: Box) -> int:
     """Pixels of a box."""
     left, top, right, bottom = box
     return (right - left) * (bottom - top)
-
-
-def photo_size(path: Path) -> Size:
-    """Height and width of a photo, from its header."""
-    try:
-        with Image.open(path) as file:
-            return file.height, file.width
-    except OSError:
-        read_image(path, 1)  # says what is wrong
-        raise
 
 
 HELP = (

@@ -21,7 +21,6 @@ from semexplain.data.pascal_annotations import (
     PARTS,
     Category,
     box_area,
-    photo_size,
     read_annotation,
 )
 from semexplain.data.pascal_views import (
@@ -37,6 +36,7 @@ from semexplain.data.pascal_views import (
 )
 from semexplain.data.text_files import fields_of_lines, first_few, require_present, require_unique
 from semexplain.system.files import write_text
+from semexplain.system.image_files import photo_size
 from semexplain.system.once import once
 
 IMAGES = "JPEGImages"

@@ -7,7 +7,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from semexplain.data.images import Split
-from semexplain.data.pascal_annotations import Box, Category, Size, photo_size
+from semexplain.data.pascal_annotations import Box, Category, Size
+from semexplain.system.image_files import photo_size
 
 T = TypeVar("T")
 _CHOICES = 0  # seed of all choices: not that of a run, so that every run has the same test images

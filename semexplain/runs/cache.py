@@ -29,7 +29,7 @@ from semexplain.system.rows import Rows
 from semexplain.training.distillation import Distillation
 
 log = logging.getLogger(__name__)
-READING = 1  # raise it when images are read in another way
+READING = 2  # raise it when images are read in another way
 CHECKED = 8
 DEVICE_SHARE = 0.6  # of the free memory of an accelerator that the arrays may take, the rest is for training
 Compute = Callable[[Tensor], dict[str, Tensor]]

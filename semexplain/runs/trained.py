@@ -13,12 +13,13 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from semexplain.data.images import MODES, ImageSize, image_shape, read_image
+from semexplain.data.images import MODES, ImageSize, image_shape, pixels, read_image
 from semexplain.data.loading import read_ahead
 from semexplain.explanation import Explanation
 from semexplain.performers.grad_cam import score_heat
 from semexplain.runs.run import Run
 from semexplain.system.devices import accelerator
+from semexplain.system.image_files import ImageError, eight_bits, upright
 from semexplain.training.distillation import Distillation
 
 log = logging.getLogger(__name__)
@@ -174,6 +175,9 @@ def load(
 def as_square(picture: Picture, size: ImageSize) -> Tensor:
     """A picture as the performer takes it: uint8, RGB or grey, resized without keeping the aspect ratio.
 
+    Transparency, 16 bits and orientation mean the same in a file and in a PIL image, see
+    :func:`semexplain.system.image_files.eight_bits`.
+
     Args:
         picture: See :meth:`TrainedExplainer.explain`.
         size: Side of a square RGB image, or channels, height and width.
@@ -199,11 +203,11 @@ def as_square(picture: Picture, size: ImageSize) -> Tensor:
         if picture.ndim not in (2, 3) or (picture.ndim == 3 and picture.shape[2] not in (3, 4)):
             raise ValueError(f"Expected an array (H, W, 3) or (H, W), got the shape {picture.shape}.")
         picture = Image.fromarray(picture)
-    channels, height, width = image_shape(size)
-    image = picture.convert(MODES[channels])
-    if image.size != (width, height):
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-    return torch.from_numpy(np.array(image)).view(height, width, channels).permute(2, 0, 1).contiguous()
+    try:
+        image = eight_bits(upright(picture), MODES[image_shape(size)[0]])
+    except (OSError, ValueError) as error:
+        raise ImageError(f"A picture cannot be read: {error}.") from error
+    return pixels(image, size)
 
 
 def _coloured(image: Tensor) -> Tensor:

@@ -27,7 +27,22 @@ REMEDIES = {
 
 
 class Trouble(ValueError):  # noqa: N818
-    """What is wrong is known: the message says what was expected, what came and how to mend it, in a line or two."""
+    r"""What is wrong is known: the message says what was expected, what came and how to mend it, in a line or two.
+
+    Trouble in a worker process of a data loader is raised again with the worker's stack as its message: of that only
+    the message is kept.
+
+    Example:
+        >>> class Torn(Trouble): ...
+        >>> torn = f"{Torn.__module__}.{Torn.__qualname__}: a.jpg is torn.\n"
+        >>> print(Torn(f"Caught Torn in DataLoader worker process 0.\nOriginal Traceback ...\n{torn}"))
+        a.jpg is torn.
+    """
+
+    def __init__(self, text: str = "") -> None:
+        if text.startswith("Caught ") and " in DataLoader worker process " in text.partition("\n")[0]:
+            text = text.rpartition(f"{type(self).__module__}.{type(self).__qualname__}: ")[2].strip()
+        super().__init__(text)
 
 
 class DamagedFileError(Trouble):

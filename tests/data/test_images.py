@@ -88,7 +88,10 @@ def test_a_damaged_file_is_named_with_the_remedy(tmp_path: Path, damage: str, nu
     data = {"truncated": path.read_bytes()[:-900], "not an image": b"<html>quota exceeded</html>", "empty": b""}
     path.write_bytes(data[damage])
     dataset = ImageDataset(Split(("000007.jpg",), (path,), np.ones((1, 2), dtype=bool)), 8)
-    with pytest.raises(ValueError, match=r"(?s)complete image in .*000007\.jpg.* Delete the file .*partition file"):
+    with pytest.raises(
+        ValueError,
+        match=r"(?s)complete image in .*000007\.jpg.* Delete the file .*or leave the image out of the data set's list",
+    ):
         list(ResumableLoader(dataset, UnpaddedSampler(1), 1, num_workers=num_workers))
 
 
