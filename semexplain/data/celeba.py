@@ -12,6 +12,7 @@ from semexplain.data.attributes import ATTRIBUTES
 from semexplain.data.images import SPLITS, Split
 from semexplain.data.module import ImageDataModule
 from semexplain.data.text_files import fields_of_lines, first_few, require_present, require_unique
+from semexplain.system.trouble import Trouble
 
 IMAGES = "img_align_celeba"
 HELP = (
@@ -72,7 +73,7 @@ class CelebADataModule(ImageDataModule):
 
         unlabelled = [image for image in parts if image not in row]
         if unlabelled:
-            raise ValueError(
+            raise Trouble(
                 f"{partition_file} lists {len(unlabelled)} images without a row in {attribute_file}: "
                 f"{first_few(unlabelled)}. Remove them from the partition or use the matching attribute file."
             )
@@ -85,7 +86,7 @@ class CelebADataModule(ImageDataModule):
         for part, name in enumerate(SPLITS):
             ids = tuple(image for image, value in parts.items() if value == part)
             if not ids:
-                raise ValueError(
+                raise Trouble(
                     f"The split {name!r} is empty: no image has the value {part} in {partition_file}. With a part of "
                     "CelebA the official partition can leave splits without images; write a partition file of your "
                     "own and name it in `data.partition`."
@@ -124,26 +125,26 @@ def read_attributes(path: Path) -> tuple[list[str], np.ndarray, tuple[str, ...]]
     alphabet = {"-1", "0", "1"} if path.suffix == ".csv" else {"-1", "1"}
     for line, (image, *values) in rows:
         if len(values) != len(names):
-            raise ValueError(
+            raise Trouble(
                 f"{path}, line {line}: expected an image and {len(names)} values, got {len(values)} values. {HELP}"
             )
         signs.update(values)
         if not signs <= alphabet:
-            raise ValueError(
+            raise Trouble(
                 f"{path}, line {line}: attributes must be -1 or 1{' (or 0 or 1)' if '0' in alphabet else ''}, "
                 f"got {', '.join(sorted(signs - alphabet))}. {HELP}"
             )
         if {"-1", "0"} <= signs:
-            raise ValueError(
+            raise Trouble(
                 f"{path}, line {line}: the file uses both -1 and 0 for absent attributes. Write it with one of them."
             )
         images.append(image)
         labels.append([value == "1" for value in values])
 
     if not images:
-        raise ValueError(f"{path} lists no images. {HELP}")
+        raise Trouble(f"{path} lists no images. {HELP}")
     if count is not None and count != len(images):
-        raise ValueError(
+        raise Trouble(
             f"{path} announces {count} images in its first line but lists {len(images)}. If the file was cut, "
             "download it again; if it was shortened on purpose, correct the first line."
         )
@@ -171,15 +172,13 @@ def read_partition(path: Path) -> dict[str, int]:
     parts: list[tuple[str, int]] = []
     for line, fields in rows:
         if len(fields) != 2:
-            raise ValueError(f"{path}, line {line}: expected an image and its part, got {len(fields)} fields. {HELP}")
+            raise Trouble(f"{path}, line {line}: expected an image and its part, got {len(fields)} fields. {HELP}")
         image, part = fields
         if part not in ("0", "1", "2"):
-            raise ValueError(
-                f"{path}, line {line}: the part must be 0 (train), 1 (val) or 2 (test), got {part!r}. {HELP}"
-            )
+            raise Trouble(f"{path}, line {line}: the part must be 0 (train), 1 (val) or 2 (test), got {part!r}. {HELP}")
         parts.append((image, int(part)))
     if not parts:
-        raise ValueError(f"{path} lists no images. {HELP}")
+        raise Trouble(f"{path} lists no images. {HELP}")
     require_unique(path, [image for image, _ in parts])
     return dict(parts)
 
@@ -198,7 +197,7 @@ def _count(path: Path, rows: Iterator[tuple[int, list[str]]]) -> int:
     _, fields = next(rows, (1, []))
     if len(fields) != 1 or not fields[0].isdecimal():
         text = " ".join(fields)[:60]
-        raise ValueError(f"{path}, line 1: expected the number of images, got {text!r}. {HELP}")
+        raise Trouble(f"{path}, line 1: expected the number of images, got {text!r}. {HELP}")
     return int(fields[0])
 
 
@@ -206,7 +205,7 @@ def _header(path: Path, rows: Iterator[tuple[int, list[str]]]) -> list[str]:
     _, fields = next(rows, (1, []))
     if not fields or fields[0] != "image_id":
         text = ",".join(fields)[:60]
-        raise ValueError(f"{path}, line 1: expected a header that begins with `image_id`, got {text!r}. {HELP}")
+        raise Trouble(f"{path}, line 1: expected a header that begins with `image_id`, got {text!r}. {HELP}")
     return fields[1:]
 
 
@@ -214,5 +213,5 @@ def _ordered(path: Path, names: Sequence[str]) -> tuple[str, ...]:
     duplicates = [name for name, times in Counter(names).items() if times > 1]
     if duplicates or len(names) < 2:
         problem = f"repeated: {', '.join(duplicates)}" if duplicates else f"got {', '.join(names) or 'none'}"
-        raise ValueError(f"{path} must name at least two attributes, each once; {problem}. {HELP}")
+        raise Trouble(f"{path} must name at least two attributes, each once; {problem}. {HELP}")
     return ATTRIBUTES if set(names) == set(ATTRIBUTES) else tuple(names)

@@ -140,8 +140,8 @@ def read_image(path: Path | IO[bytes], size: ImageSize, box: Sequence[int] | np.
         edges = (max(left, 0), max(top, 0), min(right, image.width), min(bottom, image.height))
         if edges[0] >= edges[2] or edges[1] >= edges[3]:
             raise ImageError(
-                f"The box {left}, {top}, {right}, {bottom} (left, top, right, bottom) holds nothing of {path}, which is "
-                f" {image.width} wide and {image.height} high. Mend the box."
+                f"The box {left}, {top}, {right}, {bottom} (left, top, right, bottom) holds nothing of {path}, which "
+                f"is {image.width} wide and {image.height} high. Mend the box."
             )
         image = image.crop(edges)
     return pixels(image, size)

@@ -6,6 +6,8 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from scipy.io import loadmat
 
+from semexplain.system.trouble import Trouble
+
 Category = Literal["bird", "cat", "cow", "dog", "horse", "sheep"]
 CATEGORIES: tuple[Category, ...] = get_args(Category)
 _HOOFED_LEGS = tuple(f"{side}{half}leg" for side in ("lf", "rf", "lb", "rb") for half in ("u", "l"))
@@ -65,7 +67,8 @@ def read_annotation(path: Path) -> list[PartObject]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not a MATLAB file, lacks a field, its masks differ in size, or an animal of
+        Trouble: If it is not a MATLAB file, lacks a field, a mask has other than finite numbers or another size, a
+            name is no text, an object has a part twice or one of which most lies outside it, or an animal of
             :data:`CATEGORIES` has a part that is not in :data:`PARTS`.
     """
     try:
@@ -73,42 +76,60 @@ def read_annotation(path: Path) -> list[PartObject]:
     except FileNotFoundError:
         raise
     except Exception as error:  # a damaged file can lead the reader into any of them
-        raise ValueError(
+        raise Trouble(
             f"Expected a MATLAB file (version 5) in {path}, but it cannot be read: {error}. Copy or download it "
             f"again. {HELP}"
         ) from error
     if "anno" not in content:
-        raise ValueError(f"{path} must have the field `anno`, which is missing. {HELP}")
-    objects = []
-    for item in np.atleast_1d(_field(path, content["anno"], "anno", "objects")):
-        name = str(_field(path, item, "anno.objects", "class"))
-        mask = _mask(path, item, "anno.objects")
-        parts = {}
-        for part in np.atleast_1d(_field(path, item, "anno.objects", "parts")):
-            leaf = str(_field(path, part, "anno.objects.parts", "part_name"))
-            parts[leaf] = _mask(path, part, "anno.objects.parts", mask.shape)
-        if name in PARTS:
-            leaves = [leaf for group in PARTS[name].values() for leaf in group]
-            unknown = sorted(set(parts) - set(leaves))
-            if unknown:
-                raise ValueError(
-                    f"{path}: the parts of a {name} are {', '.join(leaves)}; unknown: {', '.join(unknown)}. {HELP}"
-                )
-        objects.append(PartObject(name, _box(mask), (mask.shape[0], mask.shape[1]), parts))
-    return objects
+        raise Trouble(f"{path} must have the field `anno`, which is missing. {HELP}")
+    return [_object(path, item) for item in np.atleast_1d(_field(path, content["anno"], "anno", "objects"))]
+
+
+def _object(path: Path, item: Any) -> PartObject:
+    name = _text(path, item, "anno.objects", "class")
+    mask = _mask(path, item, "anno.objects")
+    parts: dict[str, np.ndarray] = {}
+    for part in np.atleast_1d(_field(path, item, "anno.objects", "parts")):
+        leaf = _text(path, part, "anno.objects.parts", "part_name")
+        pixels = _mask(path, part, "anno.objects.parts", mask.shape)
+        if leaf in parts:
+            raise Trouble(f"{path}: a {name} has the part {leaf} twice. Keep one of them. {HELP}")
+        if 2 * np.count_nonzero(pixels & ~mask) > np.count_nonzero(pixels):
+            raise Trouble(f"{path}: most of the part {leaf} of a {name} lies outside its object. {HELP}")
+        parts[leaf] = pixels
+    if name in PARTS:
+        leaves = [leaf for group in PARTS[name].values() for leaf in group]
+        unknown = sorted(set(parts) - set(leaves))
+        if unknown:
+            raise Trouble(
+                f"{path}: the parts of a {name} are {', '.join(leaves)}; unknown: {', '.join(unknown)}. {HELP}"
+            )
+    return PartObject(name, _box(mask), (mask.shape[0], mask.shape[1]), parts)
 
 
 def _field(path: Path, struct: Any, where: str, name: str) -> Any:
     if not hasattr(struct, name):
-        raise ValueError(f"{path} must have the field `{where}.{name}`, which is missing. {HELP}")
+        raise Trouble(f"{path} must have the field `{where}.{name}`, which is missing. {HELP}")
     return getattr(struct, name)
+
+
+def _text(path: Path, struct: Any, where: str, name: str) -> str:
+    value = _field(path, struct, where, name)
+    if not isinstance(value, str) or not value.strip():
+        raise Trouble(f"{path}: `{where}.{name}` must be a text, got {value!r:.60}. {HELP}")
+    return value
 
 
 def _mask(path: Path, struct: Any, where: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
     mask = np.asarray(_field(path, struct, where, "mask"))
     if mask.ndim != 2 or mask.dtype.kind not in "biuf" or (shape is not None and mask.shape != shape):
         expected = "a matrix" if shape is None else f"a matrix as large as the object's, {shape}"
-        raise ValueError(f"{path}: `{where}.mask` must be {expected}, got {mask.dtype} of shape {mask.shape}. {HELP}")
+        raise Trouble(f"{path}: `{where}.mask` must be {expected}, got {mask.dtype} of shape {mask.shape}. {HELP}")
+    if not np.isfinite(mask).all():
+        raise Trouble(
+            f"{path}: `{where}.mask` has {np.count_nonzero(~np.isfinite(mask))} values that are no number. "
+            f"It must be 0 outside and 1 inside. {HELP}"
+        )
     return mask != 0
 
 

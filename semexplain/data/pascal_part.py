@@ -1,7 +1,5 @@
 """Pascal-Part, animals with segmented parts (Sec. 4.1), from a local copy of VOC 2010 and the part annotations."""
 
-import hashlib
-import json
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,7 +8,6 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from annotated_types import Interval
 from PIL import Image
-from tqdm import tqdm
 
 from semexplain.data.images import Split, image_shape
 from semexplain.data.module import ImageDataModule
@@ -23,6 +20,7 @@ from semexplain.data.pascal_annotations import (
     box_area,
     read_annotation,
 )
+from semexplain.data.pascal_objects import Objects, annotated_objects, boxed_objects
 from semexplain.data.pascal_views import (
     ICNN_NEGATIVES,
     ICNN_OBJECTS,
@@ -34,14 +32,12 @@ from semexplain.data.pascal_views import (
     slot_repeats,
     training_positions,
 )
-from semexplain.data.text_files import fields_of_lines, first_few, require_present, require_unique
-from semexplain.system.files import write_text
-from semexplain.system.image_files import photo_size
-from semexplain.system.once import once
+from semexplain.data.text_files import fields_of_lines, first_few, require_plain_name, require_present, require_unique
+from semexplain.system.image_files import is_turned, photo_size
+from semexplain.system.trouble import Trouble
 
 IMAGES = "JPEGImages"
 SMALLEST_AREA = 50 * 50  # pixels of an object's box
-_INDEX_VERSION = 1  # goes up when the summary of the annotations changes its layout
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +101,7 @@ class PascalPartDataModule(ImageDataModule):
     ) -> None:
         super().__init__(**kwargs)
         if self.flip_train and split == "icnn":
-            raise ValueError(
+            raise Trouble(
                 "The split `icnn` holds the mirror image of every object already: set `performer_training.flip=false` "
                 "or use `data.split=voc`."
             )
@@ -148,7 +144,7 @@ class PascalPartDataModule(ImageDataModule):
 
         lists = self._lists()
         objects = self._annotated([photo for photos in lists.values() for photo in photos])
-        boxes = self._boxed()
+        boxes = boxed_objects(self.root / (self.object_boxes or ""))
         cases = {
             side: [item for photo in photos for item in objects.get(photo, boxes.get(photo, []))]
             for side, photos in lists.items()
@@ -213,65 +209,20 @@ class PascalPartDataModule(ImageDataModule):
             path = self.root / "ImageSets" / "Main" / f"{side}.txt"
             if not path.is_file():
                 raise FileNotFoundError(f"Expected the list of photos {path}. {HELP}")
-            lists[side] = [fields[0] for _, fields in fields_of_lines(path, HELP)]
+            lists[side] = [require_plain_name(path, fields[0]) for _, fields in fields_of_lines(path, HELP)]
             require_unique(path, lists[side])
         overlap = sorted(set(lists["train"]) & set(lists["val"]))
         if overlap:
-            raise ValueError(
+            raise Trouble(
                 f"train.txt and val.txt in {path.parent} share {len(overlap)} photos: {first_few(overlap)}. "
                 f"Keep each in one of them. {HELP}"
             )
         return lists
 
-    def _annotated(self, photos: Iterable[str]) -> dict[str, list[Instance]]:
-        """Objects of the photos that have part annotations, from a summary if one is kept."""
-        stats = {photo: self._annotation(photo).stat() for photo in photos if self._annotation(photo).is_file()}
-        if self.index is None:
-            return self._read_annotations(stats)
-        state = [_INDEX_VERSION, *((photo, stat.st_size, stat.st_mtime_ns) for photo, stat in sorted(stats.items()))]
-        path = self.index / f"{hashlib.sha256(json.dumps(state).encode()).hexdigest()[:16]}.json"
-
-        def summarise(partial: Path) -> None:
-            write_text(partial, json.dumps(self._read_annotations(stats)))
-
-        once(
-            path, summarise, f"the summary {path}", remedy="Set `data.index` to a folder that can be written, or null."
-        )
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return {
-            photo: [
-                Instance(photo, number, name, tuple(box), parts, tuple(size))
-                for _, number, name, box, parts, size in items
-            ]
-            for photo, items in content.items()
-        }
-
-    def _read_annotations(self, photos: Iterable[str]) -> dict[str, list[Instance]]:
-        return {
-            photo: [
-                Instance(photo, number, item.name, item.box, len(item.parts), item.size)
-                for number, item in enumerate(read_annotation(self._annotation(photo)), start=1)
-            ]
-            for photo in tqdm(photos, desc="Reading part annotations", unit="photo", disable=None)
-        }
-
-    def _boxed(self) -> dict[str, list[Instance]]:
-        """Objects of which only the boxes are known."""
-        path = self.root / (self.object_boxes or "")
-        if not path.is_file():
-            return {}
-        objects: dict[str, list[Instance]] = {}
-        try:
-            for item in json.loads(path.read_text(encoding="utf-8"))["objects"]:
-                left, top, right, bottom = item["bbox"]
-                items = objects.setdefault(item["image"], [])
-                items.append(Instance(item["image"], len(items) + 1, item["cls"], (left - 1, top - 1, right, bottom)))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f'{path} must hold {{"objects": [{{"image", "cls", "bbox": [left, top, right, bottom]}}]}}, but '
-                f"reading it gave {error!r}. Mend it, or set `data.object_boxes=null`."
-            ) from error
-        return objects
+    def _annotated(self, photos: Iterable[str]) -> Objects:
+        """Objects of the photos that have part annotations."""
+        paths = {photo: self._annotation(photo) for photo in photos}
+        return annotated_objects({photo: path for photo, path in paths.items() if path.is_file()}, self.index)
 
     def _crop(self, item: Instance) -> View:
         path = self.root / IMAGES / f"{item.photo}.jpg"
@@ -292,7 +243,7 @@ class PascalPartDataModule(ImageDataModule):
             )
         paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
         if not paths:
-            raise ValueError(
+            raise Trouble(
                 f"{folder} holds no .jpg or .png. Put photos without the animal there, or remove the folder, so that "
                 "crops of other animals stand in."
             )
@@ -369,29 +320,44 @@ class PascalPartDataModule(ImageDataModule):
 
     def _require(self, positives: Sequence[View], negatives: Sequence[View], side: str, least: int = 1) -> None:
         if len(positives) < least:
-            raise ValueError(
+            raise Trouble(
                 f"Expected objects of the category {self.category} with a box of at least {SMALLEST_AREA} pixels on "
                 f"photos of {side}.txt, at least {least}, found {len(positives)}. Use another `data.category`, or "
                 f"complete {self.root / self.annotations}. {HELP}"
             )
         if not negatives:
-            raise ValueError(
+            raise Trouble(
                 f"Expected negatives beside the photos of {side}.txt, found neither enough photos in a folder nor "
                 f"crops of other animals. Name a folder of photos without the animal in `data.negatives`. {HELP}"
             )
 
     def _check_photos(self, views: Sequence[View]) -> None:
-        """Whether every crop's photo is there, in the size in which its parts were annotated."""
-        crops = {view.path: view.size for view in views if view.path.parent == self.root / IMAGES}
+        """Whether every crop's photo is there, as it was when its parts or boxes were annotated."""
+        crops = {view.path: view for view in views if view.path.parent == self.root / IMAGES}
         require_present(
             [path.name for path in crops],
             self.root / IMAGES,
             source=f"{self.root / 'ImageSets' / 'Main'} that are needed",
             remedy=f"Copy them there, or shorten the lists. {HELP}",
         )
-        for path, size in crops.items():
-            if size is not None and size != (shape := photo_size(path)):
-                raise ValueError(
-                    f"The masks of {self._annotation(path.stem)} are {size[0]} high and {size[1]} wide, but {path} is "
-                    f"{shape[0]} high and {shape[1]} wide. Take both from VOC 2010 unchanged. {HELP}"
+        sizes = {path: photo_size(path) for path in crops}
+        for path, view in crops.items():
+            height, width = sizes[path]
+            if view.size not in (None, (height, width)):
+                raise Trouble(
+                    f"The masks of {self._annotation(path.stem)} are {view.size[0]} high and {view.size[1]} wide, but "
+                    f"{path} is {height} high and {width} wide. Take both from VOC 2010 unchanged. {HELP}"
+                )
+            if is_turned(path):
+                raise Trouble(
+                    f"{path} has a tag that turns it, so that its boxes do not fit. Take it from VOC 2010 unchanged, "
+                    f"or remove the tag (orientation). {HELP}"
+                )
+        for view in views:
+            height, width = sizes.get(view.path, (0, 0))
+            if view.size is None and view.path in crops and (view.box[2] > width or view.box[3] > height):
+                raise Trouble(
+                    f"{self.root / str(self.object_boxes)} has the box {view.box} (left, top, right, bottom) of "
+                    f"{view.id}, but {view.path} is {width} wide and {height} high. Mend it, or set "
+                    "`data.object_boxes=null`."
                 )

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from semexplain.data import pascal_part
+from semexplain.data import pascal_objects, pascal_part
 from semexplain.data.images import Split
 from semexplain.data.pascal_annotations import CATEGORIES, PARTS, read_annotation
 from semexplain.data.pascal_part import PascalPartDataModule
@@ -390,7 +390,9 @@ def test_a_summary_spares_the_annotations_until_they_change(
 ) -> None:
     plain = pascal(root).fingerprint()
     read: list[str] = []
-    monkeypatch.setattr(pascal_part, "read_annotation", lambda path: (read.append(path.stem), read_annotation(path))[1])
+    monkeypatch.setattr(
+        pascal_objects, "read_annotation", lambda path: (read.append(path.stem), read_annotation(path))[1]
+    )
     for expected in (sorted(TRAIN + VAL), []):
         read.clear()
         assert pascal(root, index=str(tmp_path / "index")).fingerprint() == plain
