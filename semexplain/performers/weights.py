@@ -2,23 +2,18 @@
 
 import warnings
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 from torch import Tensor, nn
 from torchvision.models import get_model_weights
 
 from semexplain.performers.base import Performer
 from semexplain.performers.preprocessing import RECIPES
+from semexplain.performers.weight_files import read_matconvnet, read_weights
+from semexplain.system.trouble import Trouble
 
 # torchvision's names of weights whose input is its usual one; IMAGENET1K_FEATURES expects another
 DOWNLOADS = ("IMAGENET1K_V1",)
-# How far a file's mean colour may be from a recipe's to be its mean: sets of images differ by less, BGR by more
-MEAN_TOLERANCE = 5.0
 
 
 def randomise(trunk: nn.Sequential) -> None:
@@ -61,19 +56,19 @@ def load_trunk(
     expected = {key: tuple(value.shape) for key, value in trunk.state_dict().items()}
     shapes = {key: tuple(value.shape) for key, value in state.items()}
     if shapes != expected:
-        raise ValueError(
+        raise Trouble(
             f"The weights {weights} are not those of {network}: expected the convolutions "
             f"{', '.join(key.removesuffix('.weight') for key in expected if key.endswith('weight'))} of `features`; "
-            f"first differences: {sorted(expected.items() ^ shapes.items())[:4]}."
+            f"{_differences(expected, shapes)}."
         )
     trunk.load_state_dict(state)
     if preprocessing == "auto" and recipe is None:
-        raise ValueError(
+        raise Trouble(
             f"The weights {weights} do not say which input they expect (metadata `input`). Say it: "
             f"`performer.preprocessing={'|'.join(RECIPES)}`."
         )
     if preprocessing not in ("auto", recipe or preprocessing):
-        raise ValueError(
+        raise Trouble(
             f"The weights {weights} expect `{recipe}` input, but `performer.preprocessing` is `{preprocessing}`."
         )
     return recipe if recipe is not None else preprocessing
@@ -92,68 +87,14 @@ def load_performer(performer: Performer, path: Path) -> None:
             "`performer.checkpoint=auto` to train one when it is missing."
         )
     state, _ = read_weights(path)
-    try:
-        performer.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(
-            f"The trained performer {path} does not fit `performer` in the configuration: {error}"
-        ) from error
-
-
-def read_weights(path: Path) -> tuple[dict[str, Tensor], str | None]:
-    """State dict of a local file, and the preprocessing that its metadata records, if any."""
-    if path.suffix != ".safetensors":
-        return torch.load(path, map_location="cpu", weights_only=True), None
-    try:
-        with safe_open(path, "pt") as file:
-            description = (file.metadata() or {}).get("input")
-        names = {recipe.description: name for name, recipe in RECIPES.items()}
-        if description is not None and description not in names:
-            raise ValueError(f"The weights {path} expect input `{description}`, which is none of: {'; '.join(names)}.")
-        return load_file(path), names.get(description or "")
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a readable safetensors file ({error}). Copy or convert it again.") from error
-
-
-def read_matconvnet(path: Path) -> tuple[list[tuple[Tensor, Tensor]], str | None]:
-    """Weight and bias of every convolution of a MatConvNet file, and the preprocessing that its mean image tells.
-
-    MatConvNet keeps a convolution as (height, width, in, out), PyTorch as (out, in, height, width); with groups both
-    keep the inputs of one group. The networks subtract a mean image from RGB values 0..255; it is reduced to its mean
-    colour here, which then is ``caffe_rgb255``. Fully-connected layers are convolutions as well and follow at the end.
-
-    Raises:
-        ValueError: If the file is none that MATLAB wrote, has no layers, or its mean is not one of RGB values 0..255.
-    """
-    try:
-        content = loadmat(path, squeeze_me=True, struct_as_record=False)
-    except (ValueError, TypeError, OSError, NotImplementedError, MatReadError) as error:
-        raise ValueError(
-            f"{path} is not a readable MATLAB 5 file ({error}). Copy it again, or save it by `save(..., '-v7')`."
-        ) from error
-    net: Any = content.get("net")
-    fields = content if net is None else {name: getattr(net, name) for name in net._fieldnames}
-    if "layers" not in fields:
-        raise ValueError(f"{path} holds no MatConvNet network: expected `layers`, found {sorted(fields)}.")
-    convolutions = []
-    for layer in (layer for layer in fields["layers"] if layer.type == "conv"):
-        weight, bias = layer.weights if hasattr(layer, "weights") else (layer.filters, layer.biases)
-        while weight.ndim < 4:  # squeezed: the outputs are one
-            weight = weight[..., None]
-        convolutions.append((torch.tensor(weight).permute(3, 2, 0, 1).contiguous(), torch.tensor(bias).reshape(-1)))
-    normalization = getattr(fields.get("meta"), "normalization", fields.get("normalization"))
-    mean = getattr(normalization, "averageImage", None)
-    return convolutions, None if mean is None else _recipe_of(path, torch.tensor(mean).float().reshape(-1, 3).mean(0))
-
-
-def _recipe_of(path: Path, mean: Tensor) -> str:
-    recipe = RECIPES["caffe_rgb255"]
-    if (mean - torch.tensor(recipe.mean)).abs().max() > MEAN_TOLERANCE:
-        raise ValueError(
-            f"The mean image of {path} has the mean colour {[round(value, 1) for value in mean.tolist()]}; expected "
-            f"RGB 0..255, about {recipe.mean}. Convert the weights to a `.safetensors` state dict of `features`."
+    expected = {key: tuple(value.shape) for key, value in performer.state_dict().items()}
+    shapes = {key: tuple(value.shape) for key, value in state.items()}
+    if shapes != expected:
+        raise Trouble(
+            f"The trained performer {path} does not fit `performer` in the configuration: "
+            f"{_differences(expected, shapes)}."
         )
-    return "caffe_rgb255"
+    performer.load_state_dict(state)
 
 
 def _initial_state(
@@ -161,7 +102,7 @@ def _initial_state(
 ) -> tuple[dict[str, Tensor], str | None]:
     """State dict for a trunk from a name or a file, and the recorded preprocessing."""
     if weights in DOWNLOADS and not download:
-        raise ValueError(
+        raise Trouble(
             f"{weights} is a name of torchvision's, which does not have {network} (what it calls AlexNet is another "
             "network: other channels, no groups, no normalisation). Give the path of a MatConvNet `.mat` or of a state "
             "dict by `performer.weights=<file>`, or `performer.weights=null` for random ones."
@@ -183,6 +124,13 @@ def _initial_state(
         state, recipe = read_weights(Path(weights))
     convolutional = {key: value.float() for key, value in state.items() if "classifier" not in key}
     return {key.removeprefix("features."): value for key, value in convolutional.items()}, recipe
+
+
+def _differences(expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> str:
+    """The first of those names whose shapes differ: what was expected, and what came."""
+    names = [name for name in (*expected, *found) if expected.get(name) != found.get(name)]
+    pairs = [f"{name} {expected.get(name, 'absent')}, got {found.get(name, 'none')}" for name in dict.fromkeys(names)]
+    return f"first differences: expected {'; '.join(pairs[:4])}"
 
 
 def _download(network: str, weights: str) -> dict[str, Tensor]:

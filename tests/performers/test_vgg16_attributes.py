@@ -17,6 +17,7 @@ from semexplain.explanation import Performance
 from semexplain.performers.base import state_digest
 from semexplain.performers.preprocessing import RECIPES, Preprocessing
 from semexplain.performers.vgg16_attributes import VGG16Attributes
+from semexplain.system.trouble import Trouble
 from tests.concepts.three_layers import three_layer_feature_ratio
 
 SMALL = {"image_size": 32, "width": 8, "hidden": 32}
@@ -247,7 +248,7 @@ def test_a_checkpoint_cannot_execute_code(tmp_path: Path):
             return (Path.touch, (tmp_path / "executed",))
 
     torch.save({"0.weight": Malicious()}, tmp_path / "evil.pth")
-    with pytest.raises(Exception, match="Weights only load failed"):
+    with pytest.raises(Trouble, match="holds more than weights .* would run code of its own"):
         VGG16Attributes(weights=str(tmp_path / "evil.pth"), **SMALL)
     assert not (tmp_path / "executed").exists()
 

@@ -12,7 +12,8 @@ from torch import nn
 
 from semexplain.performers.architectures import ARCHITECTURES, trunk_layers
 from semexplain.performers.preprocessing import RECIPES
-from semexplain.performers.weights import load_trunk, randomise, read_matconvnet
+from semexplain.performers.weight_files import read_matconvnet
+from semexplain.performers.weights import load_trunk, randomise
 
 MEAN = np.array([122.7, 116.7, 104.0], dtype=np.float32)  # of the images that AlexNet was trained on
 
