@@ -43,12 +43,14 @@ def test_a_common_scale_of_concepts_and_weights_changes_nothing() -> None:
 def full() -> Explanation:
     """Three images with everything an explanation can hold."""
     generator = torch.Generator().manual_seed(1)
+    three = explanation()[:3]
+    eye = torch.randn(3, 1, generator=generator)
     return replace(
-        explanation()[:3],
+        three,
         ids=("a.jpg", "b.jpg", "c <d>.jpg"),
         label=torch.tensor([True, False, True]),
         parts=("eye", "other"),
-        part_contributions=torch.randn(3, 2, generator=generator),
+        part_contributions=torch.cat([eye, three.contributions.sum(1, keepdim=True) - eye], 1),
         image=torch.randint(0, 256, (3, 3, 8, 8), generator=generator, dtype=torch.uint8),
         heat=torch.rand(3, 8, 8, generator=generator),
     )

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.head_to_head.shapley import coalitions, interventional, shapley_values
 from semexplain.data.drawn.scenes import Redrawable, Scene
 from semexplain.data.module import ImageDataModule, evenly
-from semexplain.explanation import METADATA, read_noted
+from semexplain.explanation.table import METADATA, read_noted
 from semexplain.metrics.ranks import rank_correlation
 from semexplain.performers.base import Performer
 from semexplain.system.files import whole_file

@@ -1,8 +1,9 @@
 """Object parts and the filters that stand for them: proposals from masks, files of names, contributions (Sec. 3.3)."""
 
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -10,9 +11,11 @@ import yaml
 from torch import Tensor
 
 from semexplain.system.files import write_text
+from semexplain.system.trouble import Trouble
 
 OTHER = -1  # this filter stands for no part
 NONE = "none"  # ... and this is what a file says then
+SOURCES = ("peak", "iou", "manual")
 UNSAID = -2  # a person's file leaves this filter to the proposal
 
 
@@ -211,35 +214,79 @@ def read_parts(path: Path, *, performer: Mapping[str, str | int]) -> Parts:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it belongs to another performer, layer or number of filters, or names what does not exist.
+        Trouble: If it belongs to another performer, layer or number of filters, names what does not exist, or has
+            another shape.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not YAML: {error}") from error
-    content = content if isinstance(content, dict) else {}
-    for key, kind in {"performer": dict, "parts": list, "assignment": dict}.items():
-        if not isinstance(content.get(key), kind):
-            raise ValueError(
-                f"{path} must have `performer` and `parts`, copied from the names that were proposed, and `assignment` "
-                f"with lines `<filter>: <part or none>`; {key} is {content.get(key)!r}."
-            )
+    content = _content(path)
     for key, expected in performer.items():
         if content["performer"].get(key) != expected:
-            raise ValueError(
-                f"{path} names the filters of another performer: its {key} is {content['performer'].get(key)!r}, not "
-                f"{expected!r}. Names hold for one performer only; name the filters of this one."
+            raise Trouble(
+                f"{path} names the filters of another performer: its {key} is {_short(content['performer'].get(key))}, "
+                f"not {expected!r}. Names hold for one performer only; name the filters of this one."
             )
     names, n = tuple(content["parts"]), int(performer["n"])
     assignment = [UNSAID] * n
     for i, name in content["assignment"].items():
-        if not isinstance(i, int) or not 0 <= i < n:
-            raise ValueError(f"{path} names the filter {i!r}, but the filters are 0 to {n - 1}.")
-        if name not in (*names, NONE, None):
-            raise ValueError(f"{path} gives filter {i} the part {name!r}; the parts are {', '.join(names)}, or {NONE}.")
+        _require_filter(path, "assignment", i, n)
+        if name is not None and (not isinstance(name, str) or name not in (*names, NONE)):
+            raise Trouble(
+                f"{path} gives filter {i} the part {_short(name)}; the parts are {', '.join(names)}, or {NONE}."
+            )
         assignment[i] = names.index(name) if name in names else OTHER
-    scores = None if content.get("scores") is None else np.array(content["scores"], dtype=np.float64)
-    if scores is not None and scores.shape != (n, len(names)):
-        raise ValueError(f"{path} has scores of shape {scores.shape} instead of {(n, len(names))}; delete `scores`.")
-    manual = tuple(content.get("manual") or ())
-    return Parts(names, tuple(assignment), content.get("source", "manual"), scores, dict(performer), manual)
+    manual = content.get("manual") or ()
+    if not isinstance(manual, list | tuple):
+        raise Trouble(f"{path}: `manual` must be a list of filters, got {_short(manual)}. Leave the line out.")
+    for i in manual:
+        _require_filter(path, "manual", i, n)
+    source = content.get("source", "manual")
+    if source not in SOURCES:
+        raise Trouble(
+            f"{path}: `source` must be one of {', '.join(SOURCES)}, got {_short(source)}. Leave the line out."
+        )
+    return Parts(names, tuple(assignment), source, _scores(path, content, n), dict(performer), tuple(manual))
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """What a file of names says, with the entries that it must have."""
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected a file with names of filters at {path}, but there is none.")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise Trouble(f"{path} is not YAML: {error}") from error
+    content = content if isinstance(content, dict) else {}
+    for key, kind in {"performer": dict, "parts": list, "assignment": dict}.items():
+        if not isinstance(content.get(key), kind):
+            raise Trouble(
+                f"{path} must have `performer` and `parts`, copied from the names that were proposed, and `assignment` "
+                f"with lines `<filter>: <part or none>`; {key} is {_short(content.get(key))}."
+            )
+    names = content["parts"]
+    proper = [name for name in names if isinstance(name, str) and name and name != NONE]
+    if len(proper) != len(names) or len(set(proper)) != len(names) or not names:
+        raise Trouble(f"{path}: `parts` must be names, each once and none of them {NONE!r}, got {_short(names)}.")
+    return content
+
+
+def _require_filter(path: Path, where: str, i: object, n: int) -> None:
+    if not isinstance(i, int) or isinstance(i, bool) or not 0 <= i < n:
+        raise Trouble(f"{path} names the filter {_short(i)} under `{where}`, but the filters are 0 to {n - 1}.")
+
+
+def _scores(path: Path, content: Mapping[str, Any], n: int) -> np.ndarray | None:
+    rows = content.get("scores")
+    if rows is None:
+        return None
+    lists = isinstance(rows, list) and all(isinstance(row, list) and len(row) == len(rows[0]) for row in rows)
+    if not lists or not all(isinstance(value, int | float) for row in rows for value in row):
+        raise Trouble(f"{path} has scores that are no table of numbers: {_short(rows)}; delete `scores`.")
+    scores = np.array(rows, dtype=np.float64)
+    shape = (n, len(content["parts"]))
+    if scores.shape != shape:
+        raise Trouble(f"{path} has scores of shape {scores.shape} instead of {shape}; delete `scores`.")
+    return scores
+
+
+def _short(value: object) -> str:
+    """A value for a message; what repeats itself a billion times (aliases) takes a line as well."""
+    return reprlib.repr(value)[:80]

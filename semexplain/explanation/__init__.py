@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,16 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from PIL import Image
 from torch import Tensor
 
+from semexplain.explanation.table import as_fields, as_table, read_noted, require_sums, require_whole
 from semexplain.system.files import whole_file
+from semexplain.system.trouble import DamagedFileError
 
 if TYPE_CHECKING:
     import pandas as pd
-
-METADATA = b"semexplain"
-KINDS = {"values": "y", "weights": "alpha", "contributions": "contribution"}
 
 
 class Performance(NamedTuple):
@@ -107,6 +103,7 @@ class Explanation:
         size, n = len(self.score), len(self.concepts)
         if not self.ids:
             object.__setattr__(self, "ids", tuple(str(number) for number in range(size)))
+        object.__setattr__(self, "ids", tuple(map(printable, self.ids)))
         expected = {"score": (size,), "values": (size, n), "weights": (size, n), "base_value": (), "label": (size,)}
         expected |= {"part_contributions": (size, len(self.parts))}
         for name, shape in expected.items():
@@ -228,17 +225,26 @@ class Explanation:
         Columns: ``id``, ``label`` (if known), ``score`` ŷ, ``prediction`` Σ αᵢyᵢ + b, ``base_value`` b, ``residual``,
         then for every concept ``y/<name>``, ``alpha/<name>``, ``contribution/<name>``, for every part ``part/<name>``.
         """
-        return self._table(pictures=False).to_pandas()
+        return as_table(self.cpu(), pictures=False).to_pandas()
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, target: str = "score") -> Explanation:
-        """The explanation of which :meth:`to_frame` made a frame; pictures are not part of it."""
-        return cls._of_table(pa.Table.from_pandas(frame, preserve_index=False), target)
+        """The explanation of which :meth:`to_frame` made a frame, or of some of its rows; it has no pictures.
+
+        Raises:
+            Trouble: If its numbers do not add up, with the first row and column at fault.
+        """
+        try:
+            table = pa.Table.from_pandas(frame, preserve_index=False)
+            require_sums(table)
+            return cls(**as_fields(table, {"target": target}))
+        except (ValueError, TypeError, pa.ArrowException) as error:
+            raise DamagedFileError(f"The frame is not one of explanations: {error}.") from error
 
     def save(self, path: Path | str) -> None:
         """Write a parquet file, whole or not at all: the columns of :meth:`to_frame`, and the pictures as PNG."""
         with whole_file(Path(path)) as partial:
-            pq.write_table(self._table(pictures=True), partial)
+            pq.write_table(as_table(self.cpu(), pictures=True), partial)
 
     @classmethod
     def load(cls, path: Path | str) -> Explanation:
@@ -246,13 +252,17 @@ class Explanation:
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it is not one of explanations.
+            Trouble: If it is not one of explanations, or not as it was written, with the first row and column at fault.
         """
-        table, metadata = read_noted(Path(path), "explanations")
+        table, noted = read_noted(Path(path), "explanations")
         try:
-            return cls._of_table(table, metadata.get("target", "score"))
-        except KeyError as error:
-            raise ValueError(f"{path} holds no explanations: the column {error} is missing.") from error
+            require_whole(table, noted)
+            return cls(**as_fields(table, noted))
+        except (ValueError, TypeError, KeyError) as error:
+            raise DamagedFileError(
+                f"{path} cannot be read as explanations: {error}. Write it again, by `python evaluate.py run=...` or "
+                "`semexplain explain`."
+            ) from error
 
     def to_shap(self) -> Any:
         """A ``shap.Explanation`` with the same contributions, for shap's plots; needs the package shap."""
@@ -269,62 +279,6 @@ class Explanation:
         values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "base_value"}
         return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
-    def _table(self, *, pictures: bool) -> pa.Table:
-        batch = self.cpu()
-        columns: dict[str, Any] = {"id": pa.array(batch.ids, pa.string())}
-        if batch.label is not None:
-            columns["label"] = batch.label.bool().numpy()
-        columns |= {
-            "score": batch.score.numpy(),
-            "prediction": batch.prediction.numpy(),
-            "base_value": batch.base_value.expand_as(batch.score).numpy(),
-            "residual": batch.residual.numpy(),
-        }
-        for field, kind in KINDS.items():
-            columns |= {f"{kind}/{name}": getattr(batch, field)[:, i].numpy() for i, name in enumerate(batch.concepts)}
-        if batch.part_contributions is not None:
-            columns |= {f"part/{name}": batch.part_contributions[:, i].numpy() for i, name in enumerate(batch.parts)}
-        if pictures and batch.image is not None:
-            columns["image"] = pa.array([_png(image) for image in batch.image], pa.binary())
-        if pictures and batch.heat is not None:
-            flat = pa.array(batch.heat.float().flatten().numpy())
-            columns["heat"] = pa.FixedSizeListArray.from_arrays(flat, batch.heat[0].numel())
-        return pa.table(columns).replace_schema_metadata({METADATA: json.dumps({"target": batch.target}).encode()})
-
-    @classmethod
-    def _of_table(cls, table: pa.Table, target: str) -> Explanation:
-        def stack(kind: str, names: Sequence[str]) -> Tensor:
-            rows = [_tensor(table[f"{kind}/{name}"]) for name in names]
-            return torch.stack(rows, 1) if rows else torch.zeros(len(table), 0)
-
-        concepts = tuple(name.removeprefix("y/") for name in table.column_names if name.startswith("y/"))
-        parts = tuple(name.removeprefix("part/") for name in table.column_names if name.startswith("part/"))
-        score, base = (_tensor(table[name]) for name in ("score", "base_value"))
-        optional: Mapping[str, Any] = {
-            "label": _tensor(table["label"]) if "label" in table.column_names else None,
-            "part_contributions": stack("part", parts) if parts else None,
-            "image": torch.stack([_decoded(p.as_py()) for p in table["image"]])
-            if "image" in table.column_names
-            else None,
-        }
-        heat = None
-        if "heat" in table.column_names:
-            flat = torch.from_numpy(np.stack([np.array(row.as_py(), dtype=np.float32) for row in table["heat"]]))
-            side = round(flat.shape[1] ** 0.5)
-            heat = flat.view(-1, side, side)
-        return cls(
-            score,
-            stack("y", concepts),
-            stack("alpha", concepts),
-            base[0] if len(base) else torch.tensor(0.0),
-            concepts,
-            target,
-            tuple(table["id"].to_pylist()),
-            parts=parts,
-            heat=heat,
-            **optional,
-        )
-
 
 def worded(name: str, present: bool = True) -> str:
     """A concept in words; an absent one is "no ...".
@@ -339,36 +293,15 @@ def worded(name: str, present: bool = True) -> str:
     return text.removeprefix("no ") if text.startswith("no ") else f"no {text}"
 
 
-def _tensor(column: pa.ChunkedArray) -> Tensor:
-    return torch.from_numpy(column.to_numpy().copy())
+def printable(name: str) -> str:
+    r"""A name that can be written anywhere: bytes of a file name that are not UTF-8 are written ``\xff``.
 
-
-def _png(image: Tensor) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image.permute(1, 2, 0).numpy()).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def _decoded(png: bytes) -> Tensor:
-    with Image.open(io.BytesIO(png)) as file:
-        return torch.from_numpy(np.array(file.convert("RGB"))).permute(2, 0, 1).contiguous()
-
-
-def read_noted(path: Path, expected: str) -> tuple[pa.Table, dict[str, Any]]:
-    """A parquet file and what this package has noted in it; nothing if it has not.
-
-    Args:
-        path: The file.
-        expected: What should be in it, for the error.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is not a parquet file.
+    Example:
+        >>> import os
+        >>> print(printable(os.fsdecode(b"caf\xe9.jpg")), printable("café.jpg"))
+        caf\xe9.jpg café.jpg
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"Expected {expected} in {path}, but there is no such file.")
     try:
-        table = pq.read_table(path)
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{path} is not a complete parquet file: {error}.") from error
-    return table, json.loads((table.schema.metadata or {}).get(METADATA, b"{}"))
+        return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a character, which no file name has
+        return name.encode("utf-8", "backslashreplace").decode("utf-8")
