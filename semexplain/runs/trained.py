@@ -15,11 +15,12 @@ from tqdm import tqdm
 
 from semexplain.data.images import MODES, ImageSize, image_shape, pixels, read_image
 from semexplain.data.loading import read_ahead
-from semexplain.explanation import Explanation
+from semexplain.explanation import Explanation, printable
 from semexplain.performers.grad_cam import score_heat
 from semexplain.runs.run import Run
 from semexplain.system.devices import accelerator
 from semexplain.system.image_files import ImageError, eight_bits, upright
+from semexplain.system.trouble import Trouble
 from semexplain.training.distillation import Distillation
 
 log = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ class TrainedExplainer:
 
         Raises:
             TypeError: If images are not uint8: what is fed 0..1 in place of 0..255 fails silently.
-            ValueError: If not one of them can be read.
+            Trouble: If not one of them can be read.
 
         Example:
             >>> explainer = load("outputs/celeba_attractive/2026-11-23_12-00-00-000000")  # doctest: +SKIP
@@ -103,7 +104,7 @@ class TrainedExplainer:
                     batches.append(replace(explanation, ids=tuple(names)))
                 bar.update(count)
         if not batches:
-            raise ValueError("None of the images could be read; the log says why.")
+            raise Trouble("None of the images could be read; the log says why.")
         return Explanation.join(batches)
 
     def pictured(self, explanation: Explanation, images: Iterable[Picture], *, batch_size: int = 32) -> Explanation:
@@ -143,7 +144,7 @@ class TrainedExplainer:
                     tensors.append(as_square(picture, self.image_shape))
                     names.append(name)
                 except (OSError, ValueError) as error:
-                    log.warning("Left out: %s", error)
+                    log.warning("Left out: %s", printable(str(error)))
             yield tensors, names, len(chunk)
 
 
