@@ -71,10 +71,10 @@ def read_annotation(path: Path) -> list[PartObject]:
             name is no text, an object has a part twice or one of which most lies outside it, or an animal of
             :data:`CATEGORIES` has a part that is not in :data:`PARTS`.
     """
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected an annotation at {path}, but there is none. {HELP}")
     try:
         content = loadmat(path, squeeze_me=True, struct_as_record=False)
-    except FileNotFoundError:
-        raise
     except Exception as error:  # a damaged file can lead the reader into any of them
         raise Trouble(
             f"Expected a MATLAB file (version 5) in {path}, but it cannot be read: {error}. Copy or download it "

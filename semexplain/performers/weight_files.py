@@ -77,6 +77,8 @@ def _convolutions(layers: Any) -> list[tuple[Tensor, Tensor]]:
     convolutions = []
     for layer in (layer for layer in np.atleast_1d(layers) if layer.type == "conv"):
         weight, bias = layer.weights if hasattr(layer, "weights") else (layer.filters, layer.biases)
+        if weight.ndim == 3 and np.size(bias) == weight.shape[2] > 1:  # squeezed: the inputs are one
+            weight = weight[:, :, None]
         while weight.ndim < 4:  # squeezed: the outputs are one
             weight = weight[..., None]
         convolutions.append((torch.tensor(weight).permute(3, 2, 0, 1).contiguous(), torch.tensor(bias).reshape(-1)))
@@ -131,7 +133,8 @@ def _unpickled(path: Path, start: bytes) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of old formats
-            return torch.load(path, map_location="cpu", weights_only=True)
+            with path.open("rb") as file:  # a name could say something else
+                return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "eights only load failed" in str(error) and start.startswith(PICKLED):
             raise Trouble(

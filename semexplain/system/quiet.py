@@ -10,6 +10,8 @@ WARNINGS = {
     r".*does not have many workers": "cached arrays are read fastest without workers",
     r"The number of training batches .* is smaller than the logging interval": "training is logged by epoch",
     r"It is recommended to use `self.log\(.* sync_dist=True": "metrics are of all processes before they are logged",
+    r"(Possibly c|C)orrupt EXIF data": "tags that nobody can read turn nothing",
+    r"Image size \(\d+ pixels\) exceeds limit": "such images are refused with a sentence",
     r"Checkpoint directory .* exists and is not empty": "a resumed run continues in its folder",
 }
 LOGGED = ("litlogger", "litmodels", "GPU available", "TPU available", "HPU available", "Restor", "Loaded model weights")
