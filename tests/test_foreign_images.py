@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
-from support import configured, smoke
+from support import ROOT, configured, smoke
 
 from semexplain.__main__ import main
 from semexplain.explanation import Explanation, printable
@@ -85,6 +85,13 @@ def test_a_picture_means_the_same_in_a_file_and_in_memory(tmp_path: Path) -> Non
     assert torch.equal(as_square(noise, 8), as_square(tmp_path / "alpha.png", 8))
     with pytest.raises(ImageError, match="A picture cannot be read: expected 8 or 16 bits"):
         as_square(Image.fromarray(np.full((8, 8), 300, dtype=np.int32)), 8)
+
+
+def test_one_place_opens_image_files() -> None:
+    """But for pages, which open the picture that they have drawn."""
+    places = [path for path in (ROOT / "semexplain").rglob("*.py") if "Image.open(" in path.read_text("utf-8")]
+    named = {path.relative_to(ROOT / "semexplain").as_posix() for path in places}
+    assert named <= {"system/image_files.py", "system/damage.py", "report/page.py"}
 
 
 def test_names_that_are_no_text_do_not_lose_a_table(tmp_path: Path) -> None:
