@@ -23,7 +23,7 @@ from semexplain.explanation.table import METADATA, read_noted
 from semexplain.metrics.ranks import rank_correlation
 from semexplain.performers.base import Performer
 from semexplain.system.files import whole_file
-from semexplain.system.row_store import RowStore
+from semexplain.system.row_store import RowStore, Source
 
 MOST = 12  # concepts whose Shapley values are computed: 4096 pictures of every image
 IMAGES_PER_SHARD = 8  # what an interruption costs at most
@@ -197,7 +197,7 @@ def known_truth(
                 yield {"score": waiting[None, :pictures]}
                 waiting = waiting[pictures:]
 
-    store.fill(ids, score_all, f"truth of {performer.target_name}")
+    store.fill(Source(ids, score_all), f"truth of {performer.target_name}")
     scores = torch.from_numpy(store.rows("score", ids)[:]).double()
 
     present = torch.from_numpy(np.stack([scene.present for scene in scenes]))
