@@ -13,7 +13,7 @@ from setting import BATCH, images, module, performer
 from semexplain.concepts.priors import feature_ratio
 from semexplain.data.arrays import ArrayDataset, whole_batch
 from semexplain.data.loading import EpochSampler, ResumableLoader
-from semexplain.system.row_store import RowStore
+from semexplain.system.row_store import RowStore, Source
 
 ROWS = 2048
 
@@ -37,7 +37,7 @@ def main() -> None:
             yield {name: value.numpy() for name, value in said.items()}
 
         with tempfile.TemporaryDirectory() as folder:
-            RowStore(Path(folder)).fill([str(number) for number in range(BATCH)], batches, "build", BATCH)
+            RowStore(Path(folder)).fill(Source([str(number) for number in range(BATCH)], batches, BATCH), "build")
 
     times = interleaved({"forward": forward, "build": build})
 
@@ -50,7 +50,7 @@ def main() -> None:
             yield {"feature_map": random.random((size, 512, 14, 14), np.float32).astype(np.float16)}
 
     keys = [str(number) for number in range(ROWS)]
-    store.fill(keys, batches, "rows", 256)
+    store.fill(Source(keys, batches, 256), "rows")
     rows = store.rows("feature_map", keys)
     dataset = ArrayDataset({"feature_map": rows}, np.ones((ROWS, 1), dtype=bool))
     loader = ResumableLoader(dataset, EpochSampler(ROWS), BATCH, collate_fn=whole_batch, ahead=True)

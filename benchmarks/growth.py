@@ -17,7 +17,7 @@ from semexplain.data.arrays import ArrayDataset, whole_batch
 from semexplain.data.loading import EpochSampler, ResumableLoader
 from semexplain.explainers.resnet import ResNetExplainer
 from semexplain.explanation import Performance
-from semexplain.system.row_store import RowStore
+from semexplain.system.row_store import RowStore, Source
 
 CONCEPTS = (5, 39, 128, 512)
 BATCHES = (2, 8, 16, 64)
@@ -58,7 +58,7 @@ def rows(count: int) -> RowStore:
         for start in range(0, len(positions), 1000):
             yield {"feature_map": random.random((len(positions[start : start + 1000]), *ROW), np.float32)}
 
-    store.fill([str(number) for number in range(count)], batches, "rows", 1000)
+    store.fill(Source([str(number) for number in range(count)], batches, 1000), "rows")
     return store
 
 
