@@ -16,6 +16,7 @@ from semexplain.report.log_explanations import LogExplanations
 from semexplain.runs import build as building
 from semexplain.runs import performer_training
 from semexplain.runs.build import build
+from semexplain.training.callbacks import divergence
 from semexplain.training.callbacks.divergence import DivergedError, Divergence
 from semexplain.training.distillation import Distillation
 from train import train
@@ -106,6 +107,7 @@ def test_a_training_that_has_led_nowhere_is_not_measured(
     faces: Path, sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(building, "ABSURD", 1e-9)
+    monkeypatch.setattr(divergence, "WORSE", 0)
     words = smoke(faces, sweep.parent, "trainer.max_epochs=1")
     message = (
         r"^The training diverged: at its best epoch the predictions miss by .* times the range of the scores\. Lower"
@@ -138,6 +140,7 @@ def test_a_performer_that_is_worse_than_untrained_never_enters_the_store(
     faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(performer_training, "Divergence", partial(Divergence, limit=1e-9))
+    monkeypatch.setattr(divergence, "WORSE", 0)
     message = (
         r"^The training diverged: its loss on the validation images is .* at best, ten times that before the first"
     )
@@ -148,15 +151,29 @@ def test_a_performer_that_is_worse_than_untrained_never_enters_the_store(
 
 
 def test_the_limit_is_ten_times_the_first_loss():
-    divergence = Divergence(Path(), "optimizer.lr", "val/loss", "{:g} {:g}")
+    callback = Divergence(Path(), "optimizer.lr", "val/loss", "{:g} {:g}")
     module: Any = torch.nn.Linear(1, 1)
     trainer: Any = type(
         "", (), {"sanity_checking": False, "strategy": type("", (), {"reduce_boolean_decision": all_of})}
     )
     for loss in (7.0, 3.0):
-        divergence.on_train_batch_end(trainer, module, {"loss": torch.tensor(loss)}, {"index": torch.tensor([0])}, 0)
-        divergence.on_train_epoch_end(trainer, module)
-    assert divergence.limit == 70
+        callback.on_train_batch_end(trainer, module, {"loss": torch.tensor(loss)}, {"index": torch.tensor([0])}, 0)
+        callback.on_train_epoch_end(trainer, module)
+    assert (callback.limit, callback.first, callback.last) == (70, 7, 3)
+
+
+@pytest.mark.parametrize(("least", "last", "raises"), [(11, 71, True), (9, 71, False), (11, 69, False)])
+def test_a_training_that_learned_something_has_not_diverged(least: float, last: float, raises: bool):
+    """As a short one whose concepts say nothing: it misses by far, and yet by less than before its first step."""
+    callback = Divergence(Path(), "optimizer.lr", "val/loss", "{:g} {:g}", limit=10)
+    callback.load_state_dict({"least": least, "limit": 10, "first": 7, "last": last})
+    group = type("", (), {"param_groups": [{"lr": 1}]})
+    trainer: Any = type("", (), {"optimizers": [group], "strategy": type("", (), {"reduce_boolean_decision": all_of})})
+    if not raises:
+        callback.on_fit_end(trainer, trainer)
+        return
+    with pytest.raises(DivergedError, match=r"^The training diverged: 11 10 Lower optimizer\.lr \(now 1\)\.$"):
+        callback.on_fit_end(trainer, trainer)
 
 
 def all_of(decision: bool, all: bool) -> bool:

@@ -15,6 +15,8 @@ from semexplain.system.processes import of_all_processes, process
 from semexplain.system.trouble import Trouble
 
 NEVER = 2**62
+WORSE = 10  # times the loss before anything was learned
+STATE = ("least", "limit", "first", "last")
 
 
 class DivergedError(Trouble):
@@ -40,8 +42,8 @@ class Divergence(Callback):
         folder: Where the batch is written.
         option: The learning rate in the user's words, ``optimizer.lr``.
         measure: A number of the validation, the less the better.
-        limit: A training at whose best epoch it is above this has diverged as well; by default ten times the loss of
-            the first step, when nothing had been learned.
+        limit: A training at whose best epoch it is above this, and whose loss is more than ten times that of the first
+            step, when nothing had been learned, has diverged as well; by default this too is ten times that loss.
         meaning: What that says, in a sentence with places for the number and the limit.
 
     Raises:
@@ -56,15 +58,18 @@ class Divergence(Callback):
         self.limit = limit
         self.meaning = meaning
         self.least: float | None = None
+        self.first: float | None = None
+        self.last: float | None = None
         self._seen: list[Seen] = []  # since the last look
 
     def state_dict(self) -> dict[str, Any]:
-        """The best value so far, and the limit."""
-        return {"least": self.least, "limit": self.limit}
+        """The best value so far, the limit, and the losses of the first step and the last epoch."""
+        return {name: getattr(self, name) for name in STATE}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with those of an interrupted training."""
-        self.least, self.limit = state_dict["least"], state_dict["limit"]
+        for name in STATE:
+            setattr(self, name, state_dict[name])
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Mapping[str, Tensor], batch_idx: int
@@ -108,7 +113,10 @@ class Divergence(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse a training that has led nowhere."""
-        if self.least is not None and self.limit is not None and self.least > self.limit:
+        if self.least is None or self.limit is None or self.first is None or self.last is None:
+            return
+        fits = self.least <= self.limit or self.last <= WORSE * self.first
+        if not trainer.strategy.reduce_boolean_decision(fits, all=False):
             told = self.meaning.format(self.least, self.limit)
             raise DivergedError(f"The training diverged: {told} {self._remedy(trainer)}")
 
@@ -118,7 +126,9 @@ class Divergence(Callback):
     def _look_at_weights(self, trainer: Trainer, module: LightningModule) -> None:
         seen, self._seen = self._seen, []
         if seen and not trainer.sanity_checking:
-            self.limit = self.limit or 10 * max(float(seen[0].numbers[0]), 1.0)
+            losses = torch.stack([one.numbers[0] for one in seen])
+            self.first, self.last = self.first or float(losses[0]), float(losses.mean())
+            self.limit = self.limit or WORSE * max(self.first, 1.0)
             weights = [parameter.detach() for parameter in module.parameters() if parameter.requires_grad]
             finite = torch.stack([weight.isfinite().all() for weight in weights]).all()
             self._refuse_unless(bool(finite), trainer, "train", seen)
