@@ -6,7 +6,7 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from semexplain.metrics.catalogue import measures_of
 from semexplain.metrics.verdict import FAITHFUL, no_verdict, verdict
@@ -17,11 +17,11 @@ from semexplain.runs.folder import METRICS, FolderInUseError, discard, require_o
 from semexplain.runs.markdown import markdown_table
 from semexplain.runs.options import renamed
 from semexplain.runs.run import Run
-from semexplain.runs.tasks import JUDGED_BY, evaluate_run
+from semexplain.runs.tasks import JUDGED_BY, WRITES, evaluate_run
 from semexplain.system.config import ConfigError
-from semexplain.system.files import read_json
 from semexplain.system.processes import forget_stray_launcher, is_first
 from semexplain.system.quiet import hush
+from semexplain.system.reading import read_json
 from semexplain.system.trouble import REFUSED, told
 
 
@@ -34,10 +34,12 @@ def evaluate(config: DictConfig, folder: Path) -> dict[str, float]:
         raise ConfigError(f"faithful_margin: expected a share between 0 and 1, got {config.faithful_margin}.")
     places = {
         f"{group}.{key}": config[group][key]
-        for group in ("data", "performer", "trainer", "parts")
+        for group in ("data", "performer", "trainer", "parts", "paths")
         for key in config[group]
     }
-    run = Run(config.run, {key: value for key, value in places.items() if value is not None})
+    run = Run(config.run, {key: value for key, value in places.items() if value is not None}, trust=config.trust)
+    said = [group for group in WRITES if group in config]
+    writes = {**WRITES, **{group: OmegaConf.to_container(config[group]) for group in said}}  # of the run's options
     rival, images = config.get("rival"), config.images
     plain = rival is None and images is None  # controls are of the explainer, and measured on all test images
     names = list(config.controls or ()) if plain else []
@@ -49,6 +51,7 @@ def evaluate(config: DictConfig, folder: Path) -> dict[str, float]:
         rival=rival,
         images=images,
         metrics=config.metrics,
+        writes=writes,
     )
     if is_first():
         report(run, folder, metrics, config)

@@ -15,6 +15,7 @@ from semexplain.report.run import MOST, REPORT, run_report
 from semexplain.report.tables.write import SEEDS, write_tables
 from semexplain.runs.comparison import finished_runs, listing, unfinished_runs
 from semexplain.runs.folder import EXPLANATIONS
+from semexplain.runs.foreign import within
 from semexplain.runs.run import Run
 from semexplain.runs.trained import Precision
 from semexplain.system.config import ConfigError
@@ -23,6 +24,8 @@ from semexplain.system.quiet import hush
 from semexplain.system.trouble import BUG, told
 
 MOVABLE = ("data.root", "performer.checkpoint", "trainer.accelerator")  # what may have moved since a run
+EXPLAIN = ("run", "images", "out", "batch_size", "most", "device", "precision", "trust")
+TRUST = "take folders that were made on another machine for your own (docs/decisions/trusted-targets.md)"
 TRAIN = Path(__file__).parents[1] / "train.py"
 
 
@@ -46,12 +49,14 @@ def main(arguments: list[str] | None = None) -> int:
     parts.add_argument("run", type=Path, help="folder of a run with named filters")
     parts.add_argument("override", nargs="*", help="where things are now: data.root=..., performer.checkpoint=...")
     parts.add_argument("--out", type=Path, help="where to write; <run>/filters by default")
+    parts.add_argument("--trust", action="store_true", help=TRUST)
     explain = verbs.add_parser("explain", help="explain your own images with a trained explainer: a table and a page")
     explain.add_argument("option", nargs="+", help="run=<folder> images=<file, folder or 'pattern'> out=<folder> ...")
     report = verbs.add_parser("report", help="write report.html for every finished run, and one that compares them")
     report.add_argument("folder", nargs="+", type=Path, help="run folders, or folders that contain them")
     report.add_argument("--most", type=int, default=MOST, help="images in a page")
     report.add_argument("--data-root", help="where the data are now, if they have moved")
+    report.add_argument("--trust", action="store_true", help=TRUST)
     tables = verbs.add_parser("tables", help="the paper's tables from finished runs, its printed numbers beside ours")
     tables.add_argument("folder", nargs="+", type=Path, help="run folders, or folders that contain them")
     tables.add_argument("--out", type=Path, help="where to write; <first folder>/tables by default")
@@ -72,14 +77,14 @@ def _run(args: argparse.Namespace) -> int:
         case "demo":
             return run_demo(args.override)
         case "parts":
-            return run_parts(args.run, args.out or args.run / "filters", args.override)
+            return run_parts(args.run, args.out, args.override, trust=args.trust)
         case "explain":
             return run_explain(args.option)
         case "report":
             changes = {} if args.data_root is None else {"data.root": args.data_root}
-            return run_report_of(args.folder, args.most, changes)
+            return run_report_of(args.folder, args.most, changes, trust=args.trust)
         case "tables":
-            return run_tables(args.folder, args.out or args.folder[0] / "tables", args.seeds, args.all)
+            return run_tables(args.folder, args.out or within(args.folder[0], "tables"), args.seeds, args.all)
         case _:
             return run_compare(args.folder)
 
@@ -102,12 +107,14 @@ def run_demo(overrides: list[str]) -> int:
     return status or run_report_of([sweep], MOST, {})
 
 
-def run_parts(run: Path, folder: Path, overrides: list[str]) -> int:
+def run_parts(path: Path, out: Path | None, overrides: list[str], *, trust: bool = False) -> int:
     """Draw the filters of a run and print how well they stand for parts."""
-    result = report_filters(Run(run, dict(_movable(override) for override in overrides)), folder)
+    run = Run(path, dict(_movable(override) for override in overrides), trust=trust)
+    folder = out or run.place("filters")
+    result = report_filters(run, folder)
     print("\n".join(f"{name:22} {value:.4g}" for name, value in result.items()))
     names = folder / "parts.yaml"
-    print(f"edit {names} and give it back: python evaluate.py run={run} parts.file={names}")
+    print(f"edit {names} and give it back: python evaluate.py run={path} parts.file={names}")
     return 0
 
 
@@ -121,21 +128,25 @@ def _movable(override: str) -> tuple[str, str]:
 def run_explain(options: list[str]) -> int:
     """Explain images, and print where the table and the page are."""
     values = dict(option.partition("=")[::2] for option in options)
-    unknown = sorted(set(values) - {"run", "images", "out", "batch_size", "most", "device", "precision", *MOVABLE})
+    unknown = sorted(set(values) - {*EXPLAIN, *MOVABLE})
     if unknown or not values.get("run") or not values.get("images"):
         wrong = f"{', '.join(unknown)}: unknown. " if unknown else ""
         raise ConfigError(
             f"{wrong}Expected `semexplain explain run=<folder> images=<file, folder or 'pattern'>`, and if wanted "
-            "out=<folder>, batch_size=32, most=200, device=cpu, precision=bfloat16, performer.checkpoint=<file>."
+            "out=<folder>, batch_size=32, most=200, device=cpu, precision=bfloat16, performer.checkpoint=<file>, "
+            "trust=true (a folder that was made on another machine is as your own)."
         )
-    run = Path(values["run"])
-    folder = Path(values.get("out") or run / "images" / datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f"))
+    if values.get("trust", "false") not in ("true", "false"):
+        raise ConfigError(f"trust: expected true or false, got {values['trust']!r}.")
+    overrides = {name: values[name] for name in MOVABLE if name in values}
+    run = Run(values["run"], overrides, trust=values.get("trust") == "true")
+    folder = Path(values.get("out") or run.place("images") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f"))
     numbers = {name: _whole(name, values[name]) for name in ("batch_size", "most") if name in values}
     precision = values.get("precision", "float32")
     if precision not in get_args(Precision):
         raise ConfigError(f"precision: expected one of {', '.join(get_args(Precision))}, got {precision!r}.")
     page = explain_files(
-        Run(run, {name: values[name] for name in MOVABLE if name in values}),
+        run,
         values["images"],
         folder,
         device=values.get("device", "auto"),
@@ -166,11 +177,11 @@ def run_tables(folders: list[Path], out: Path, seeds: int, everything: bool) -> 
     return 0
 
 
-def run_report_of(folders: list[Path], most: int, overrides: dict[str, str]) -> int:
+def run_report_of(folders: list[Path], most: int, overrides: dict[str, str], *, trust: bool = False) -> int:
     """Write the page of every finished run in some folders, and of several runs one more that compares them."""
-    runs = _finished(folders)
+    runs = [Run(run.path, trust=trust) for run in _finished(folders)]
     for run in runs:
-        print(f"page: {run_report(Run(run.path, overrides), most=most)}")  # whose networks are not kept
+        print(f"page: {run_report(Run(run.path, overrides, trust=trust), most=most)}")  # whose networks are not kept
     if len(runs) > 1:
         print(f"page that compares them: {comparison_report(runs, folders[0] / REPORT)}")
     return 0

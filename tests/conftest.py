@@ -1,6 +1,7 @@
 """Small real things to test with: drawn faces and a narrow VGG-16."""
 
 import os
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Leave out the notices that the package leaves out; any other warning is an error."""
     for message in WARNINGS:
         config.addinivalue_line("filterwarnings", f"ignore:{message}")
+    os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp()  # a key of these tests alone makes their run folders their own
 
 
 @pytest.fixture(autouse=True)

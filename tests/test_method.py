@@ -10,7 +10,7 @@ from semexplain.explanation import Explanation
 from semexplain.runs.build import build
 from semexplain.runs.folder import BEST
 from semexplain.runs.trained import load
-from semexplain.system.files import read_json
+from semexplain.system.reading import read_json
 from train import train
 
 pytestmark = [

@@ -11,6 +11,7 @@ import yaml
 from torch import Tensor
 
 from semexplain.system.files import write_text
+from semexplain.system.reading import read_yaml
 from semexplain.system.trouble import Trouble
 
 OTHER = -1  # this filter stands for no part
@@ -250,10 +251,7 @@ def _content(path: Path) -> dict[str, Any]:
     """What a file of names says, with the entries that it must have."""
     if not path.is_file():
         raise FileNotFoundError(f"Expected a file with names of filters at {path}, but there is none.")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise Trouble(f"{path} is not YAML: {error}") from error
+    content = read_yaml(path)
     content = content if isinstance(content, dict) else {}
     for key, kind in {"performer": dict, "parts": list, "assignment": dict}.items():
         if not isinstance(content.get(key), kind):

@@ -4,7 +4,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from semexplain.system.files import read_json
+from semexplain.system.reading import read_json
 
 NUMBERS = Path(__file__).with_name("paper_numbers.json")
 ATTRIBUTES = "attributes"  # the network of Experiment 2

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from semexplain.concepts.parts import Parts, read_parts, write_parts
@@ -24,6 +24,7 @@ from semexplain.system.config import ConfigError, instantiate, suggest
 from semexplain.system.devices import accelerator
 from semexplain.system.files import write_json
 from semexplain.system.processes import group_patience, is_first, started_together
+from semexplain.system.references import as_written
 from semexplain.training.callbacks.divergence import Divergence
 from semexplain.training.callbacks.stop_together import StopTogether
 from semexplain.training.callbacks.validation_numbers import ValidationNumbers
@@ -76,7 +77,7 @@ def build(
             cache.attach_hidden(module.performer)
     for logger in trainer.loggers:
         if isinstance(logger, WeightsAndBiases):
-            options = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+            options = cast(dict[str, Any], as_written(config))
             settings = {key: value for key, value in options.items() if key not in ("module", "callbacks", "logger")}
             logger.describe({**settings, "n_concepts": len(module.teacher.concept_names)})
     if is_first():

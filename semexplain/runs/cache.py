@@ -21,9 +21,10 @@ from semexplain.data.contents import content_digests
 from semexplain.data.images import SPLITS
 from semexplain.data.module import ImageDataModule, ViewDataset
 from semexplain.performers.base import Performer, TrainablePerformer, state_digest
-from semexplain.system.files import read_json, write_json
+from semexplain.system.files import write_json
 from semexplain.system.once import Wait
 from semexplain.system.processes import is_first
+from semexplain.system.reading import read_json
 from semexplain.system.row_store import RowStore, Source
 from semexplain.system.rows import Rows
 from semexplain.training.distillation import Distillation

@@ -11,9 +11,11 @@ from semexplain.metrics.verdict import CONTROL
 from semexplain.runs.folder import CHECKPOINTS, LAST, MACHINE, METRICS
 from semexplain.runs.run import Run
 from semexplain.runs.tasks import train_explainer
-from semexplain.system.config import ConfigError
-from semexplain.system.files import read_json, write_json
+from semexplain.system.config import ConfigError, plain
+from semexplain.system.files import write_json
 from semexplain.system.once import address, once
+from semexplain.system.reading import read_json
+from semexplain.system.references import as_written
 from semexplain.training.checkpoints import to_resume
 
 log = logging.getLogger(__name__)
@@ -59,7 +61,7 @@ def trained_controls(run: Run, names: Sequence[str]) -> dict[str, float]:
     numbers: dict[str, float] = {}
     for name in names:
         settings = control_config(config, name)
-        description = control_description(settings, run.recorded["sha256"], run.data.fingerprint())
+        description = control_description(settings, run.noted("sha256"), run.data.fingerprint())
         metrics = _trained(settings, name, description)
         numbers |= {f"{CONTROL}/{name}/{measure}": metrics[f"test/{measure}"] for measure in MEASURES}
     return numbers
@@ -67,7 +69,7 @@ def trained_controls(run: Run, names: Sequence[str]) -> dict[str, float]:
 
 def control_config(config: DictConfig, name: str) -> DictConfig:
     """The configuration of a run, changed to train its explainer on a control: without prior, loggers and figures."""
-    options = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    options = cast(dict[str, Any], as_written(config))
     options |= {"beta": 0, "seed": 0, "parts": None, "logger": {}, "control": CONTROLS[name]}
     options["callbacks"] = {name: callback for name, callback in options["callbacks"].items() if name in CALLBACKS}
     options["module"] |= {"control": CONTROLS[name], "metrics": METRICS_NEEDED, "measure_prior": False}
@@ -83,7 +85,7 @@ def control_description(config: DictConfig, performer: str, data: str) -> dict[s
         performer: Digest of the performer's weights.
         data: Fingerprint of the data.
     """
-    tree = cast(dict[str, Any], OmegaConf.to_container(config))
+    tree = cast(dict[str, Any], as_written(config))
     without_files = {key: value for key, value in tree["performer"].items() if key not in ("checkpoint", "weights")}
     starts = tree["module"].get("start") is not None  # and then the prior may shape what it starts from
     extra = ("prior",) if starts else ()
@@ -102,7 +104,7 @@ def control_description(config: DictConfig, performer: str, data: str) -> dict[s
 
 def _trained(config: DictConfig, name: str, description: dict[str, Any]) -> dict[str, float]:
     """Numbers of an explainer on a control, trained now if nobody has."""
-    folder = Path(config.paths.cache) / "controls" / address(description)
+    folder = Path(config.paths.cache) / "controls" / address(plain(OmegaConf.create(description)))
 
     def train(partial: Path) -> None:
         log.info("Control %r: training the explainer once, for all runs that differ in prior and seed.", name)

@@ -10,10 +10,21 @@ from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from semexplain.runs.foreign import (
+    confined,
+    read_config,
+    require_data,
+    require_no_links_out,
+    require_sections,
+    without_strange_loggers,
+)
 from semexplain.runs.options import PATHS, outline
 from semexplain.system.config import ConfigError
 from semexplain.system.files import keep_aside, write_text
+from semexplain.system.ownership import sign
 from semexplain.system.processes import is_first, started_together
+from semexplain.system.reading import require_file
+from semexplain.system.references import as_written, is_reference
 
 log = logging.getLogger(__name__)
 CONFIG, METRICS, PERFORMER, PARTS = "config.yaml", "metrics.json", "performer.json", "parts.yaml"
@@ -36,7 +47,8 @@ def require_one_folder(config: DictConfig, overrides: Sequence[str]) -> None:
         overrides: What the command line says about Hydra.
 
     Raises:
-        ConfigError: If torchrun or srun has started several processes and nothing names a folder for all.
+        ConfigError: If torchrun or srun has started several processes and nothing names a folder for all, or a link in
+            the folder of the run that is resumed leads out of it.
     """
     processes = started_together()
     named = any(override.startswith("hydra.run.dir=") for override in overrides) or config.get("resume") is not None
@@ -45,6 +57,8 @@ def require_one_folder(config: DictConfig, overrides: Sequence[str]) -> None:
             f"hydra.run.dir: {processes} processes were started together (by torchrun or srun), and each would make a "
             "folder of its own, named by the time. Name one for all: `hydra.run.dir=outputs/<name>`."
         )
+    if config.get("resume") is not None:
+        require_no_links_out(config.resume, trust=config.get("trust", False))
 
 
 def open_run(config: DictConfig, folder: Path) -> DictConfig:
@@ -61,18 +75,23 @@ def open_run(config: DictConfig, folder: Path) -> DictConfig:
         ConfigError: If ``resume`` names no run, a finished one, or one with other options; the devices may be others.
     """
     path = folder / CONFIG
-    config = settled(config)
+    config, trust = settled(config), config.get("trust", False)
+    config.pop("trust", None)
     if config.data.get("image_size", 0) is None:
         config.data.image_size = list(outline(config).image_shape)
     if config.resume is None:
         if is_first():
             write_text(path, OmegaConf.to_yaml(config))
+            sign(path)
         return config
     if not path.exists():
         raise ConfigError(f"resume: {folder} is not a run folder, it has no {CONFIG}.")
     if (folder / METRICS).exists():
         raise ConfigError(f"resume: the run {folder} is finished, its numbers are in {METRICS}.")
-    record = cast(DictConfig, OmegaConf.load(path))
+    for checkpoint in (folder / CHECKPOINTS).glob("*.ckpt"):
+        if checkpoint.exists():
+            require_file(checkpoint)
+    record = _recorded(path, config, trust)
     lines = differences(OmegaConf.to_container(record), OmegaConf.to_container(config))
     lines = [line for line in lines if _was_given(line.split(":")[0])]
     elsewhere = {key: line for line in lines if (key := line.split(":")[0]) in MACHINE}
@@ -89,14 +108,39 @@ def open_run(config: DictConfig, folder: Path) -> DictConfig:
     return record
 
 
+def _recorded(path: Path, config: DictConfig, trust: bool) -> DictConfig:
+    """What the run that is resumed recorded; that of a foreign folder writes where this command's options say."""
+    record = read_config(path, trust=trust)
+    require_sections(record, path)
+    if trust:
+        return record
+    given = {f"paths.{name}": place for name, place in config.paths.items()}
+    if _was_given("data.root"):
+        given["data.root"] = OmegaConf.select(config, "data.root")
+    require_data(record, path, given)
+    return without_strange_loggers(confined(record, path, given), path)
+
+
 def settled(config: DictConfig) -> DictConfig:
-    """A configuration that means the same in another folder and environment: resolved, with absolute paths."""
-    settled = cast(DictConfig, OmegaConf.create(OmegaConf.to_container(config, resolve=True)))
+    """A configuration that means the same in another folder: resolved, with absolute paths.
+
+    References to the environment stay as they were written, but for the package's own, which are places.
+    """
+    settled = cast(DictConfig, OmegaConf.create(as_written(config)))
     for key in ("data.cache", "data.index", "parts.file", "performer.weights", "performer.checkpoint", *PLACES):
         value = OmegaConf.select(settled, key)
         if value is not None and (key in (*PLACES, "data.index") or Path(value).exists()):
-            OmegaConf.update(settled, key, str(Path(value).expanduser().absolute()))
+            OmegaConf.update(settled, key, _absolute(value, OmegaConf.to_container(settled), key))
     return settled
+
+
+def _absolute(value: str, tree: Any, key: str) -> str:
+    """A path that means the same in another folder, with its references to the environment."""
+    for word in key.split("."):
+        tree = tree[word]
+    if is_reference(tree):
+        return tree if Path(value).is_absolute() else f"{Path.cwd()}/{tree}"
+    return str(Path(value).expanduser().absolute())
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:

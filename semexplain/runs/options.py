@@ -1,14 +1,14 @@
 """All options of a run against the code, and against one another, before anything is built."""
 
 import contextlib
+import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Ge
-from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -26,10 +26,13 @@ from semexplain.system.config import (
     refuse,
     suggest,
     targets,
+    trusted_target,
 )
+from semexplain.system.references import without_values
 from semexplain.system.seed import Seed
 
 PRECISIONS = ("32-true", "32", "bf16-mixed", "16-mixed")
+NAMED = ("callbacks", "logger", "metrics", "figures", "report_figures")  # names in these become names of files
 PATHS = ("data", "performers", "cache", "outputs", "multirun")
 
 RENAMED = {  # options of earlier versions, which Hydra refuses without a hint
@@ -84,6 +87,7 @@ def root_options(
     parts: Any = None,
     control: Any = None,
     start: Any = None,
+    trust: bool = False,
 ) -> None:
     """The root of the configuration; the signature is its schema.
 
@@ -113,6 +117,7 @@ def root_options(
         paths: Folders.
         parts: How filters are given the names of object parts, if they are.
         control: What the explainer is told in place of the truth, if it is.
+        trust: Treat the folder to resume as one's own, though it was made elsewhere.
     """
 
 
@@ -126,7 +131,7 @@ def check(config: DictConfig) -> None:
     for problem in _problems(config):
         text = problem.partition(": ")[2]
         if text not in problems or _is_taken_over(config, problems[text].partition(": ")[0]):
-            problems[text] = problem
+            problems[text] = without_values(problem, config)
     refuse(list(problems.values()))
 
 
@@ -137,6 +142,7 @@ def _problems(config: DictConfig) -> Iterator[str]:
     except OmegaConfBaseException as error:
         yield f"{error.full_key}: {str(error).splitlines()[0]}"
         return
+    yield from name_problems(values)
     missing = {key for key in missing if not key.startswith("module.")}  # it repeats the groups
     yield from (f"{key}: needs a value, for example `{key}=...` on the command line." for key in sorted(missing))
     yield from misfits("", values, root_options, missing, complete=True)
@@ -147,6 +153,26 @@ def _problems(config: DictConfig) -> Iterator[str]:
     yield from problems
     if not problems and not missing:
         yield from _contradictions(config, values, outline(config))
+
+
+def name_problems(values: Mapping[str, Any]) -> Iterator[str]:
+    """Names of components that could lead elsewhere as parts of a file's name."""
+    for group in NAMED:
+        for path in _named(values.get(group), group):
+            name = path.rpartition(">")[2]
+            if re.search(r"[/\\\0]|\.\.|^~|^\.?$", name):
+                yield f"{path.replace('>', '.')}: expected a plain name, without / and .., got {name!r}."
+
+
+def _named(node: Any, path: str) -> Iterator[str]:
+    """Every key below a node, with its path, in which > stands before it."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield f"{path}>{key}"
+            yield from _named(value, f"{path}>{key}")
+    elif isinstance(node, list):
+        for value in node:
+            yield from _named(value, path)
 
 
 def _is_taken_over(config: DictConfig, path: str) -> bool:
@@ -269,7 +295,7 @@ def _part_problems(config: DictConfig, values: dict[str, Any], performer: Perfor
                 f"metrics: {name} removes all filters of a part, so all must explain: `concepts=all`, or do without."
                 for name in of_parts
             )
-    if not hasattr(get_object(values["data"]["_target_"]), "part_map"):
+    if not hasattr(trusted_target(values["data"]["_target_"]), "part_map"):
         yield "parts: filters are named from part masks: use data=pascal_part or data=synthetic_animals, or `~parts`."
     if performer.kind.maps(torch.zeros(1, *performer.feature_shape)) is None:
         yield f"parts: an {performer.kind.noun} has no place in the image that could be a part's: `~parts`."

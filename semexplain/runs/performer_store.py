@@ -4,15 +4,16 @@ import hashlib
 import logging
 import shutil
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from hydra.utils import get_object
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from semexplain.data.module import ImageDataModule
-from semexplain.system.config import ConfigError, instantiate
-from semexplain.system.files import keep_aside, read_json, write_json
+from semexplain.system.config import ConfigError, instantiate, plain, trusted_target
+from semexplain.system.files import keep_aside, write_json
 from semexplain.system.once import address, once
+from semexplain.system.reading import read_json
+from semexplain.system.references import as_written
 from semexplain.system.trouble import DamagedFileError
 
 log = logging.getLogger(__name__)
@@ -20,10 +21,10 @@ FILE, METRICS, RECORD = "performer.safetensors", "metrics.json", "performer.json
 DIGEST = "sha256"
 
 
-def performer_description(config: DictConfig, datamodule: ImageDataModule) -> dict[str, Any]:
+def performer_description(config: DictConfig | dict[str, Any], datamodule: ImageDataModule) -> dict[str, Any]:
     """Everything that determines a trained performer: network, initial weights, data and training."""
-    options = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-    explanation_options = get_object(options["performer"]["_target_"]).explanation_options
+    options = plain(config)
+    explanation_options = trusted_target(options["performer"]["_target_"]).explanation_options
     network = {key: value for key, value in options["performer"].items() if key not in explanation_options}
     weights = Path(network.get("weights") or "")
     if weights.is_file():
@@ -52,7 +53,7 @@ def trained_performer(config: DictConfig, datamodule: ImageDataModule) -> Path |
     def train(partial: Path) -> None:
         log.info("There is no performer %s yet: training it once, for all runs that use it.", folder)
         if not (partial / RECORD).exists():  # which is written last
-            _train(config, partial, description)
+            _train(config, partial, performer_description(as_written(config), datamodule))
         shutil.rmtree(folder, ignore_errors=True)  # one without weights
         metrics = performer_metrics(partial / FILE)
         log.info("Trained the performer %s: mean test accuracy %.4f.", folder, metrics["test/accuracy"])

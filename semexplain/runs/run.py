@@ -4,7 +4,7 @@ import copy
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -14,9 +14,12 @@ from semexplain.explanation import Explanation
 from semexplain.metrics.verdict import CONTROL, MEANINGLESS, verdict
 from semexplain.performers.base import Performer
 from semexplain.runs.folder import BEST, CONFIG, EVALUATIONS, EXPLANATIONS, METRICS, PARTS, PERFORMER
+from semexplain.runs.foreign import confined, read_config, require_data, require_sections, within
 from semexplain.runs.naming import named_performer
 from semexplain.system.config import ConfigError, instantiate
-from semexplain.system.files import read_json
+from semexplain.system.reading import read_json, require_file
+from semexplain.system.references import is_reference
+from semexplain.system.trouble import DamagedFileError
 from semexplain.training.distillation import Distillation
 
 
@@ -26,14 +29,16 @@ class Run:
     Args:
         path: The run's folder.
         overrides: Values to use in place of the run's own, by dotted key: where data or performer are now.
+        trust: Treat the folder as one's own, though it was made on another machine or changed since.
 
     Raises:
         ConfigError: By what is asked for, if the folder does not have it.
     """
 
-    def __init__(self, path: Path | str, overrides: Mapping[str, Any] = {}) -> None:
+    def __init__(self, path: Path | str, overrides: Mapping[str, Any] = {}, *, trust: bool = False) -> None:
         self.path = Path(path)
         self.overrides = dict(overrides)
+        self.trust = trust
 
     # -- what the run wrote ------------------------------------------------------------------------------------------
 
@@ -42,12 +47,23 @@ class Run:
         """The configuration as the run wrote it, whatever has become of its performer."""
         if not (self.path / CONFIG).exists():
             raise ConfigError(f"run: {self.path.absolute()} is not a run folder, it has no {CONFIG}.")
-        return cast(DictConfig, OmegaConf.load(self.path / CONFIG))
+        return read_config(self.path / CONFIG, trust=self.trust)
 
     @cached_property
     def recorded(self) -> dict[str, Any]:
         """What the run wrote about its performer and data; nothing if it ended before."""
         return read_json(self.path / PERFORMER) if (self.path / PERFORMER).exists() else {}
+
+    def noted(self, name: str) -> Any:
+        """One of the facts that were recorded.
+
+        Raises:
+            DamagedFileError: If it was not; only the path may be none, of a performer that has its weights by itself.
+        """
+        value = self.recorded.get(name)
+        if (not isinstance(value, str) or is_reference(value)) and not (name == "path" and value is None):
+            raise DamagedFileError(f"{self.path / PERFORMER} has no {name!r} as runs write it. Restore it from a copy.")
+        return value
 
     @cached_property
     def metrics(self) -> dict[str, float | None]:
@@ -72,7 +88,7 @@ class Run:
             raise ConfigError(
                 f"run: {self.path} has no {METRICS} or no {EXPLANATIONS}: it is not finished. `resume` it."
             )
-        return Explanation.load(self.path / EXPLANATIONS)
+        return Explanation.load(require_file(self.path / EXPLANATIONS))
 
     # -- what it is rebuilt from -------------------------------------------------------------------------------------
 
@@ -88,15 +104,21 @@ class Run:
             raise ConfigError(
                 f"run: {self.path} has no {PERFORMER}: the run ended before it had a performer. `resume` it."
             )
-        if self.recorded["path"] is not None:
-            config.performer.checkpoint = self.recorded["path"]
+        require_sections(config, self.path / CONFIG)
+        if not self.trust:
+            config = confined(config, self.path / CONFIG, self.overrides)
+        if (place := self.noted("path")) is not None:
+            config.performer.checkpoint = place
         for key, value in self.overrides.items():
             OmegaConf.update(config, key, value, force_add=True)
+        for file in (config.performer.get(name) for name in ("checkpoint", "weights")):
+            if isinstance(file, str) and Path(file).exists():
+                require_file(Path(file))
         checkpoint = config.performer.get("checkpoint")
         if checkpoint is not None and not Path(checkpoint).exists():
             raise ConfigError(
-                f"performer: the run explains the performer with SHA-256 {self.recorded['sha256']}, which is no longer "
-                f"at {checkpoint}. Say where it is: `performer.checkpoint=<performer.safetensors>`."
+                f"performer: the run explains the performer with SHA-256 {self.noted('sha256')}, which is no "
+                f"longer at {checkpoint}. Say where it is: `performer.checkpoint=<performer.safetensors>`."
             )
         if config.get("parts") is not None and "_target_" not in config.parts:
             raise ConfigError(f"parts.file: the run {self.path} has no named filters (it explains by other concepts).")
@@ -108,13 +130,19 @@ class Run:
             raise ConfigError(
                 f"run: {self.path} has no {BEST}: the run ended before its first validation. `resume` it."
             )
-        return self.path / BEST
+        return require_file(self.path / BEST)
+
+    def place(self, *names: str) -> Path:
+        """A place in the folder to write at, which no link leads out of it."""
+        return within(self.path, *names, trust=self.trust)
 
     @cached_property
     def data(self) -> ImageDataModule:
         """The data, after their setup; refused if images, labels or splits are not those of the run."""
+        if not self.trust:
+            require_data(self.config, self.path / CONFIG, self.overrides)
         datamodule = ready_data(self.config.data)
-        if datamodule.fingerprint() != self.recorded["data_sha256"]:
+        if datamodule.fingerprint() != self.noted("data_sha256"):
             raise ConfigError(
                 f"data: images or labels in {self.config.data.root} are not those of the run (other files, labels or "
                 "splits). Say where those are: `data.root=<folder>`."

@@ -24,11 +24,13 @@ from pytorch_lightning.plugins.environments import TorchElasticEnvironment
 
 from semexplain.runs.comparison import concept_choice, finished_runs, listing
 from semexplain.runs.folder import CONFIG, METRICS, VALIDATION, differences, settled
+from semexplain.runs.foreign import read_config, require_no_links_out
 from semexplain.system.config import ConfigError, suggest
 from semexplain.system.devices import free_gpus
-from semexplain.system.files import read_json, write_json
+from semexplain.system.files import write_json
 from semexplain.system.once import held
 from semexplain.system.processes import without_launcher
+from semexplain.system.reading import read_json
 
 log = logging.getLogger(__name__)
 RECORDS = ".jobs"
@@ -36,7 +38,7 @@ PERFORMER_NUMBERS = ("val/loss", "val/accuracy")
 LAST_LINES = 8
 PATIENCE = 60.0  # seconds that a job has to end when it is told to
 _AGAIN = "To run what is not finished: the same command; unless it has a `sweep=`, with hydra.sweep.dir={}"
-NOT_OF_THE_RESULT = ("resume", "paths", "objective")  # where files lie does not decide what is in them,
+NOT_OF_THE_RESULT = ("resume", "trust", "paths", "objective")  # where files lie does not decide what is in them,
 NOT_OF_THE_DATA = ("index", "cache", "cache_gb", "num_workers")  # nor what is kept of them, or who reads them
 
 
@@ -102,6 +104,7 @@ def run_job(hydra: Any, config: DictConfig, script: Path) -> float | None:
         ConfigError: If the job's folder holds another run, or it did not measure the objective.
     """
     folder = Path(hydra.runtime.output_dir).absolute()
+    require_no_links_out(folder)
     with held(folder / "job.lock", f"Another sweep is running the job in {folder}; waiting for it."):
         begun = (folder / CONFIG).exists()
         if begun:
@@ -244,7 +247,7 @@ def _canonical(node: Any) -> Any:
 
 
 def _require_same_options(folder: Path, config: DictConfig) -> None:
-    before, now = job_options(cast(DictConfig, OmegaConf.load(folder / CONFIG))), job_options(config)
+    before, now = job_options(read_config(folder / CONFIG)), job_options(config)
     lines = differences(before, now)
     if lines:
         raise ConfigError(

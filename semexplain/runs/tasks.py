@@ -18,8 +18,9 @@ from semexplain.runs.folder import BEST, CACHE, CHECKPOINTS, LAST, METRICS, PART
 from semexplain.runs.performer_store import performer_metrics, trained_performer
 from semexplain.runs.run import Run
 from semexplain.system.config import ConfigError, check_group, instantiate
-from semexplain.system.files import read_json, write_json
+from semexplain.system.files import write_json
 from semexplain.system.processes import is_first, together
+from semexplain.system.reading import read_json
 from semexplain.system.trouble import Trouble
 from semexplain.training.checkpoints import previous, to_resume
 from semexplain.training.distillation import Distillation
@@ -28,6 +29,12 @@ from semexplain.training.rival import RivalModule
 from semexplain.training.weights_and_biases import WeightsAndBiases
 
 log = logging.getLogger(__name__)
+WRITES: dict[str, Any] = {  # what an evaluation leaves behind, whatever the run itself did
+    "callbacks": {"write_explanations": {"_target_": "semexplain.report.write_explanations.WriteExplanations"}},
+    "logger": {
+        "csv": {"_target_": "pytorch_lightning.loggers.CSVLogger", "_partial_": True, "name": "", "version": ""},
+    },
+}
 JUDGED_BY = {"concept_reliance": {"_target_": "semexplain.metrics.concept_reliance.ConceptReliance"}}
 
 
@@ -110,6 +117,7 @@ def evaluate_run(
     rival: DictConfig | None = None,
     images: int | None = None,
     metrics: Mapping[str, Any] | None = None,
+    writes: Mapping[str, Any] = WRITES,
 ) -> dict[str, float]:
     """Rebuild a run from its folder alone and measure it again.
 
@@ -122,11 +130,14 @@ def evaluate_run(
             and ``rival_milliseconds_per_image`` are measured with it.
         images: Measure on this many images, spread evenly over the test split; all by default.
         metrics: Configurations of metrics to take beside the run's own, by name.
+        writes: ``callbacks`` and ``logger`` by name, which take the place of the run's.
 
     Raises:
         ConfigError: If the folder is no finished run, the data are others, or the rival cannot explain the performer.
     """
     config, checkpoint = copy.deepcopy(run.config), run.checkpoint()
+    for group, nodes in writes.items():
+        OmegaConf.update(config, group, nodes, merge=False)
     if images is not None and (not isinstance(images, int) or images < 1):
         raise ConfigError(f"images: expected a number of test images of at least 1, got {images!r}.")
     if rival is not None:

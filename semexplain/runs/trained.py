@@ -155,6 +155,7 @@ def load(
     performer: Path | str | None = None,
     overrides: Mapping[str, Any] = {},
     precision: Precision = "float32",
+    trust: bool = False,
 ) -> TrainedExplainer:
     """Rebuild the explainer of a run folder, without the data it was trained on.
 
@@ -164,13 +165,14 @@ def load(
         performer: Where the performer is now, if it has moved since.
         overrides: Values to use in place of the run's own, by dotted key.
         precision: ``float32`` or ``bfloat16``, see :class:`TrainedExplainer`.
+        trust: Treat the folder as one's own, though it was made on another machine or changed since.
 
     Raises:
         ConfigError: If the folder is not a finished explainer's run, or the performer is gone.
         ValueError: If checkpoint and performer do not belong together.
     """
     changes = {} if performer is None else {"performer.checkpoint": str(performer)}
-    return TrainedExplainer.of(Run(Path(run).expanduser(), {**overrides, **changes}), device, precision)
+    return TrainedExplainer.of(Run(Path(run).expanduser(), {**overrides, **changes}, trust=trust), device, precision)
 
 
 def as_square(picture: Picture, size: ImageSize) -> Tensor:

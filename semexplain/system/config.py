@@ -4,30 +4,20 @@ import contextlib
 import difflib
 import functools
 import inspect
-import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_type_hints
 
 import hydra
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from torch import nn
 
+from semexplain.system.references import without_values
 from semexplain.system.trouble import Trouble
-
-# What a configuration may build. A run folder's configuration is data from elsewhere, so this is a list of what is
-# allowed, not of what is forbidden. Own packages: SEMEXPLAIN_TRUSTED=mypackage,other.
-TRUSTED = (
-    "semexplain.",
-    "torch.optim.",
-    "pytorch_lightning.Trainer",
-    "pytorch_lightning.callbacks.",
-    "pytorch_lightning.loggers.",
-    "torchmetrics.",
-)
+from semexplain.system.trust import trusted
 
 # ${first:a,b}: the first that is not null; ${least:a,b}: the least of those; ${unless:a,b}: b if a is null, else null
 OmegaConf.register_new_resolver("first", lambda *values: next((v for v in values if v is not None), None), replace=True)
@@ -40,34 +30,36 @@ class ConfigError(Trouble):
 
 
 def instantiate(config: Any, *args: Any, **kwargs: Any) -> Any:
-    """Build what a configuration describes, if all of it is trusted (see ``TRUSTED``).
+    """Build what a configuration describes, if all of it may be built (see :mod:`semexplain.system.trust`).
 
     Raises:
-        ConfigError: If any ``_target_`` is outside the trusted packages, or a constructor refuses its arguments.
+        ConfigError: If any ``_target_`` may not, or a constructor refuses its arguments.
     """
-    problems = [problem for path, node in targets(plain(config)) for problem in _untrusted(path, node["_target_"])]
+    try:
+        problems = list(_untrusted(plain(config)))
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
     if problems:
         raise ConfigError("\n  ".join(["The configuration may not build this:", *problems]))
     try:
         return hydra.utils.instantiate(config, *args, **kwargs)
     except InstantiationException as error:
         if isinstance(error.__cause__, ValueError | TypeError | OSError | ImportError):
-            raise ConfigError(f"{config.get('_target_', 'configuration')}: {error.__cause__}") from error.__cause__
+            text = without_values(f"{config.get('_target_', 'configuration')}: {error.__cause__}", config)
+            raise ConfigError(text) from error.__cause__
         raise
 
 
-def trusted_target(target: str) -> Any:
-    """The class or function that a ``_target_`` names, if it is trusted (see ``TRUSTED``).
+def trusted_target(target: Any) -> Any:
+    """The class or function that a ``_target_`` names, if a configuration may build it.
 
     Raises:
-        ConfigError: If it is outside the trusted packages, or cannot be imported.
+        ConfigError: If it may not, or cannot be imported.
     """
-    for problem in _untrusted("", target):
-        raise ConfigError(problem.removeprefix("."))
     try:
-        return get_object(target)
-    except Exception as error:
-        raise ConfigError(f"_target_: cannot import {target!r} ({error}).") from error
+        return trusted(target)
+    except Trouble as error:
+        raise ConfigError(f"_target_: {error}") from error
 
 
 def check_group(config: DictConfig, group: str) -> None:
@@ -92,14 +84,10 @@ def refuse(problems: list[str]) -> None:
 def problems_of_targets(values: Mapping[str, Any], missing: set[str]) -> Iterator[str]:
     """What does not fit the constructors that plain values name, except for keys that are missing."""
     for path, node in targets(values):
-        refusals = list(_untrusted(path, node["_target_"]))
-        yield from refusals
-        if refusals:
-            continue
         try:
-            target = get_object(node["_target_"])
-        except Exception as error:
-            yield f"{path}._target_: cannot import {node['_target_']!r} ({error})."
+            target = trusted(node["_target_"])
+        except Trouble as error:
+            yield f"{path}._target_: {error}"
             continue
         arguments = {key: value for key, value in node.items() if not key.startswith("_")}
         problems = list(misfits(path, arguments, target, missing, complete=not node.get("_partial_", False)))
@@ -175,19 +163,17 @@ def targets(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
             yield path, dict(node)
         for key, value in node.items():
             yield from targets(value, _join(path, str(key)))
-    elif isinstance(node, list):
+    elif isinstance(node, list | tuple):
         for position, value in enumerate(node):
             yield from targets(value, f"{path}[{position}]")
 
 
-def _untrusted(path: str, target: str) -> Iterator[str]:
-    prefixes = [f"{name}." for name in os.environ.get("SEMEXPLAIN_TRUSTED", "").split(",") if name]
-    if not str(target).startswith((*TRUSTED, *prefixes)):
-        package = str(target).split(".")[0]
-        yield (
-            f"{path}._target_: {target!r} is not in a trusted package ({', '.join(TRUSTED)}). If it is your own code, "
-            f"set the environment variable SEMEXPLAIN_TRUSTED={package}."
-        )
+def _untrusted(values: Any) -> Iterator[str]:
+    for path, node in targets(values):
+        try:
+            trusted(node["_target_"])
+        except Trouble as error:
+            yield f"{path}._target_: {error}".removeprefix(".")
 
 
 def _holds_target(value: Any) -> bool:

@@ -71,11 +71,6 @@ def keep_aside(path: Path) -> None:
         os.replace(path, path.with_name(f"{path.stem}.until-{time:%Y-%m-%d_%H-%M-%S-%f}{path.suffix}"))
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object."""
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 def _prefix(path: Path) -> str:
     """What the names of this machine's partial files of a path begin with; never too long for a name."""
     name = path.name if len(os.fsencode(path.name)) < 200 else hashlib.sha256(os.fsencode(path.name)).hexdigest()

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 from hydra.errors import CompactHydraException, HydraException
+from omegaconf.errors import OmegaConfBaseException
 
 REFUSED, INTERRUPTED, BUG = 2, 130, 1  # exit statuses
 REMEDIES = {
@@ -67,6 +68,10 @@ def told() -> Iterator[None]:
         _leave(str(trouble), REFUSED)
     except (CompactHydraException, HydraException) as error:
         _leave(_of_hydra(error), REFUSED)
+    except OmegaConfBaseException as error:
+        if (known := _within(error)) is None:
+            _bug()
+        _leave(str(known), REFUSED)
     except KeyboardInterrupt:
         _leave("\nInterrupted.", INTERRUPTED)
     except OSError as error:
@@ -90,6 +95,13 @@ def of_system(error: OSError) -> str | None:
         return None
     place = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, str | bytes) else ""
     return f"{error.strerror}{place}. {REMEDIES[error.errno]}"
+
+
+def _within(error: BaseException | None) -> Trouble | None:
+    """Known trouble in a resolver, which OmegaConf wraps."""
+    while error is not None and not isinstance(error, Trouble):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _of_hydra(error: Exception) -> str:

@@ -16,7 +16,8 @@ from disks import tiny_disk
 from PIL import Image
 from safetensors.torch import save_file
 
-from semexplain.system.files import read_json, whole_file, write_json, write_text
+from semexplain.system.files import whole_file, write_json, write_text
+from semexplain.system.reading import read_json
 from semexplain.system.trouble import Trouble, of_system
 
 

@@ -5,11 +5,10 @@ from collections.abc import Collection, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
-from omegaconf import OmegaConf
-
 from semexplain.report.paper import ATTRIBUTES, BETA, paper_targets
 from semexplain.report.tables.groups import Group, Setting
 from semexplain.report.tables.layout import ANIMALS, setting_names
+from semexplain.system.reading import read_yaml
 
 COUNTS = (5, 10, 15, 20, 25, 30, 35, 39)  # of Fig. 8, whose grid the paper does not give
 # What the commands say themselves, and what another run must not repeat.
@@ -120,7 +119,7 @@ def _options(groups: Sequence[Group], setting: Setting) -> list[str]:
         path = folder / ".hydra" / "overrides.yaml"
         if not path.exists():
             continue
-        overrides = [str(item) for item in OmegaConf.load(path)]
+        overrides = [str(item) for item in read_yaml(path)]
         items = [item for item in overrides if not _is_said(item.split("=")[0].lstrip("+~"))]
         common = items if common is None else [item for item in common if item in items]
     unsaid = ("–", "the run's")  # words of the tables, not values
