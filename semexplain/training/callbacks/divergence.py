@@ -116,7 +116,7 @@ class Divergence(Callback):
         if self.least is None or self.limit is None or self.first is None or self.last is None:
             return
         fits = self.least <= self.limit or self.last <= WORSE * self.first
-        if not trainer.strategy.reduce_boolean_decision(fits, all=False):
+        if not trainer.strategy.reduce_boolean_decision(fits, all=True):
             told = self.meaning.format(self.least, self.limit)
             raise DivergedError(f"The training diverged: {told} {self._remedy(trainer)}")
 
