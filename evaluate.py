@@ -35,9 +35,11 @@ def evaluate(config: DictConfig, folder: Path) -> dict[str, float]:
     places = {
         f"{group}.{key}": config[group][key]
         for group in ("data", "performer", "trainer", "parts", "paths")
-        for key in config[group]
+        for key in config.get(group) or ()
     }
-    run = Run(config.run, {key: value for key, value in places.items() if value is not None}, trust=config.trust)
+    run = Run(
+        config.run, {key: value for key, value in places.items() if value is not None}, trust=config.get("trust", False)
+    )
     said = [group for group in WRITES if group in config]
     writes = {**WRITES, **{group: OmegaConf.to_container(config[group]) for group in said}}  # of the run's options
     rival, images = config.get("rival"), config.images
