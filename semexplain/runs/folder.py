@@ -20,7 +20,7 @@ from semexplain.runs.foreign import (
 )
 from semexplain.runs.options import PATHS, outline
 from semexplain.system.config import ConfigError
-from semexplain.system.files import keep_aside, write_text
+from semexplain.system.files import keep_aside, remove_leftovers, write_text
 from semexplain.system.ownership import sign
 from semexplain.system.processes import is_first, started_together
 from semexplain.system.reading import require_file
@@ -178,6 +178,7 @@ def alone_in(folder: Path) -> Iterator[None]:
         raise FolderInUseError(
             f"Another process is training in {folder}. Wait for it or end it; then this run can be resumed."
         ) from error
+    remove_leftovers(folder)
     try:
         yield
     finally:

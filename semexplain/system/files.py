@@ -88,12 +88,32 @@ def _machine() -> str:
 
 def _remove_leftovers(path: Path) -> None:
     """Delete the partial files of a path whose writers are dead."""
-    prefix = _prefix(path)
     with contextlib.suppress(OSError):  # a folder that may be written but not listed
         for name in os.listdir(path.parent):
-            number = name.removeprefix(prefix).split(".")[0]
-            if name.startswith(prefix) and name.endswith(".partial") and number.isdigit() and not is_alive(int(number)):
-                (path.parent / name).unlink(missing_ok=True)
+            if name.startswith(_prefix(path)):
+                _remove_if_left(path.parent / name)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete whatever partial files killed processes of this machine have left in a folder and below.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> (folder / f".numbers.txt.{_machine()}.{2**22 + 1}.0.partial").touch()
+        >>> remove_leftovers(folder)
+        >>> list(folder.iterdir())
+        []
+    """
+    for path in folder.rglob(".*.partial"):
+        _remove_if_left(path)
+
+
+def _remove_if_left(path: Path) -> None:
+    *_, machine, process, _, _ = ("", "", "", *path.name.split("."))
+    if machine == _machine() and path.suffix == ".partial" and process.isdigit() and not is_alive(int(process)):
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def is_alive(process: int) -> bool:

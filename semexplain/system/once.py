@@ -14,6 +14,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from semexplain.system.files import remove_leftovers
 from semexplain.system.processes import is_first, on_its_own
 from semexplain.system.trouble import Trouble
 
@@ -67,6 +68,7 @@ def once(
     with held(target.with_name(f"{target.name}.lock"), f"Another job is making {what}; waiting for it.", remedy):
         if not is_there(target):
             partial = target.with_name(f"{target.name}.partial")
+            remove_leftovers(partial)
             with on_its_own():
                 make(partial)
             _take_place(partial, target, is_there)

@@ -139,11 +139,11 @@ class RowStore:
     def _remove_fragments(self) -> None:
         """Delete what an interruption or damage left of shards that do not count."""
         shards = {shard.name for shard in self._shards()}
-        for path in (*self.folder.glob("*-*.np[yz]"), *self.folder.glob(".*.partial"), *self.folder.glob("*.partial")):
+        for path in {*self.folder.glob("*-*.np[yz]"), *self.folder.glob("*.partial")}:
             if path.suffix == ".partial" or path.name.split("-")[0] not in shards:
                 if path.name.endswith("-record.npz"):
                     log.warning("Not all that was written is there, so it is computed again: %s.", path)
-                path.unlink()
+                path.unlink(missing_ok=True)
 
     def _write_shard(self, keys: Sequence[str], batches: Iterator[Batch], batch_size: int, progress: tqdm) -> int:
         """Write batches until the shard is full or all keys have their rows; returns how many it holds."""
