@@ -1,8 +1,12 @@
 """Measure a run again, from its folder alone: ``python evaluate.py run=outputs/celeba_attractive/...``."""
 
 import os
+import signal
 import sys
 from pathlib import Path
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl+C while modules are imported needs no stack
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -19,10 +23,12 @@ from semexplain.runs.options import renamed
 from semexplain.runs.run import Run
 from semexplain.runs.tasks import JUDGED_BY, WRITES, evaluate_run
 from semexplain.system.config import ConfigError
+from semexplain.system.devices import require_devices
 from semexplain.system.processes import forget_stray_launcher, is_first
 from semexplain.system.quiet import hush
 from semexplain.system.reading import read_json
-from semexplain.system.trouble import REFUSED, told
+from semexplain.system.trouble import REFUSED, Trouble, told
+from semexplain.system.words import shown
 
 
 def evaluate(config: DictConfig, folder: Path) -> dict[str, float]:
@@ -37,9 +43,9 @@ def evaluate(config: DictConfig, folder: Path) -> dict[str, float]:
         for group in ("data", "performer", "trainer", "parts", "paths")
         for key in config.get(group) or ()
     }
-    run = Run(
-        config.run, {key: value for key, value in places.items() if value is not None}, trust=config.get("trust", False)
-    )
+    here = {key: value for key, value in places.items() if value is not None}
+    run = Run(config.run, here, trust=config.get("trust", False))
+    require_devices(run.config.trainer)
     said = [group for group in WRITES if group in config]
     writes = {**WRITES, **{group: OmegaConf.to_container(config[group]) for group in said}}  # of the run's options
     rival, images = config.get("rival"), config.images
@@ -52,7 +58,7 @@ def evaluate(config: DictConfig, folder: Path) -> dict[str, float]:
         margin=config.faithful_margin,
         rival=rival,
         images=images,
-        metrics=config.metrics,
+        metrics=config.get("metrics"),  # none with `metrics=[]`
         writes=writes,
     )
     if is_first():
@@ -66,7 +72,7 @@ def report(run: Run, folder: Path, metrics: dict[str, float], config: DictConfig
         name = config.rival._target_.split(".")[-2]
         seconds, milliseconds = (metrics[f"test/rival_{key}"] for key in ("fit_seconds", "milliseconds_per_image"))
         print(f"rival: {name}, fitted in {seconds:.1f} s, {milliseconds:.3g} ms an image")
-    measures = measures_of([run.config.metrics, JUDGED_BY, config.metrics])
+    measures = measures_of([run.config.metrics, JUDGED_BY, config.get("metrics") or {}])
     columns = {f"test/{measure.key}": measure.column for measure in measures if measure.column}
     columns.pop(FAITHFUL)  # said in words below
     print("\n".join(f"{name:20} {metrics[key]:.4f}" for key, name in columns.items() if key in metrics))
@@ -81,7 +87,9 @@ def report(run: Run, folder: Path, metrics: dict[str, float], config: DictConfig
         equal = f"{len(numbers) - len(differences)} of {len(numbers)} numbers equal the run's own"
         print(f"{equal}; different: {differences or 'none'}")
     else:
-        print(f"The run is not finished (python train.py resume={run.path}); measured at its best epoch so far.")
+        print(
+            f"The run is not finished ({shown('train.py', {'resume': run.path})}); measured at its best epoch so far."
+        )
     print(f"evaluation: {folder}")
 
 
@@ -97,9 +105,13 @@ def main(config: DictConfig) -> None:
                 evaluate(config, folder)
         except FolderInUseError:
             raise
-        except ConfigError:
+        except Trouble:
             discard(folder)
             raise
+        except (SystemExit, KeyboardInterrupt) as interruption:  # Lightning turns both signals into an exit
+            discard(folder)
+            again = "Interrupted. Give the same command again: what controls have learned until now is kept."
+            raise KeyboardInterrupt(again) from interruption
 
 
 if __name__ == "__main__":

@@ -1,8 +1,12 @@
 """Train an explainer, and first the performer it explains if nobody has: ``python train.py experiment=...``."""
 
 import os
+import signal
 import sys
 from pathlib import Path
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl+C while modules are imported needs no stack
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -16,10 +20,12 @@ from semexplain.runs.folder import CONFIG, FolderInUseError, alone_in, discard, 
 from semexplain.runs.options import check, renamed
 from semexplain.runs.run import Run
 from semexplain.runs.tasks import train_explainer, train_performer
-from semexplain.system.config import ConfigError
+from semexplain.system.devices import require_devices
+from semexplain.system.places import require_folder
 from semexplain.system.processes import forget_stray_launcher, is_first
 from semexplain.system.quiet import hush
-from semexplain.system.trouble import REFUSED, told
+from semexplain.system.trouble import REFUSED, Trouble, told
+from semexplain.system.words import shown
 
 
 def train(config: DictConfig, folder: Path) -> dict[str, float]:
@@ -27,11 +33,15 @@ def train(config: DictConfig, folder: Path) -> dict[str, float]:
     hush()
     check(config)
     config = open_run(config, folder)
+    require_devices(config.trainer)
+    for name, place in config.paths.items():
+        require_folder(f"paths.{name}", Path(place))
     task = {"explainer": train_explainer, "performer": train_performer}[config.task]
     try:
         metrics = task(config, folder)
     except (SystemExit, KeyboardInterrupt) as interruption:  # Lightning turns both signals into an exit
-        raise SystemExit(f"\nInterrupted. To go on: python train.py resume={folder}") from interruption
+        again = shown("train.py", {"resume": folder})
+        raise KeyboardInterrupt(f"Interrupted. To go on: {again}") from interruption
     if is_first():
         print(f"\n{comparison([Run(folder)])}\n" if config.task == "explainer" else "")
         if config.task == "explainer":
@@ -54,7 +64,7 @@ def main(config: DictConfig) -> float | None:
                 train(config, folder)
         except FolderInUseError:
             raise
-        except ConfigError:
+        except Trouble:
             if config.resume is None or not (folder / CONFIG).exists():
                 discard(folder)
             raise

@@ -7,6 +7,8 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
+from semexplain.system.trouble import told
+
 HERE = Path(__file__).parent
 SCRIPTS = ("step", "prior", "cache", "explain", "overhead", "growth")
 GROWTH = "| what | over | medians | unit |\n|---|---|---|---|\n"
@@ -49,4 +51,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with told():
+        sys.exit(main())

@@ -14,6 +14,7 @@ from semexplain.concepts.priors import feature_ratio
 from semexplain.data.arrays import ArrayDataset, whole_batch
 from semexplain.data.loading import EpochSampler, ResumableLoader
 from semexplain.system.row_store import RowStore, Source
+from semexplain.system.trouble import told
 
 ROWS = 2048
 
@@ -96,4 +97,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with told():
+        main()

@@ -16,6 +16,7 @@ from measure import Goal, interleaved, ratios, report, single_thread
 from semexplain.concepts.priors import filter_jacobian
 from semexplain.explainers.resnet import ResNetExplainer
 from semexplain.performers.interpretable_cnn import InterpretableCNN
+from semexplain.system.trouble import told
 
 BATCH = 64
 
@@ -106,4 +107,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with told():
+        main()

@@ -18,6 +18,7 @@ from semexplain.data.loading import EpochSampler, ResumableLoader
 from semexplain.explainers.resnet import ResNetExplainer
 from semexplain.explanation import Performance
 from semexplain.system.row_store import RowStore, Source
+from semexplain.system.trouble import told
 
 CONCEPTS = (5, 39, 128, 512)
 BATCHES = (2, 8, 16, 64)
@@ -120,4 +121,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with told():
+        main()

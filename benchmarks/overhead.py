@@ -19,6 +19,7 @@ from semexplain.data.arrays import ArrayDataset, whole_batch
 from semexplain.data.loading import EpochSampler, ResumableLoader
 from semexplain.explainers.base import Explainer
 from semexplain.performers.vgg16_attributes import VGG16Attributes
+from semexplain.system.trouble import told
 from semexplain.training.callbacks.prior_weight import PriorWeight
 from semexplain.training.distillation import Distillation
 
@@ -91,4 +92,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with told():
+        main()

@@ -8,6 +8,7 @@ from semexplain.concepts.outputs import concept_indices
 from semexplain.concepts.priors import feature_ratio
 from semexplain.explanation import Performance
 from semexplain.performers.vgg16_attributes import VGG16Attributes
+from semexplain.system.trouble import told
 
 WHOLE = 2  # concepts whose gradient is taken through the whole network; the rest is scaled
 
@@ -94,4 +95,5 @@ def relative(found: torch.Tensor, true: torch.Tensor) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    with told():
+        main()

@@ -16,6 +16,7 @@ from semexplain.concepts.priors import feature_ratio, filter_jacobian
 from semexplain.explainers.resnet import ResNetExplainer
 from semexplain.performers.interpretable_cnn import InterpretableCNN
 from semexplain.runs.cache import PerformanceCache
+from semexplain.system.trouble import told
 from semexplain.training.callbacks.prior_weight import PriorWeight
 from semexplain.training.distillation import Distillation
 
@@ -158,4 +159,5 @@ def largest(batch: dict[str, Tensor], exact: tuple) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    with told():
+        main()

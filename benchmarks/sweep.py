@@ -24,6 +24,8 @@ from setting import train_step
 
 from semexplain.data.module import ready_data
 from semexplain.system.config import instantiate
+from semexplain.system.trouble import told
+from semexplain.system.words import override
 
 ROOT = Path(__file__).parents[1]
 BETAS, COUNTS = (0, 0.02, 0.2, 2), (5, 20, 39)
@@ -57,7 +59,7 @@ def bare_seconds(config: DictConfig, count: int) -> float:
 
 def job_seconds(overrides: list[str], folder: Path) -> float:
     """Processor seconds of a run in a process of its own, from start to end."""
-    command = [sys.executable, ROOT / "train.py", *overrides, f"hydra.run.dir={folder}"]
+    command = [sys.executable, ROOT / "train.py", *overrides, override("hydra.run.dir", folder)]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -94,4 +96,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with told():
+        main()

@@ -2,29 +2,34 @@
 
 import argparse
 import logging
+import os
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import cast, get_args
+from typing import Any, NoReturn, cast
 
-from semexplain.report.comparison import comparison_report
+from semexplain.report.comparison import COMPARISON, comparison_report
 from semexplain.report.filters import report_filters
 from semexplain.report.own_images import explain_files
-from semexplain.report.run import MOST, REPORT, run_report
+from semexplain.report.run import MOST, run_report
+from semexplain.report.tables.groups import entry_of
 from semexplain.report.tables.write import SEEDS, write_tables
-from semexplain.runs.comparison import finished_runs, listing, unfinished_runs
+from semexplain.runs.comparison import finished_runs, listing, spared, unfinished_runs
 from semexplain.runs.folder import EXPLANATIONS
 from semexplain.runs.foreign import within
 from semexplain.runs.run import Run
 from semexplain.runs.trained import Precision
-from semexplain.system.config import ConfigError
+from semexplain.system.config import ConfigError, suggest
+from semexplain.system.places import expanded, require_writable
 from semexplain.system.processes import forget_stray_launcher
 from semexplain.system.quiet import hush
-from semexplain.system.trouble import BUG, told
+from semexplain.system.trouble import BUG, REFUSED, told
+from semexplain.system.words import override, shown
 
 MOVABLE = ("data.root", "performer.checkpoint", "trainer.accelerator")  # what may have moved since a run
-EXPLAIN = ("run", "images", "out", "batch_size", "most", "device", "precision", "trust")
+EXPLAIN = ("run", "images", "out", "batch_size", "most", "device", "precision", "trust", *MOVABLE)
 TRUST = "take folders that were made on another machine for your own (docs/decisions/trusted-targets.md)"
 TRAIN = Path(__file__).parents[1] / "train.py"
 
@@ -36,40 +41,71 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: Words after ``semexplain``; those of the command line by default.
 
     Returns:
-        The exit status.
+        The exit status: 0; 2 if something was refused or, of several runs, left out; 130 if it was interrupted; 1 for
+        a bug.
     """
     forget_stray_launcher()
-    parser = argparse.ArgumentParser(prog="semexplain", description="How much did each concept contribute to a score?")
+    try:
+        with told():
+            args = _parser().parse_args(arguments)
+            hush()
+            logging.basicConfig(level=logging.INFO, format="%(message)s")
+            return _run(args)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else BUG
+
+
+class _Parser(argparse.ArgumentParser):
+    """Refuses a wrong word in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}. `{self.prog} --help` says what there is.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="semexplain", description="How much did each concept contribute to a score?")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb")
     demo = verbs.add_parser("demo", help="train and explain a performer on drawn faces, with and without the prior")
     demo.add_argument("override", nargs="*", help="configuration overrides, for example trainer.max_epochs=3")
     compare = verbs.add_parser("compare", help="print finished runs side by side")
-    compare.add_argument("folder", nargs="+", type=Path, help="run folders, or folders that contain them")
     parts = verbs.add_parser("parts", help="draw the filters that a run explains by, to name them by hand")
     parts.add_argument("run", type=Path, help="folder of a run with named filters")
     parts.add_argument("override", nargs="*", help="where things are now: data.root=..., performer.checkpoint=...")
-    parts.add_argument("--out", type=Path, help="where to write; <run>/filters by default")
+    parts.add_argument("--out", action=_Once, help="where to write; <run>/filters by default")
     parts.add_argument("--trust", action="store_true", help=TRUST)
     explain = verbs.add_parser("explain", help="explain your own images with a trained explainer: a table and a page")
     explain.add_argument("option", nargs="+", help="run=<folder> images=<file, folder or 'pattern'> out=<folder> ...")
-    report = verbs.add_parser("report", help="write report.html for every finished run, and one that compares them")
-    report.add_argument("folder", nargs="+", type=Path, help="run folders, or folders that contain them")
-    report.add_argument("--most", type=int, default=MOST, help="images in a page")
-    report.add_argument("--data-root", help="where the data are now, if they have moved")
+    report = verbs.add_parser("report", help="write report.html for every finished run, and a page that compares them")
+    report.add_argument("--most", type=_whole, default=MOST, action=_Once, help="images in a page")
+    report.add_argument("--data-root", action=_Once, help="where the data are now, if they have moved")
+    report.add_argument(
+        "--out", action=_Once, help=f"folder of {COMPARISON}; by default the one that the given folders have in common"
+    )
     report.add_argument("--trust", action="store_true", help=TRUST)
     tables = verbs.add_parser("tables", help="the paper's tables from finished runs, its printed numbers beside ours")
-    tables.add_argument("folder", nargs="+", type=Path, help="run folders, or folders that contain them")
-    tables.add_argument("--out", type=Path, help="where to write; <first folder>/tables by default")
-    tables.add_argument("--seeds", type=int, default=SEEDS, help="seeds that each cell should have")
+    tables.add_argument("--out", action=_Once, help="where to write; <first folder>/tables by default")
+    tables.add_argument("--seeds", type=_whole, default=SEEDS, action=_Once, help="seeds that each cell should have")
     tables.add_argument("--all", action="store_true", help="list also the missing runs of tables that have none yet")
-    args = parser.parse_args(arguments)
-    hush()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        with told():
-            return _run(args)
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else BUG
+    for verb in (compare, report, tables):
+        verb.add_argument("folder", nargs="+", type=Path, help="run folders, or folders that contain them")
+    return parser
+
+
+class _Once(argparse.Action):
+    """An option with a value, which is not overwritten by a second one."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option: str | None = None) -> None:
+        given = vars(namespace).setdefault("given", set())
+        if self.dest in given:
+            parser.error(f"argument {option}: given twice")
+        given.add(self.dest)
+        setattr(namespace, self.dest, values)
+
+
+def _whole(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
+    return int(text)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -77,16 +113,21 @@ def _run(args: argparse.Namespace) -> int:
         case "demo":
             return run_demo(args.override)
         case "parts":
-            return run_parts(args.run, args.out, args.override, trust=args.trust)
+            out = args.out and expanded("--out", args.out)
+            return run_parts(expanded("run", args.run), out, args.override, trust=args.trust)
         case "explain":
             return run_explain(args.option)
+    folders = [expanded("folder", folder) for folder in args.folder]
+    match args.verb:
         case "report":
-            changes = {} if args.data_root is None else {"data.root": args.data_root}
-            return run_report_of(args.folder, args.most, changes, trust=args.trust)
+            changes = {} if args.data_root is None else {"data.root": str(expanded("--data-root", args.data_root))}
+            out = args.out and expanded("--out", args.out)
+            return run_report_of(folders, args.most, changes, out, trust=args.trust)
         case "tables":
-            return run_tables(args.folder, args.out or within(args.folder[0], "tables"), args.seeds, args.all)
+            out = expanded("--out", args.out) if args.out else within(folders[0], "tables")
+            return run_tables(folders, out, args.seeds, args.all)
         case _:
-            return run_compare(args.folder)
+            return run_compare(folders)
 
 
 def run_demo(overrides: list[str]) -> int:
@@ -100,109 +141,131 @@ def run_demo(overrides: list[str]) -> int:
         "-m",
         "experiment=demo",
         "beta=0,0.2",
-        f"hydra.sweep.dir={sweep}",
+        override("hydra.sweep.dir", sweep),
         *overrides,
     ]
-    status = subprocess.run(command, check=False).returncode
+    with subprocess.Popen(command) as process:
+        try:
+            status = process.wait()
+        except KeyboardInterrupt:
+            process.terminate()  # it ends its jobs, and says how they go on
+            raise
     return status or run_report_of([sweep], MOST, {})
 
 
 def run_parts(path: Path, out: Path | None, overrides: list[str], *, trust: bool = False) -> int:
     """Draw the filters of a run and print how well they stand for parts."""
-    run = Run(path, dict(_movable(override) for override in overrides), trust=trust)
+    if not path.is_dir() and "=" in str(path):
+        raise ConfigError(f"run: there is no folder {path}; the folder comes first, without a name: `parts <folder>`.")
+    run = Run(path, _options(overrides, MOVABLE), trust=trust)
     folder = out or run.place("filters")
     result = report_filters(run, folder)
     print("\n".join(f"{name:22} {value:.4g}" for name, value in result.items()))
     names = folder / "parts.yaml"
-    print(f"edit {names} and give it back: python evaluate.py run={path} parts.file={names}")
+    print(f"edit {names} and give it back: {shown('evaluate.py', {'run': path, 'parts.file': names})}")
     return 0
 
 
-def _movable(override: str) -> tuple[str, str]:
-    key, _, value = override.partition("=")
-    if key not in MOVABLE or not value:
-        raise ConfigError(f"{override}: expected one of {', '.join(f'{name}=...' for name in MOVABLE)}.")
-    return key, value
+def _options(words: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """Values by the names of options, from words `name=value`."""
+    values: dict[str, str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise ConfigError(f"{word}: expected `<option>=<value>`, of {', '.join(names)}.")
+        if name not in names:
+            raise ConfigError(f"{name}: unknown{suggest(name, names)}. There are: {', '.join(names)}.")
+        if name in values:
+            raise ConfigError(f"{name}: given twice, as {values[name]!r} and as {value!r}.")
+        if not value:
+            raise ConfigError(f"{name}: nothing is given for it; expected `{name}=<value>`, or leave it out.")
+        values[name] = value
+    places = ("data.root", "performer.checkpoint")
+    return {name: str(expanded(name, value)) if name in places else value for name, value in values.items()}
 
 
 def run_explain(options: list[str]) -> int:
     """Explain images, and print where the table and the page are."""
-    values = dict(option.partition("=")[::2] for option in options)
-    unknown = sorted(set(values) - {*EXPLAIN, *MOVABLE})
-    if unknown or not values.get("run") or not values.get("images"):
-        wrong = f"{', '.join(unknown)}: unknown. " if unknown else ""
+    values = _options(options, EXPLAIN)
+    if not values.keys() >= {"run", "images"}:
         raise ConfigError(
-            f"{wrong}Expected `semexplain explain run=<folder> images=<file, folder or 'pattern'>`, and if wanted "
+            "Expected `semexplain explain run=<folder> images=<file, folder or 'pattern'>`, and if wanted "
             "out=<folder>, batch_size=32, most=200, device=cpu, precision=bfloat16, performer.checkpoint=<file>, "
             "trust=true (a folder that was made on another machine is as your own)."
         )
     if values.get("trust", "false") not in ("true", "false"):
         raise ConfigError(f"trust: expected true or false, got {values['trust']!r}.")
+    numbers = {name: _whole_option(name, values[name]) for name in ("batch_size", "most") if name in values}
     overrides = {name: values[name] for name in MOVABLE if name in values}
-    run = Run(values["run"], overrides, trust=values.get("trust") == "true")
-    folder = Path(values.get("out") or run.place("images") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f"))
-    numbers = {name: _whole(name, values[name]) for name in ("batch_size", "most") if name in values}
-    precision = values.get("precision", "float32")
-    if precision not in get_args(Precision):
-        raise ConfigError(f"precision: expected one of {', '.join(get_args(Precision))}, got {precision!r}.")
+    run = Run(expanded("run", values["run"]), overrides, trust=values.get("trust") == "true")
+    now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
     page = explain_files(
         run,
         values["images"],
-        folder,
+        expanded("out", values["out"]) if "out" in values else run.place("images") / now,
         device=values.get("device", "auto"),
-        precision=cast(Precision, precision),
+        precision=cast(Precision, values.get("precision", "float32")),
         **numbers,
     )
     print(f"table: {page.parent / EXPLANATIONS}\npage: {page}")
     return 0
 
 
-def _whole(name: str, text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise ConfigError(f"{name}: expected a whole number above 0, got {text!r}.")
-    return int(text)
+def _whole_option(name: str, text: str) -> int:
+    try:
+        return _whole(text)
+    except argparse.ArgumentTypeError as error:
+        raise ConfigError(f"{name}: {error}.") from error
 
 
 def run_tables(folders: list[Path], out: Path, seeds: int, everything: bool) -> int:
     """Write the paper's tables of the finished runs in some folders, and print them."""
-    if seeds < 1:
-        raise ConfigError(f"--seeds: expected a whole number above 0, got {seeds}.")
-    runs = _finished(folders)
-    try:
-        text, files = write_tables(runs, out, seeds=seeds, everything=everything)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
+    runs, status = _finished(folders, entry_of)
+    text, files = write_tables(runs, out, seeds=seeds, everything=everything)
     print(text)
     print("\n".join(f"file: {file}" for file in files))
-    return 0
+    return status
 
 
-def run_report_of(folders: list[Path], most: int, overrides: dict[str, str], *, trust: bool = False) -> int:
+def run_report_of(
+    folders: list[Path], most: int, overrides: dict[str, str], out: Path | None = None, *, trust: bool = False
+) -> int:
     """Write the page of every finished run in some folders, and of several runs one more that compares them."""
-    runs = [Run(run.path, trust=trust) for run in _finished(folders)]
-    for run in runs:
+    page = (out or Path(os.path.commonpath([folder.absolute() for folder in folders]))) / COMPARISON
+
+    def write(run: Run) -> None:
         print(f"page: {run_report(Run(run.path, overrides, trust=trust), most=most)}")  # whose networks are not kept
+
+    require_writable("--out", page)
+    runs, status = _finished(folders, write)
     if len(runs) > 1:
-        print(f"page that compares them: {comparison_report(runs, folders[0] / REPORT)}")
-    return 0
-
-
-def _finished(folders: list[Path]) -> list[Run]:
-    absent = [str(folder) for folder in folders if not folder.is_dir()]
-    if absent:
-        raise ConfigError(f"There is no folder {', '.join(absent)}.")
-    runs = finished_runs(folders)
-    if not runs:
-        raise ConfigError("There are no finished explainer runs here: no folder holds config.yaml and metrics.json.")
-    return runs
+        print(f"page that compares them: {comparison_report(runs, page)}")
+    return status
 
 
 def run_compare(folders: list[Path]) -> int:
     """Print the comparison of all finished runs in some folders."""
-    print(f"\n{listing(_finished(folders))}")
+    runs, status = _finished(folders)
+    print(f"\n{listing(runs)}")
     for run in unfinished_runs(folders):
-        print(f"not finished: {run} (python train.py resume={run})")
-    return 0
+        print(f"not finished: {run} ({shown('train.py', {'resume': run})})")
+    return status
+
+
+def _finished(folders: list[Path], do: Callable[[Run], object] = lambda run: None) -> tuple[list[Run], int]:
+    """Finished runs with each of which something was done, and the status: whether a run was left out."""
+    absent = [str(folder) for folder in folders if not folder.is_dir()]
+    if absent:
+        raise ConfigError(f"There is no folder {', '.join(absent)}.")
+    runs, reasons = finished_runs(folders)
+    runs, more = spared(runs, do)
+    for reason in (*reasons, *more):
+        print(f"left out: {reason}", file=sys.stderr)
+    if not runs and not (reasons or more):
+        raise ConfigError("There are no finished explainer runs here: no folder holds config.yaml and metrics.json.")
+    if not runs:
+        raise ConfigError("No finished explainer run is left.")
+    return runs, REFUSED if reasons or more else 0
 
 
 if __name__ == "__main__":

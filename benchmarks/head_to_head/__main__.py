@@ -10,6 +10,7 @@ from pathlib import Path
 
 from semexplain.system.files import write_text
 from semexplain.system.quiet import hush
+from semexplain.system.trouble import told
 
 from .figures import agreement_over_cost, deviation_and_control
 from .measure import ROOT, composed, keep_trained, rival_record
@@ -102,4 +103,5 @@ def report(records: Sequence[Record], folder: Path, absent: Sequence[World]) -> 
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with told():
+        sys.exit(main())

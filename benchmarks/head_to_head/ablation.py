@@ -6,6 +6,7 @@ from pathlib import Path
 
 from semexplain.system.files import write_text
 from semexplain.system.quiet import hush
+from semexplain.system.trouble import told
 
 from .measure import keep_trained
 from .records import load_all
@@ -75,4 +76,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with told():
+        sys.exit(main())

@@ -116,6 +116,8 @@ def image_shape(size: ImageSize) -> tuple[int, int, int]:
         >>> image_shape(32), image_shape((1, 24, 40))
         ((3, 32, 32), (1, 24, 40))
     """
+    if not isinstance(size, int) and len(size) != 3:
+        raise ValueError(f"Expected the side of an image, or its channels, height and width, got {size}.")
     channels, height, width = (3, size, size) if isinstance(size, int) else size
     if channels not in MODES:
         raise ValueError(f"Images are read with {' or '.join(map(str, MODES))} channels, not {channels}.")

@@ -17,6 +17,7 @@ from semexplain.runs.comparison import columns, comparison_table
 from semexplain.runs.run import Run
 from semexplain.system.files import write_text
 
+COMPARISON = "comparison.html"
 DEVIATION, ENTROPY = "test/relative_deviation", "test/contribution_entropy"
 
 

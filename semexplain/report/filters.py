@@ -18,7 +18,9 @@ from semexplain.runs.run import Run
 from semexplain.system.config import ConfigError
 from semexplain.system.devices import accelerator
 from semexplain.system.files import write_json
+from semexplain.system.places import require_writable
 
+SUMMARY = "interpretability.json"
 log = logging.getLogger(__name__)
 
 
@@ -41,13 +43,14 @@ def report_filters(run: Run, folder: Path) -> dict[str, float]:
         :func:`~semexplain.concepts.part_proposals.propose_by_peak` for their best part.
 
     Raises:
-        ConfigError: If the folder is not such a run, or its data or performer are gone.
+        ConfigError: If the folder is not such a run, its data or performer are gone, or nothing can be written there.
     """
+    device = torch.device(accelerator(run.config.trainer.accelerator))
+    require_writable("out", folder / PARTS, folder / SUMMARY)
     performer, parts = run.performer, run.parts
     if parts is None:
         raise ConfigError(f"run: {run.path} has no {PARTS}: its concepts are not filters that stand for parts.")
     data = with_part_masks(run.data)
-    device = torch.device(accelerator(run.config.trainer.accelerator).replace("gpu", "cuda"))
     images, part_maps = naming_images(data), naming_part_maps(data)
     encodings = feature_maps(performer, images, device)
     maps = filter_maps(performer, encodings, device)
@@ -72,5 +75,5 @@ def report_filters(run: Run, folder: Path) -> dict[str, float]:
         "part_iou": float(overlap.max(1).mean()),
         "peak_score": float(peak.max(1).mean()),
     }
-    write_json(folder / "interpretability.json", result)
+    write_json(folder / SUMMARY, result)
     return result

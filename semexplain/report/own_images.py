@@ -13,6 +13,7 @@ from semexplain.runs.run import Run
 from semexplain.runs.trained import Precision, TrainedExplainer
 from semexplain.system.config import ConfigError
 from semexplain.system.image_files import ENDINGS
+from semexplain.system.places import require_writable
 
 
 def explain_files(
@@ -35,16 +36,19 @@ def explain_files(
         folder: Where to write.
         batch_size: Images at a time.
         most: Images in the page's gallery.
-        device: ``auto``, ``cpu`` or ``cuda``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         precision: ``float32`` or ``bfloat16``, see :class:`~semexplain.runs.trained.TrainedExplainer`.
 
     Returns:
         The page's path.
 
     Raises:
-        ConfigError: If there are no such images, none can be read, or the run cannot be rebuilt.
+        ConfigError: If there are no such images, none can be read, nothing can be written there, or the run cannot be
+            rebuilt.
     """
     paths = {printable(str(path)): path for path in image_files(images)}
+    figures = report_figures(run)
+    require_writable("out", folder / EXPLANATIONS, folder / REPORT)
     explainer = TrainedExplainer.of(run, device, precision)
     try:
         explanation = explainer.explain(paths.values(), batch_size=batch_size)
@@ -55,7 +59,7 @@ def explain_files(
     selection = explanation[chosen_rows(explanation, most)]
     gallery = explainer.pictured(selection, [paths[name] for name in selection.ids], batch_size=batch_size)
     about = printable(f"{len(explanation)} images, explained by {run.path}")
-    return images_report(folder / REPORT, explanation, gallery, about, failures, report_figures(run))
+    return images_report(folder / REPORT, explanation, gallery, about, failures, figures)
 
 
 def image_files(images: str) -> list[Path]:

@@ -20,6 +20,7 @@ from semexplain.runs.run import Run
 from semexplain.runs.trained import TrainedExplainer
 from semexplain.system.config import instantiate
 from semexplain.system.files import write_text
+from semexplain.system.places import require_writable
 
 MOST = 200  # images in a page
 REPORT = "report.html"
@@ -40,9 +41,11 @@ def run_report(run: Run, *, most: int = MOST) -> Path:
         The page's path.
 
     Raises:
-        ConfigError: If the folder is no finished run, or its data or performer are gone.
+        ConfigError: If the folder is no finished run, its data or performer are gone, or no page can be written.
     """
+    require_writable("report", run.path / REPORT)
     config, explanation, metrics = run.config, run.explanation, run.judged_metrics
+    figures = report_figures(run)
     control = f", control: {display_name(config.control._target_.rpartition('.')[2])}" if config.get("control") else ""
     reference = paper_numbers(config)
     first, more = in_order(list(metrics), measures_of([config.metrics]))
@@ -50,7 +53,7 @@ def run_report(run: Run, *, most: int = MOST) -> Path:
         run.path / REPORT,
         explanation,
         _gallery(run, most),
-        report_figures(run),
+        figures,
         title=f"Why {display_name(explanation.target)}? {run.path.parent.name}/{run.path.name}",
         subtitle=f"{len(explanation)} test images, {len(explanation.concepts)} concepts, β = {config.beta:g}{control}",
         verdict=verdict(metrics),
@@ -100,7 +103,8 @@ def _gallery(run: Run, most: int) -> Explanation:
     split = run.data.splits["test"]
     position = {name: number for number, name in enumerate(split.ids)}
     images = (split.read(position[name], run.data.image_size) for name in explanation.ids)
-    return TrainedExplainer.of(run, run.config.trainer.accelerator).pictured(explanation, images)
+    device = "cpu" if run.config.trainer.accelerator == "cpu" else "auto"  # the run's GPU may not be here
+    return TrainedExplainer.of(run, device).pictured(explanation, images)
 
 
 def _write(

@@ -1,6 +1,6 @@
 """Finished runs side by side: one row a run, the numbers that are to be compared; and one run beside its controls."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from semexplain.metrics.verdict import CONTROL, EXCESS, EXCESS_SHARE, FAITHFUL
 from semexplain.runs.folder import CONFIG, METRICS
 from semexplain.runs.markdown import markdown_table
 from semexplain.runs.run import Run
+from semexplain.system.trouble import Trouble, of_system
 from semexplain.training.weights_and_biases import flat
 
 PLACES = ("paths", "module", "resume", "logger", "callbacks")
@@ -26,11 +27,36 @@ BESIDE = {  # rows of the table of controls: what they are called, and the start
 ACCURACIES = ("explainer_accuracy_tau_train", "accuracy_tau_0")  # the linear map has no other threshold
 
 
-def finished_runs(folders: Iterable[Path]) -> list[Run]:
-    """Finished runs of explainers in or under the given folders, in the order of their names."""
+def finished_runs(folders: Iterable[Path]) -> tuple[list[Run], list[str]]:
+    """Finished runs of explainers in or under the given folders, in the order of their names.
+
+    Returns:
+        The runs, and a line for each folder that is left out since a file in it is damaged.
+    """
     paths = {path.parent for folder in folders for path in folder.rglob(METRICS) if (path.parent / CONFIG).exists()}
     order = sorted(paths, key=lambda path: (path.parent, len(path.name), path.name))  # job 10 after job 9
-    return [run for run in map(Run, order) if "test/relative_deviation" in run.metrics]
+    runs, reasons = spared(map(Run, order), lambda run: (run.metrics, run.written, run.judged_metrics))
+    return [run for run in runs if "test/relative_deviation" in run.metrics], reasons
+
+
+def spared(runs: Iterable[Run], do: Callable[[Run], object]) -> tuple[list[Run], list[str]]:
+    """Do something with each run, and with the others although it cannot be done with one.
+
+    Returns:
+        The runs with which it was done, and a line for each of the others.
+    """
+    done, reasons = [], []
+    for run in runs:
+        try:
+            do(run)
+        except (Trouble, OSError) as trouble:
+            sentence = of_system(trouble) if isinstance(trouble, OSError) else str(trouble)
+            if sentence is None:
+                raise
+            reasons.append(f"{run.path}: {' '.join(sentence.split())}")
+        else:
+            done.append(run)
+    return done, reasons
 
 
 def unfinished_runs(folders: Iterable[Path]) -> list[Path]:

@@ -9,12 +9,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from semexplain.metrics.verdict import CONTROL
 from semexplain.runs.folder import CHECKPOINTS, LAST, MACHINE, METRICS
+from semexplain.runs.records import numbers
 from semexplain.runs.run import Run
 from semexplain.runs.tasks import train_explainer
 from semexplain.system.config import ConfigError, plain
 from semexplain.system.files import write_json
 from semexplain.system.once import address, once
-from semexplain.system.reading import read_json
 from semexplain.system.references import as_written
 from semexplain.training.checkpoints import to_resume
 
@@ -116,4 +116,4 @@ def _trained(config: DictConfig, name: str, description: dict[str, Any]) -> dict
         (partial / LAST).unlink(missing_ok=True)
 
     once(folder, train, f"the control {folder}", remedy="Set `paths.cache` to a folder that can be written.")
-    return read_json(folder / METRICS)
+    return cast(dict[str, float], numbers(folder / METRICS, [f"test/{measure}" for measure in MEASURES]))

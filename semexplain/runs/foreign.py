@@ -24,7 +24,16 @@ from semexplain.system.trouble import DamagedFileError, Trouble
 from semexplain.system.trust import trusted
 
 log = logging.getLogger(__name__)
-SECTIONS = ("performer", "data", "concepts", "module", "paths")  # without which no run was recorded
+SECTIONS = (
+    "performer",
+    "data",
+    "concepts",
+    "module",
+    "metrics",
+    "report_figures",
+    "trainer",
+    "paths",
+)  # without which no run was recorded
 LOCAL = "pytorch_lightning.loggers.CSVLogger"
 VARIABLES = {"data": "SEMEXPLAIN_DATA", "performers": "SEMEXPLAIN_PERFORMERS", "cache": "SEMEXPLAIN_CACHE"}
 INDEX = "pascal_part"  # below the cache

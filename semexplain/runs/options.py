@@ -16,6 +16,7 @@ from semexplain.attributions.starts import start_of
 from semexplain.data.images import image_shape
 from semexplain.explanation import Performance
 from semexplain.performers.base import Performer
+from semexplain.runs.shape import GROUPS, misshapen
 from semexplain.runs.validation import infinite_problems, number_problems, trainer_problems
 from semexplain.system.config import (
     ConfigError,
@@ -28,11 +29,27 @@ from semexplain.system.config import (
     targets,
     trusted_target,
 )
+from semexplain.system.devices import refusal_of_lightning
 from semexplain.system.references import without_values
 from semexplain.system.seed import Seed
 
 PRECISIONS = ("32-true", "32", "bf16-mixed", "16-mixed")
 NAMED = ("callbacks", "logger", "metrics", "figures", "report_figures")  # names in these become names of files
+# Of the machine, see `require_devices`; of the whole process; and of what this program gives the trainer itself.
+ELSEWHERE = (
+    "accelerator",
+    "devices",
+    "num_nodes",
+    "strategy",
+    "precision",
+    "sync_batchnorm",
+    "deterministic",
+    "benchmark",
+    "logger",
+    "callbacks",
+    "enable_checkpointing",
+    "default_root_dir",
+)
 PATHS = ("data", "performers", "cache", "outputs", "multirun")
 
 RENAMED = {  # options of earlier versions, which Hydra refuses without a hint
@@ -146,6 +163,9 @@ def _problems(config: DictConfig) -> Iterator[str]:
     missing = {key for key in missing if not key.startswith("module.")}  # it repeats the groups
     yield from (f"{key}: needs a value, for example `{key}=...` on the command line." for key in sorted(missing))
     yield from misfits("", values, root_options, missing, complete=True)
+    yield from (shapeless := list(misshapen(values)))
+    if shapeless or not values.keys() >= set(GROUPS):
+        return
     yield from infinite_problems(values)
     problems = list(problems_of_targets({**values, "module": _own(values["module"], config.module)}, missing))
     if not any(key.startswith("performer.") for key in (*missing, *problems)):
@@ -196,7 +216,8 @@ def _contradictions(config: DictConfig, values: dict[str, Any], performer: Perfo
     yield from _part_problems(config, values, performer)
     yield from _data_problems(values, performer)
     yield from _callback_problems(values)
-    yield from trainer_problems(values)
+    trouble = list(trainer_problems(values))
+    yield from trouble or _trainer_problems(values["trainer"])
     if values["task"] == "explainer":
         yield from number_problems(values)
     precision = values["trainer"].get("precision", "32-true")
@@ -307,7 +328,12 @@ def _part_problems(config: DictConfig, values: dict[str, Any], performer: Perfor
 def _data_problems(values: dict[str, Any], performer: Performer) -> Iterator[str]:
     """Of data and performer."""
     size = values["data"].get("image_size")
-    if size is not None and image_shape(size) != performer.image_shape:
+    try:
+        other = size is not None and image_shape(size) != performer.image_shape
+    except ValueError as error:
+        yield f"data.image_size: {error}"
+        return
+    if other:
         shape = values["performer"].get("image_size", list(performer.image_shape))
         yield f"data.image_size: {size} but the performer sees images of performer.image_size={shape}. Set that alone."
     category, target = values["data"].get("category"), values["performer"].get("target")
@@ -320,6 +346,13 @@ def _data_problems(values: dict[str, Any], performer: Performer) -> Iterator[str
         )
     if values["data"].get("flip"):
         yield "data.flip: an explainer sees every image as it is; `performer_training.flip` mirrors the performer's."
+
+
+def _trainer_problems(values: dict[str, Any]) -> Iterator[str]:
+    """What Lightning does not take, whatever machine it is for."""
+    options = {key: value for key, value in values.items() if key not in ELSEWHERE and not key.startswith("_")}
+    if refusal := refusal_of_lightning(accelerator="cpu", devices=1, **options):
+        yield f"trainer: {refusal}"
 
 
 def _callback_problems(values: dict[str, Any]) -> Iterator[str]:

@@ -13,11 +13,12 @@ from semexplain.data.module import ImageDataModule, ready_data
 from semexplain.explanation import Explanation
 from semexplain.metrics.verdict import CONTROL, MEANINGLESS, verdict
 from semexplain.performers.base import Performer
+from semexplain.runs import records
 from semexplain.runs.folder import BEST, CONFIG, EVALUATIONS, EXPLANATIONS, METRICS, PARTS, PERFORMER
 from semexplain.runs.foreign import confined, read_config, require_data, require_sections, within
 from semexplain.runs.naming import named_performer
 from semexplain.system.config import ConfigError, instantiate
-from semexplain.system.reading import read_json, require_file
+from semexplain.system.reading import require_file
 from semexplain.system.references import is_reference
 from semexplain.system.trouble import DamagedFileError
 from semexplain.training.distillation import Distillation
@@ -47,12 +48,14 @@ class Run:
         """The configuration as the run wrote it, whatever has become of its performer."""
         if not (self.path / CONFIG).exists():
             raise ConfigError(f"run: {self.path.absolute()} is not a run folder, it has no {CONFIG}.")
-        return read_config(self.path / CONFIG, trust=self.trust)
+        config = read_config(self.path / CONFIG, trust=self.trust)
+        records.require_configuration(config, self.path / CONFIG)
+        return config
 
     @cached_property
     def recorded(self) -> dict[str, Any]:
         """What the run wrote about its performer and data; nothing if it ended before."""
-        return read_json(self.path / PERFORMER) if (self.path / PERFORMER).exists() else {}
+        return records.facts(self.path / PERFORMER) if (self.path / PERFORMER).exists() else {}
 
     def noted(self, name: str) -> Any:
         """One of the facts that were recorded.
@@ -68,13 +71,13 @@ class Run:
     @cached_property
     def metrics(self) -> dict[str, float | None]:
         """The numbers of a finished run."""
-        return read_json(self.path / METRICS)
+        return records.numbers(self.path / METRICS)
 
     @cached_property
     def judged_metrics(self) -> dict[str, float | None]:
         """These numbers, with what the newest evaluation beside trained controls says of faithfulness."""
         for path in sorted((self.path / EVALUATIONS).glob(f"*/{METRICS}"), reverse=True):
-            again = read_json(path)
+            again = records.numbers(path)
             if all(f"{CONTROL}/{name}/relative_deviation" in again for name in MEANINGLESS):
                 judgement = verdict(again)
                 beside = {name: value for name, value in again.items() if name.startswith(f"{CONTROL}/")}
@@ -88,7 +91,7 @@ class Run:
             raise ConfigError(
                 f"run: {self.path} has no {METRICS} or no {EXPLANATIONS}: it is not finished. `resume` it."
             )
-        return Explanation.load(require_file(self.path / EXPLANATIONS))
+        return records.explanations(require_file(self.path / EXPLANATIONS))
 
     # -- what it is rebuilt from -------------------------------------------------------------------------------------
 
@@ -96,6 +99,7 @@ class Run:
     def config(self) -> DictConfig:
         """The configuration, with the performer that the run explains and the overrides."""
         config = copy.deepcopy(self.written)
+        require_sections(config, self.path / CONFIG)
         if config.task == "performer":
             raise ConfigError(
                 f"run: {self.path} trained a performer, its numbers are in {METRICS}; give an explainer's run."
@@ -104,7 +108,6 @@ class Run:
             raise ConfigError(
                 f"run: {self.path} has no {PERFORMER}: the run ended before it had a performer. `resume` it."
             )
-        require_sections(config, self.path / CONFIG)
         if not self.trust:
             config = confined(config, self.path / CONFIG, self.overrides)
         if (place := self.noted("path")) is not None:

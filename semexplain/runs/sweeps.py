@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.plugins.environments import TorchElasticEnvironment
 
+from semexplain.runs import records
 from semexplain.runs.comparison import concept_choice, finished_runs, listing
 from semexplain.runs.folder import CONFIG, METRICS, VALIDATION, differences, settled
 from semexplain.runs.foreign import read_config, require_no_links_out
@@ -31,13 +33,14 @@ from semexplain.system.files import write_json
 from semexplain.system.once import held
 from semexplain.system.processes import without_launcher
 from semexplain.system.reading import read_json
+from semexplain.system.trouble import REFUSED, Trouble, told
+from semexplain.system.words import override
 
 log = logging.getLogger(__name__)
 RECORDS = ".jobs"
 PERFORMER_NUMBERS = ("val/loss", "val/accuracy")
 LAST_LINES = 8
 PATIENCE = 60.0  # seconds that a job has to end when it is told to
-_AGAIN = "To run what is not finished: the same command; unless it has a `sweep=`, with hydra.sweep.dir={}"
 NOT_OF_THE_RESULT = ("resume", "trust", "paths", "objective")  # where files lie does not decide what is in them,
 NOT_OF_THE_DATA = ("index", "cache", "cache_gb", "num_workers")  # nor what is kept of them, or who reads them
 
@@ -112,7 +115,7 @@ def run_job(hydra: Any, config: DictConfig, script: Path) -> float | None:
         if begun and (folder / METRICS).exists():
             log.info("Finished before: %s", folder)
         else:
-            _start(hydra, config, script, [f"resume='{folder}'"] if begun else hydra.overrides.task)
+            _start(hydra, config, script, [override("resume", folder)] if begun else hydra.overrides.task)
     return validation_number(folder, config.objective) if is_search(hydra) else None
 
 
@@ -125,13 +128,13 @@ def require_validation_number(config: DictConfig) -> None:
     """Refuse an objective by which a search would not choose on the validation split.
 
     Raises:
-        SystemExit: If it is no number ``val/...``, or none of those that the training of a performer measures.
+        ConfigError: If it is no number ``val/...``, or none of those that the training of a performer measures.
     """
     performer = config.task == "performer"
     fits = config.objective in PERFORMER_NUMBERS if performer else config.objective.startswith("val/")
     if not fits:
         example = PERFORMER_NUMBERS[0] if performer else "val/relative_deviation"
-        raise SystemExit(
+        raise ConfigError(
             "objective: a search chooses by a number of the validation split, lest it tune on the test split: for "
             f"example `objective={example}`, got {config.objective!r}."
         )
@@ -147,11 +150,12 @@ def validation_number(folder: Path, name: str) -> float:
     Raises:
         ConfigError: If the run has no such number.
     """
-    numbers = read_json(folder / VALIDATION) if (folder / VALIDATION).exists() else {}
-    if numbers.get(name) is None:
+    numbers = records.numbers(folder / VALIDATION) if (folder / VALIDATION).exists() else {}
+    value = numbers.get(name)
+    if value is None:
         hint = f"It has: {', '.join(numbers)}." if numbers else f"It has no {VALIDATION}."
         raise ConfigError(f"objective: {folder} has no number {name!r}{suggest(name, numbers)}. {hint}")
-    return numbers[name]
+    return value
 
 
 class SweepSummary(Callback):
@@ -168,18 +172,19 @@ class SweepSummary(Callback):
         """Choose where the jobs leave their records; launchers take this object along to where they run.
 
         Raises:
-            SystemExit: Under torchrun, whose every process would start the whole sweep, and for a search that would
-                not choose on the validation split.
+            SystemExit: With status 2 under torchrun, whose every process would start the whole sweep, and for a search
+                that would not choose on the validation split.
         """
-        if TorchElasticEnvironment.detect():
-            raise SystemExit("A sweep starts the processes of its jobs itself: start it without torchrun.")
-        if is_search(config.hydra):
-            require_validation_number(config)
+        with told():  # Hydra would make a warning of what is raised here
+            if TorchElasticEnvironment.detect():
+                raise ConfigError("A sweep starts the processes of its jobs itself: start it without torchrun.")
+            if is_search(config.hydra):
+                require_validation_number(config)
         folder = Path(config.hydra.sweep.dir).absolute()
         self.records = folder / RECORDS / f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
         if config.hydra.runtime.choices.get("sweep") is None:  # no preset: one folder, also if experiments are swept
             with read_write(config.hydra.overrides):
-                config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{folder}'")
+                config.hydra.overrides.hydra.append(override("hydra.sweep.dir", folder))
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Note how a job ended. A failure is taken from Hydra, which would leave out jobs and ``on_multirun_end``."""
@@ -188,7 +193,7 @@ class SweepSummary(Callback):
         error = None
         if job_return.status is JobStatus.FAILED:
             failure = job_return._return_value
-            error = str(failure) if isinstance(failure, JobError | ConfigError) else repr(failure)
+            error = str(failure) if isinstance(failure, JobError | Trouble) else repr(failure)
             job_return.return_value, job_return.status = None, JobStatus.COMPLETED
         hydra = config.hydra
         outcome = {"folder": hydra.runtime.output_dir, "options": list(hydra.overrides.task), "error": error}
@@ -197,14 +202,21 @@ class SweepSummary(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print the comparison of the finished jobs; if some failed, list them and exit with status 1."""
         assert self.records is not None
-        paths = sorted(self.records.glob("*.json"), key=lambda path: int(path.stem))
+        with told():
+            self._report(self.records)
+
+    def _report(self, folder: Path) -> None:
+        paths = sorted(folder.glob("[0-9]*.json"), key=lambda path: int(path.stem))
         jobs = {int(path.stem): read_json(path) for path in paths}
         failed = {number: job for number, job in jobs.items() if job["error"] is not None}
-        finished = finished_runs(Path(job["folder"]) for number, job in jobs.items() if number not in failed)
+        finished, reasons = finished_runs(Path(job["folder"]) for number, job in jobs.items() if number not in failed)
         print(f"\n{listing(finished)}\n" if finished else "")
-        print(f"{len(jobs) - len(failed)} of {len(jobs)} jobs finished. Sweep folder: {self.records.parents[1]}")
+        print(f"{len(jobs) - len(failed)} of {len(jobs)} jobs finished. Sweep folder: {folder.parents[1]}")
+        print("".join(f"left out: {reason}\n" for reason in reasons), end="", file=sys.stderr)
         if failed:
-            raise SystemExit(failures(failed, self.records.parents[1]))
+            raise SystemExit(failures(failed, folder.parents[1]))
+        if reasons:
+            raise SystemExit(REFUSED)
 
 
 def failures(failed: Mapping[int, Mapping[str, Any]], folder: Path) -> str:
@@ -221,11 +233,17 @@ def failures(failed: Mapping[int, Mapping[str, Any]], folder: Path) -> str:
           beta: expected ...
     """
     count = "1 job" if len(failed) == 1 else f"{len(failed)} jobs"
-    lines = [f"\n{count} failed. {_AGAIN.format(folder)}"]
+    lines = [f"\n{count} failed. {_again(folder)}"]
     for number, job in failed.items():
         lines += [f"\njob {number}: {' '.join(job['options'])}", f"  folder: {job['folder']}"]
         lines += [f"  {line}" for line in job["error"].splitlines()]
     return "\n".join(lines)
+
+
+def _again(folder: Path) -> str:
+    """How a sweep goes on, by its folder."""
+    word = shlex.quote(override("hydra.sweep.dir", folder))
+    return f"To run what is not finished: the same command; unless it has a `sweep=`, with {word}"
 
 
 def _group(sweep: Path, multirun: Path) -> str:
@@ -259,7 +277,7 @@ def _require_same_options(folder: Path, config: DictConfig) -> None:
 def _start(hydra: Any, config: DictConfig, script: Path, words: Sequence[str]) -> None:
     """Run a job's process with these options in its folder, on a GPU of its own."""
     folder = Path(hydra.runtime.output_dir).absolute()
-    command = [sys.executable, str(script), *words, f"hydra.run.dir='{folder}'", "hydra.mode=RUN"]
+    command = [sys.executable, str(script), *words, override("hydra.run.dir", folder), "hydra.mode=RUN"]
     with free_gpus() as gpus:
         group = {"WANDB_RUN_GROUP": _group(folder.parent, Path(config.paths.multirun).absolute())}
         environment = {**group, **without_launcher(os.environ), **gpus}
@@ -304,7 +322,7 @@ def _stopped_together(job: subprocess.Popen[bytes], folder: Path) -> Iterator[No
     """End a job with the sweep that started it, and the sweep with its job."""
 
     def stop(*_: object) -> None:
-        raise SystemExit(f"The sweep was stopped. {_AGAIN.format(folder.parent)}")
+        raise KeyboardInterrupt(f"The sweep was stopped. {_again(folder.parent)}")
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -18,8 +18,10 @@ from semexplain.data.loading import read_ahead
 from semexplain.explanation import Explanation, printable
 from semexplain.performers.grad_cam import score_heat
 from semexplain.runs.run import Run
-from semexplain.system.devices import accelerator
+from semexplain.system import devices
+from semexplain.system.config import ConfigError
 from semexplain.system.image_files import ImageError, eight_bits, upright
+from semexplain.system.places import expanded
 from semexplain.system.trouble import Trouble
 from semexplain.training.distillation import Distillation
 
@@ -51,9 +53,15 @@ class TrainedExplainer:
 
     @classmethod
     def of(cls, run: Run, device: str = "auto", precision: Precision = "float32") -> "TrainedExplainer":
-        """The explainer of a run, on a device."""
-        module = run.module.to(accelerator(device).replace("gpu", "cuda"))
-        return cls(module, precision=precision)
+        """The explainer of a run, on a device.
+
+        Raises:
+            ConfigError: If there is no such device or precision, or the run cannot be rebuilt.
+        """
+        if precision not in get_args(Precision):
+            raise ConfigError(f"precision: expected one of {', '.join(get_args(Precision))}, got {precision!r}.")
+        where = devices.device(device)  # refused before anything is read
+        return cls(run.module.to(where), precision=precision)
 
     def explain(
         self,
@@ -171,8 +179,8 @@ def load(
         ConfigError: If the folder is not a finished explainer's run, or the performer is gone.
         ValueError: If checkpoint and performer do not belong together.
     """
-    changes = {} if performer is None else {"performer.checkpoint": str(performer)}
-    return TrainedExplainer.of(Run(Path(run).expanduser(), {**overrides, **changes}, trust=trust), device, precision)
+    changes = {} if performer is None else {"performer.checkpoint": str(expanded("performer", performer))}
+    return TrainedExplainer.of(Run(expanded("run", run), {**overrides, **changes}, trust=trust), device, precision)
 
 
 def as_square(picture: Picture, size: ImageSize) -> Tensor:

@@ -13,6 +13,7 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+from pydantic_core import SchemaError
 from torch import nn
 
 from semexplain.system.references import without_values
@@ -123,7 +124,7 @@ def misfits(
 def _misvalue(value: Any, hint: Any) -> str | None:
     try:
         _adapter(hint).validate_python(value, strict=not isinstance(value, list))
-    except PydanticUserError:  # an annotation that says nothing about plain values
+    except (PydanticUserError, SchemaError):  # an annotation that says nothing about plain values
         return None
     except ValidationError as error:
         first = error.errors()[0]

@@ -2,16 +2,18 @@
 
 import errno
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
 from hydra.errors import CompactHydraException, HydraException
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
-REFUSED, INTERRUPTED, BUG = 2, 130, 1  # exit statuses
+REFUSED, INTERRUPTED, READER_GONE, BUG = 2, 130, 141, 1  # exit statuses
 REMEDIES = {
     errno.ENOSPC: "Free some space there; what was begun goes on when the same command is given again.",
     errno.EDQUOT: "Free some of your quota; what was begun goes on when the same command is given again.",
@@ -22,6 +24,8 @@ REMEDIES = {
     errno.ENOENT: "There is no such file or folder: was it moved or deleted in the meantime?",
     errno.ENOTDIR: "A part of this path is a file: choose another place.",
     errno.EISDIR: "It is a folder, where a file was expected.",
+    errno.EEXIST: "There is something else of that name already: choose another place.",
+    errno.ENOTEMPTY: "There is something else of that name already: choose another place.",
     errno.ENAMETOOLONG: "Choose a shorter name.",
     errno.EIO: "The disk could not be read or written: look after it, then give the same command again.",
 }
@@ -54,32 +58,66 @@ class DamagedFileError(Trouble):
 def told() -> Iterator[None]:
     """End a command as its user expects: known trouble is told, anything else is shown whole and called a bug.
 
+    Ctrl+C and SIGTERM end it as a ``KeyboardInterrupt``, whose message, if it has one, says how to go on.
+
     Raises:
-        SystemExit: With status 2 for trouble that the user can mend, 130 for Ctrl+C, and 1 for a bug.
+        SystemExit: With status 2 for trouble that the user can mend, 130 for Ctrl+C and SIGTERM, and 1 for a bug.
 
     Example:
         >>> with told():
         ...     print("done")
         done
     """
+    with _listening() as signals:
+        try:
+            yield
+            sys.stdout.flush()
+        except KeyboardInterrupt as interruption:
+            _leave(f"\n{interruption.args[0] if interruption.args else 'Interrupted.'}", INTERRUPTED)
+        except Trouble as trouble:
+            _leave(str(trouble), REFUSED)
+        except (CompactHydraException, HydraException) as error:
+            _leave(_of_hydra(error), REFUSED)
+        except OmegaConfBaseException as error:
+            if (sentence := _of_omegaconf(error)) is None:
+                _bug()
+            _leave(sentence, REFUSED)
+        except BrokenPipeError:  # whoever read what is printed has gone, as `head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(READER_GONE) from None
+        except (SystemExit, Exception) as error:
+            if signals:  # libraries end on a signal in ways of their own
+                _leave("\nInterrupted.", INTERRUPTED)
+            if isinstance(error, SystemExit):
+                raise
+            sentence = of_system(error) if isinstance(error, OSError) else None
+            if sentence is None:
+                _bug()
+            _leave(sentence, REFUSED)
+
+
+@contextmanager
+def _listening() -> Iterator[list[int]]:
+    """Signals that were received while the block ran, each of which raised a ``KeyboardInterrupt``."""
+    signals: list[int] = []
+    process = os.getpid()
+
+    def interrupt(number: int, _: object) -> None:
+        if os.getpid() != process and number == signal.SIGTERM:  # a worker, which inherits this and is told to end
+            os._exit(128 + number)
+        signals.append(number)
+        raise KeyboardInterrupt
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # no other may
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as in a shell's background
+                before[number] = signal.signal(number, interrupt)
     try:
-        yield
-    except Trouble as trouble:
-        _leave(str(trouble), REFUSED)
-    except (CompactHydraException, HydraException) as error:
-        _leave(_of_hydra(error), REFUSED)
-    except OmegaConfBaseException as error:
-        if (known := _within(error)) is None:
-            _bug()
-        _leave(str(known), REFUSED)
-    except KeyboardInterrupt:
-        _leave("\nInterrupted.", INTERRUPTED)
-    except OSError as error:
-        if (sentence := of_system(error)) is None:
-            _bug()
-        _leave(sentence, REFUSED)
-    except Exception:
-        _bug()
+        yield signals
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def of_system(error: OSError) -> str | None:
@@ -97,11 +135,14 @@ def of_system(error: OSError) -> str | None:
     return f"{error.strerror}{place}. {REMEDIES[error.errno]}"
 
 
-def _within(error: BaseException | None) -> Trouble | None:
-    """Known trouble in a resolver, which OmegaConf wraps."""
-    while error is not None and not isinstance(error, Trouble):
-        error = error.__cause__ or error.__context__
-    return error
+def _of_omegaconf(error: OmegaConfBaseException) -> str | None:
+    """Known trouble in a resolver, or a reference to nothing such as ``${nowhere}`` in the place of a run."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, Trouble):
+        cause = cause.__cause__ or cause.__context__
+    if cause is None and isinstance(error, InterpolationResolutionError):
+        return f"{error.full_key}: {str(error).splitlines()[0]}"
+    return None if cause is None else str(cause)
 
 
 def _of_hydra(error: Exception) -> str:

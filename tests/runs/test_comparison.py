@@ -26,7 +26,9 @@ def finished(folder: Path, beta: float, deviation: float, concepts: str = "all",
         "relative_deviation.RelativeDeviation",
     )
     targets = {name: {"_target_": f"semexplain.metrics.{name}"} for name in measured}
-    (folder / "config.yaml").write_text(f"{options}metrics: {json.dumps(targets)}\n")
+    (folder / "config.yaml").write_text(
+        f"{options}metrics: {json.dumps(targets)}\npaths: {{performers: p, cache: c}}\n"
+    )
     metrics = {"test/relative_deviation": deviation, "test/contribution_entropy": 3.2, "test/performer_accuracy": None}
     (folder / "metrics.json").write_text(json.dumps(metrics))
     return folder
@@ -35,7 +37,7 @@ def finished(folder: Path, beta: float, deviation: float, concepts: str = "all",
 def test_a_row_a_run_in_the_order_of_the_folders(tmp_path: Path):
     finished(tmp_path / "b" / "1", beta=0.2, deviation=0.0123456, concepts="random")
     finished(tmp_path / "a", beta=0.0, deviation=0.5, concepts="all")
-    runs = finished_runs([tmp_path])
+    runs, _ = finished_runs([tmp_path])
     assert [run.path.name for run in runs] == ["a", "1"]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in comparison(runs).splitlines()]
     assert rows[0][:6] == ["#", "target", "beta", "concepts", "seed", "entropy"]  # nothing else was measured in any
@@ -72,6 +74,5 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_an_unknown_verb_lists_those_there_are(capsys: pytest.CaptureFixture[str]):
-    with pytest.raises(SystemExit):
-        main(["explian"])
+    assert main(["explian"]) == 2
     assert "demo" in capsys.readouterr().err

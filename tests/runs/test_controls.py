@@ -159,6 +159,11 @@ def test_an_interrupted_control_goes_on(constant: Path, faces: Path, tmp_path: P
         (folder / "metrics.json").write_text("{}")
         raise KeyboardInterrupt
 
+    def went_on(config: object, folder: Path) -> None:
+        (folder / "went on").touch()
+        numbers = dict.fromkeys((f"test/{measure}" for measure in trained.MEASURES), 0.5)
+        (folder / "metrics.json").write_text(json.dumps(numbers))
+
     config = OmegaConf.load(constant / "config.yaml")
     config.paths.cache = str(tmp_path / "cache")
     description = {"some": "control"}
@@ -167,7 +172,7 @@ def test_an_interrupted_control_goes_on(constant: Path, faces: Path, tmp_path: P
         with pytest.raises(KeyboardInterrupt):
             trained._trained(config, "constant", description)
     (partial,) = (tmp_path / "cache/controls").glob("*.partial")
-    monkeypatch.setattr(trained, "train_explainer", lambda config, folder: (folder / "went on").touch())
+    monkeypatch.setattr(trained, "train_explainer", went_on)
     trained._trained(config, "constant", description)
     assert (partial.with_suffix("") / "went on").exists()
     assert not partial.exists()

@@ -147,12 +147,12 @@ def test_report_writes_a_page_for_each_run_and_one_that_compares_them(
     assert f"{metrics['test/relative_deviation']:.4f}" in page
     assert '<td class="printed">3.2250</td>' in page  # the paper's entropy
     assert page.count("<article") == 10
-    compared = (sweep / "report.html").read_text("utf-8")
+    compared = (sweep / "comparison.html").read_text("utf-8")
     assert 'href="0/report.html"' in compared
     assert 'href="1/report.html"' in compared
     assert "Without and with the prior" in compared
     assert "What the prior costs and buys" in compared
-    assert all(str(sweep / name) in printed for name in ("0/report.html", "1/report.html", "report.html"))
+    assert all(str(sweep / name) in printed for name in ("0/report.html", "1/report.html", "comparison.html"))
 
 
 def test_a_run_without_other_loggers_draws_into_its_folder(sweep: Path) -> None:

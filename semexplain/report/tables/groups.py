@@ -5,12 +5,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow.parquet as pq
-
 from semexplain.data.attributes import ATTRIBUTES as ATTRIBUTE_NAMES
 from semexplain.report.paper import ATTRIBUTES, explainer_row, paper_targets
 from semexplain.runs.comparison import concept_choice, flat_options
 from semexplain.runs.folder import EXPLANATIONS
+from semexplain.runs.records import size_of_explanations
 from semexplain.runs.run import Run
 
 # What places a run in the tables, where its files are, and what shows or keeps its numbers without changing them.
@@ -48,7 +47,8 @@ class Spread(NamedTuple):
 class Entry(NamedTuple):
     """A finished run and where it belongs: network, target, β, concepts, seed, all other options, its numbers.
 
-    ``objects``: different objects in its test images, if it noted them.
+    ``objects``: different objects in its test images, if it noted them; ``size``: how many images and concepts its
+    table of test images has, if it has one.
     """
 
     folder: Path
@@ -60,6 +60,7 @@ class Entry(NamedTuple):
     options: dict[str, str]
     metrics: dict[str, float | None]
     objects: int | None
+    size: tuple[int, int] | None
 
 
 class Group(NamedTuple):
@@ -85,8 +86,8 @@ class Group(NamedTuple):
     @property
     def images(self) -> int | None:
         """Different test images, if the first run has its table of them."""
-        table = self.runs[0].folder / EXPLANATIONS
-        return pq.read_metadata(table).num_rows if table.exists() else None
+        size = self.runs[0].size
+        return None if size is None else size[0]
 
     @property
     def objects(self) -> int | None:
@@ -97,11 +98,10 @@ class Group(NamedTuple):
     def concept_count(self) -> int | None:
         """How many concepts explain, if that is known: of all filters, from the table of test images."""
         kind, _, count = self.concepts.partition(" ")
-        table = self.runs[0].folder / EXPLANATIONS
         if kind == "random":
             return int(count)
-        if table.exists():
-            return sum(name.startswith("alpha/") for name in pq.read_schema(table).names)
+        if (size := self.runs[0].size) is not None:
+            return size[1]
         return len(ATTRIBUTE_NAMES) - 1 if self.network == ATTRIBUTES else None
 
     def values(self, metric: str) -> list[float]:
@@ -118,7 +118,7 @@ def grouped(runs: Iterable[Run]) -> tuple[list[Group], list[str]]:
     Returns:
         The groups, in the order of the runs, and a line for each run that was left out.
     """
-    candidates = [_entry(run) for run in runs]
+    candidates = [entry_of(run) for run in runs]
     remarks = [
         f"{entry.folder}: the paper has no numbers for {entry.network}, {entry.target}."
         for entry in candidates
@@ -137,7 +137,12 @@ def grouped(runs: Iterable[Run]) -> tuple[list[Group], list[str]]:
     return [Group(*key, tuple(seeds[seed] for seed in sorted(seeds))) for key, seeds in seeds_of_group.items()], remarks
 
 
-def _entry(run: Run) -> Entry:
+def entry_of(run: Run) -> Entry:
+    """A finished run, and where it belongs.
+
+    Raises:
+        DamagedFileError: If one of its files is.
+    """
     config = run.written
     options = flat_options(config, (*PLACED, *WHERE, *SHOWN, *OTHER))
     if "data.seed" in options and options["data.seed"] == config.seed:
@@ -153,6 +158,7 @@ def _entry(run: Run) -> Entry:
         {key: str(value) for key, value in options.items()},
         run.metrics,
         run.recorded.get("test_objects"),
+        size_of_explanations(table) if (table := run.path / EXPLANATIONS).exists() else None,
     )
 
 

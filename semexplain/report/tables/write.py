@@ -14,7 +14,9 @@ from semexplain.report.tables.pictures import pictures
 from semexplain.report.tables.records import behind, records
 from semexplain.report.tables.render import comma_separated, latex, markdown
 from semexplain.runs.run import Run
+from semexplain.system.config import ConfigError
 from semexplain.system.files import write_text
+from semexplain.system.places import require_writable
 
 SEEDS = 3
 INTRODUCTION = """\
@@ -40,11 +42,12 @@ def write_tables(
         The Markdown, and all files.
 
     Raises:
-        ValueError: If no run belongs into a table.
+        ConfigError: If no run belongs into a table, or nothing can be written there.
     """
+    require_writable("--out", folder / "tables.md", folder / "tables.csv")
     groups, omissions = grouped(runs)
     if not groups:
-        raise ValueError("\n".join(["None of these runs belongs into the paper's tables:", *omissions]))
+        raise ConfigError("\n".join(["None of these runs belongs into the paper's tables:", *omissions]))
     lines = series(groups)
     pages = [
         *tables(groups),

@@ -59,6 +59,7 @@ def finished(
         "callbacks": {"prior_weight": {"beta": beta}},
         "data": {"_target_": f"{PACKAGE}data.celeba.CelebADataModule", "seed": seed, "root": str(folder)},
         "explainer": {"depth": 152},
+        "paths": {"performers": "performers", "cache": "cache"},
         **(options or {}),
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config))

@@ -111,7 +111,7 @@ def test_all_lists_what_other_tables_need(tmp_path: Path, capsys: pytest.Capture
     [
         (["{}/nowhere"], "There is no folder {}/nowhere."),
         (["{}"], "There are no finished explainer runs here: no folder holds config.yaml and metrics.json."),
-        (["{}", "--seeds", "0"], "--seeds: expected a whole number above 0, got 0."),
+        (["{}", "--seeds", "0"], "--seeds: expected a whole number above 0, got '0'."),
     ],
 )
 def test_what_cannot_be_done_is_said(

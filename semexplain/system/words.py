@@ -1,0 +1,45 @@
+"""Words of a command line that hold paths: as Hydra reads them, and as a shell does."""
+
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+NO_TEXT = ("null", "true", "false", "nan", "inf")  # words that Hydra reads as other values
+
+
+def override(key: str, value: Path | str) -> str:
+    r"""The word that gives an option of Hydra's exactly this text, whatever signs are in it.
+
+    Args:
+        key: Of the option.
+        value: A path, or any other text.
+
+    Example:
+        >>> override("resume", "outputs/1")
+        'resume=outputs/1'
+        >>> print(override("resume", "it's {here}"))
+        resume='it\'s {here}'
+    """
+    text = str(value)
+    if re.fullmatch(r"[A-Za-z_/][A-Za-z0-9_./-]*", text) and text.lower() not in NO_TEXT:
+        return f"{key}={text}"
+    text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)  # for OmegaConf, which would look for a value there
+    text = re.sub(r"(\\*)('|\Z)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), text)
+    return f"{key}='{text}'"
+
+
+def shown(script: str, options: Mapping[str, Path | str]) -> str:
+    """A command that can be copied into a shell.
+
+    Args:
+        script: ``train.py`` or ``evaluate.py``.
+        options: Values by their dotted keys.
+
+    Example:
+        >>> print(shown("train.py", {"resume": "outputs/1"}))
+        python train.py resume=outputs/1
+        >>> print(shown("train.py", {"resume": "a b"}))
+        python train.py 'resume='"'"'a b'"'"''
+    """
+    return shlex.join(["python", script, *(override(key, value) for key, value in options.items())])
