@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from semexplain.explanation import Explanation
 from semexplain.metrics.verdict import FAITHFUL
 from semexplain.system.reading import read_json
+from semexplain.system.references import is_reference
 from semexplain.system.trouble import DamagedFileError
 
 Group = dict[str, Any]
@@ -143,7 +144,10 @@ def _require(path: Path, kind: str, shape: Any, content: Any) -> None:
     try:
         _adapter(shape).validate_python(content, strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
+        problems = [problem for problem in error.errors() if not is_reference(problem["input"])]
+        if not problems:  # what refers to the environment has its type there
+            return
+        first = problems[0]
         place = ".".join(str(part) for part in first["loc"])
         raise _damaged(path, kind, f"{place}: {first['msg']}" if place else first["msg"]) from error
 
