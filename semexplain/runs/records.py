@@ -1,7 +1,7 @@
 """What a run wrote about itself, with the shape that its readers rely on: anything else is a damaged file."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -69,7 +69,7 @@ def require_configuration(config: DictConfig, path: Path) -> None:
     Raises:
         DamagedFileError: Naming what is missing or of another type.
     """
-    _require(path, "a run's configuration", _Configuration, OmegaConf.to_container(config))
+    _require(path, "a run's configuration", _Configuration, OmegaConf.to_container(config), but=is_reference)
 
 
 def numbers(path: Path, needed: Iterable[str] = ()) -> dict[str, float | None]:
@@ -140,12 +140,13 @@ def _unless_refused(path: Path, kind: str, error: Exception) -> Exception:
     return error if known else _damaged(path, kind, error)
 
 
-def _require(path: Path, kind: str, shape: Any, content: Any) -> None:
+def _require(path: Path, kind: str, shape: Any, content: Any, but: Callable[[Any], bool] = lambda value: False) -> None:
+    """Refuse content of another shape, but for some values; a reference to the environment has its type there."""
     try:
         _adapter(shape).validate_python(content, strict=True)
     except ValidationError as error:
-        problems = [problem for problem in error.errors() if not is_reference(problem["input"])]
-        if not problems:  # what refers to the environment has its type there
+        problems = [problem for problem in error.errors() if not but(problem["input"])]
+        if not problems:
             return
         first = problems[0]
         place = ".".join(str(part) for part in first["loc"])
