@@ -15,6 +15,7 @@ import torch
 
 from semexplain.system.quiet import hush
 from soak.injections import Injection, of_commands
+from soak.strangers import of_strangers
 from soak.world import make
 
 JOURNAL = "journal.jsonl"
@@ -60,6 +61,7 @@ def main() -> int:
 
 def _all(folder: Path, elsewhere: Path | None, arguments: argparse.Namespace) -> Iterator[Injection]:
     yield from of_commands(folder / "world", elsewhere, folder / "unhurt", arguments.kills, arguments.full)
+    yield from of_strangers(folder / "world")
 
 
 def _injected(injections: list[Injection], folder: Path, jobs: int) -> Iterator[dict[str, object]]:

@@ -22,6 +22,7 @@ from semexplain.runs import sweeps
 from semexplain.runs.folder import CONFIG, EVALUATIONS, EXPLANATIONS, METRICS, alone_in
 from semexplain.runs.performer_store import FILE
 from semexplain.runs.run import Run
+from semexplain.system.ownership import sign
 from soak.victims import run
 
 SWEPT = ("0", "0.2")
@@ -146,6 +147,9 @@ def make(world: Path) -> None:
     def begin() -> None:
         SyntheticFacesDataModule(root=str(world / "faces"), **FACES).prepare_data()
         _train(world)
+        (world / "small").mkdir()  # a run of few bytes, of which there are many copies
+        shutil.copytree(world / "faces", world / "small" / "faces")
+        _train(world / "small", "explainer=linear", "trainer.max_epochs=1")
 
     outcome = run(begin, world.with_suffix(".log"))
     if outcome.status != 0:
@@ -163,6 +167,8 @@ def copy(world: Path, work: Path, needs: tuple[str, ...]) -> Iterator[Path]:
     for path in (work / "run").rglob("*") if "run" in needs else ():
         if path.suffix in (".yaml", ".json") and path.is_file():
             path.write_text(path.read_text().replace(str(world), str(work)))
+    if "run" in needs:
+        sign(work / "run" / CONFIG)
     try:
         yield work
     finally:
