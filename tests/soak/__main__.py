@@ -89,7 +89,7 @@ def _inject(injection: Injection, place: Path) -> None:
     status = 1
     try:
         try:
-            lost = injection.inject(place)
+            lost = injection.inject(place / "here")
         except Exception as error:
             lost = f"{type(error).__name__}: {error}"
         (place / "lost").write_text(lost or "")
