@@ -32,7 +32,10 @@ def train(config: DictConfig, folder: Path) -> dict[str, float]:
     """Check the configuration, run it in ``folder``, and return the metrics of the test split."""
     hush()
     check(config)
+    resumed = config.resume is not None
     config = open_run(config, folder)
+    if resumed:
+        check(config)  # what the folder says
     require_devices(config.trainer)
     for name, place in config.paths.items():
         require_folder(f"paths.{name}", Path(place))

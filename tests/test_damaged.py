@@ -9,6 +9,7 @@ from damaged import DAMAGED_FILES, DAMAGES, VERBS, damaged_run
 from support import configured, smoke
 
 from semexplain.__main__ import main
+from semexplain.runs import folder
 from train import train
 
 FAST = [  # of each file and each damage one, and of each command some; `make soak` tries all
@@ -28,7 +29,7 @@ FAST = [  # of each file and each damage one, and of each command some; `make so
 @pytest.fixture(scope="module")
 def finished(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run whose files are small."""
-    folder = tmp_path_factory.mktemp("finished")
+    place = tmp_path_factory.mktemp("finished")
     options = [
         "trainer.max_epochs=1",
         "explainer=linear",
@@ -38,8 +39,8 @@ def finished(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The performer's convolutions start from random weights")
         warnings.filterwarnings("ignore", r"All \d+ scores of the performer lie between 0 and 1")
-        train(configured(*smoke(faces, folder, *options)), folder / "run")
-    return folder / "run"
+        train(configured(*smoke(faces, place, *options)), place / "run")
+    return place / "run"
 
 
 @pytest.mark.parametrize(("verb", "name", "damage"), FAST)
@@ -97,3 +98,14 @@ def test_every_part_of_the_table_is_tried():
     assert {damage for _, _, damage in FAST} == set(DAMAGES)
     assert tried >= set(DAMAGED_FILES) - {"validation.json", "metrics.csv"}  # which no command reads
     assert {verb for verb, _, _ in FAST} == set(VERBS)
+
+
+def test_what_is_resumed_is_checked(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    run = damaged_run(finished, tmp_path, "metrics.json", "absent")
+    text = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(text.replace("max_epochs: 1", "max_epochs: {a: 1}", 1))
+    monkeypatch.setattr(folder, "_was_given", lambda key: False)  # the command line says `resume` alone
+    assert VERBS["resume"](run, tmp_path / "out") == 2
+    assert "trainer.max_epochs: expected" in capsys.readouterr().err

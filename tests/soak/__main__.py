@@ -19,6 +19,7 @@ from soak.strangers import of_strangers
 from soak.world import make
 
 JOURNAL = "journal.jsonl"
+ONE_KIND = ("damaged", "hostile", "malformed")
 
 
 def main() -> int:
@@ -111,7 +112,8 @@ def _entries(journal: Path) -> Iterator[dict[str, object]]:
 def _summary(entries: list[dict[str, object]]) -> None:
     kinds: dict[str, list[int]] = {}
     for entry in entries:
-        kind = " ".join(str(entry["name"]).split(":")[0].split()[:2])
+        words = str(entry["name"]).split()
+        kind = words[0] if words[0] in ONE_KIND else " ".join(words[:2])
         counts = kinds.setdefault(kind, [0, 0])
         counts[0] += int(str(entry["count"]))
         counts[1] += int(str(entry["count"])) if entry["lost"] else 0
