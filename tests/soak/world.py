@@ -44,7 +44,7 @@ class Job(NamedTuple):
 
 
 def _options(work: Path, *more: str) -> list[str]:
-    return smoke(work / "faces", work, EPOCHS, "data.num_workers=0", *more)
+    return smoke(work / "faces", work, "explainer=linear", EPOCHS, "data.num_workers=0", *more)
 
 
 def _train(work: Path, *more: str) -> None:
@@ -149,7 +149,7 @@ def make(world: Path) -> None:
         _train(world)
         (world / "small").mkdir()  # a run of few bytes, of which there are many copies
         shutil.copytree(world / "faces", world / "small" / "faces")
-        _train(world / "small", "explainer=linear", "trainer.max_epochs=1")
+        _train(world / "small", "trainer.max_epochs=1")
 
     outcome = run(begin, world.with_suffix(".log"))
     if outcome.status != 0:
