@@ -16,7 +16,7 @@ from semexplain.attributions.starts import start_of
 from semexplain.data.images import image_shape
 from semexplain.explanation import Performance
 from semexplain.performers.base import Performer
-from semexplain.runs.shape import GROUPS, misshapen
+from semexplain.runs.shape import ALWAYS, misshapen
 from semexplain.runs.validation import infinite_problems, number_problems, trainer_problems
 from semexplain.system.config import (
     ConfigError,
@@ -164,7 +164,7 @@ def _problems(config: DictConfig) -> Iterator[str]:
     yield from (f"{key}: needs a value, for example `{key}=...` on the command line." for key in sorted(missing))
     yield from misfits("", values, root_options, missing, complete=True)
     yield from (shapeless := list(misshapen(values)))
-    if shapeless or not values.keys() >= set(GROUPS):
+    if shapeless or not values.keys() >= set(ALWAYS):
         return
     yield from infinite_problems(values)
     problems = list(problems_of_targets({**values, "module": _own(values["module"], config.module)}, missing))

@@ -18,7 +18,7 @@ ONE = (
 )
 PERHAPS_ONE = ("prior", "prior_loss", "parts", "control", "start")
 SEVERAL = ("metrics", "figures", "report_figures", "callbacks", "logger")
-GROUPS = (*ONE, *SEVERAL, "paths")  # that are always there
+ALWAYS = (*ONE, *SEVERAL, "paths", "task", "beta", "seed", "objective")  # what is always there
 KIND = "kind"  # a start by the kind of concept
 
 
