@@ -6,7 +6,7 @@ LOWEST := .venv-lowest
 PIP = $(if $(shell command -v uv),VIRTUAL_ENV=$(VENV) uv pip,$(PYTHON) -m pip)
 
 .DEFAULT_GOAL := help
-.PHONY: help install comparisons demo tables bench benchmark test test-all lowest lint format clean
+.PHONY: help install comparisons demo tables bench benchmark test test-all soak lowest lint format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -60,6 +60,10 @@ test-all: $(READY) ## all tests, also those that train or start processes for lo
 
 TESTS ?=
 UV = $(or $(shell command -v uv),$(VENV)/bin/uv)
+SOAK ?= outputs/soak
+soak: $(READY) ## kill, fill disks, damage and feed everything, and count what is lost; under an hour, goes on where it was; SOAK=<folder>
+	OMP_NUM_THREADS=1 PYTHONPATH=.:tests $(PYTHON) -m soak --folder $(SOAK)
+
 lowest: $(READY) ## the tests with the oldest versions that pyproject.toml allows, in .venv-lowest; TESTS="tests/metrics ..." for some
 	@command -v $(UV) >/dev/null || $(PYTHON) -m pip install -q uv
 	test -x $(LOWEST)/bin/python || $(UV) venv -q --python 3.11 $(LOWEST)
