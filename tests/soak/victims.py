@@ -53,6 +53,7 @@ def run(command: Callable[[], object], log: Path, fault: Fault = NOTHING, longes
         longest: Seconds after which it is killed, and counts as one that hangs.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
+    log.touch()
     count = log.with_suffix(".count")
     count.write_bytes(b"0")
     start = time.monotonic()

@@ -19,6 +19,7 @@ from evaluate import evaluate
 from semexplain.data.synthetic_faces import SyntheticFacesDataModule
 from semexplain.report.run import REPORT, run_report
 from semexplain.runs import sweeps
+from semexplain.runs.evaluations import evaluation_in
 from semexplain.runs.folder import CONFIG, EVALUATIONS, EXPLANATIONS, METRICS, alone_in
 from semexplain.runs.performer_store import FILE
 from semexplain.runs.run import Run
@@ -59,9 +60,11 @@ def _train(work: Path, *more: str) -> None:
 
 def _evaluate(work: Path) -> None:
     folders = work / "run" / EVALUATIONS
-    number = len(list(folders.iterdir())) if folders.exists() else 0
+    number = 1 + max((int(path.name) for path in folders.glob("[0-9]*")), default=0)
     config = configured(f"run={work / 'run'}", "controls=[constant]", name="evaluate")
-    evaluate(config, folders / f"{number}")
+    (folders / f"{number}").mkdir(parents=True)
+    with evaluation_in(folders / f"{number}"):
+        evaluate(config, folders / f"{number}")
 
 
 def _sweep(work: Path) -> object:
