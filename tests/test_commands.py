@@ -71,7 +71,8 @@ def test_wrong_words_are_refused_in_one_line(
 @pytest.fixture
 def copy(sweep: Path, tmp_path: Path) -> Path:
     """A finished run of one's own; the large files are links."""
-    folder = Path(shutil.copytree(sweep / "1", tmp_path / "runs/1", ignore=shutil.ignore_patterns("checkpoints")))
+    without = shutil.ignore_patterns("checkpoints", "report.html")
+    folder = Path(shutil.copytree(sweep / "1", tmp_path / "runs/1", ignore=without))
     (folder / "checkpoints").symlink_to(sweep / "1/checkpoints")
     return folder
 
