@@ -45,8 +45,9 @@ def kills(job: Job, world: Path, unhurt: Reference, number: int, label: str = ""
     chance = random.Random(f"{job.name}{label}")
     for place in range(number):
         if place % 4 == 3:
-            fault = Fault("kill", seconds=chance.uniform(0, unhurt.seconds))
-            name = f"kill {job.name}{label} {place}: after {fault.seconds:.2f} s"
+            share = chance.random()
+            fault = Fault("kill", seconds=share * unhurt.seconds)
+            name = f"kill {job.name}{label} {place}: after {share:.0%} of its time"
         else:
             fault = Fault("kill", change=chance.randint(1, unhurt.changes))
             name = f"kill {job.name}{label} {place}: at change {fault.change}"
