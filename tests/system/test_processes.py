@@ -128,7 +128,7 @@ def test_two_processes_that_diverge_both_end(faces: Path, sweep: Path, tmp_path:
     words = [*smoke(faces, sweep.parent, "trainer=ddp_cpu", "optimizer.lr=1e30"), f"hydra.run.dir={tmp_path / 'run'}"]
     done = command(*words)  # whose output ends when the second process has closed its end, too
     assert done.returncode == 2, done.stderr
-    assert "The training diverged in epoch 1 (" in done.stderr
+    assert "The training diverged in epoch " in done.stderr
     assert "Traceback" not in done.stderr
     assert (tmp_path / "run/diverged.json").exists()
     assert not (tmp_path / "run/metrics.json").exists()
