@@ -14,7 +14,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import yaml
@@ -27,6 +27,7 @@ READ = ("compare", "tables")
 SECRET = "hunter2-is-not-a-good-password"
 STRANGER = "a_stranger_to_this_house"
 SECONDS = 60
+Result = TypeVar("Result")
 
 
 class Hostile(NamedTuple):
@@ -480,3 +481,34 @@ def leaks(folder: Path) -> list[str]:
     """Files below a folder that hold the secret."""
     files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
     return [str(path) for path in files if SECRET.encode() in path.read_bytes()]
+
+
+def harm(
+    hostile: Hostile, finished: Path, place: Path, command: Callable[[Path, Path], Result]
+) -> tuple[Result, str | None]:
+    """What a command returns in whose inbox a spoilt copy of a run lies, and the harm that was done, if any.
+
+    Args:
+        hostile: How the copy is spoilt.
+        finished: The run; nothing beside it may change.
+        place: An empty folder; it stays.
+        command: Opens the copy, and writes where it is told.
+    """
+    own = place / "own"  # where the user keeps things
+    os.environ |= {f"SEMEXPLAIN_{name}": str(own / name.lower()) for name in ("DATA", "PERFORMERS", "CACHE")}
+    os.environ["SECRET"] = SECRET
+    run, out = place / "inbox" / "run", place / "out"
+    shutil.copytree(finished, run)
+    out.mkdir()
+    canary = place / "elsewhere" / "canary"
+    canary.parent.mkdir()
+    (canary.parent / "dear").write_text("to the user")
+    hostile.spoil(run, canary)
+    before = contents(place, (run, out, own)), contents(finished.parent, ())
+    with contextlib.chdir(out):
+        result = command(run, out)
+    if canary.exists():
+        return result, "it was executed"
+    if (contents(place, (run, out, own)), contents(finished.parent, ())) != before:
+        return result, "it wrote outside the run"
+    return result, f"it told the secret: {files}" if (files := leaks(place)) else None

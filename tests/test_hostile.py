@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from hostile import HOSTILE, SECRET, Hostile, contents, leaks, opened
+from hostile import HOSTILE, SECRET, Hostile, harm, opened
 from support import configured, smoke
 
 from train import train
@@ -32,24 +32,10 @@ def attempt(
     hostile: Hostile, verb: str, finished: Path, faces: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> int:
     """Open a spoilt copy of a run; returns the exit status."""
-    own = place / "own"  # where the user keeps things
-    for name in ("DATA", "PERFORMERS", "CACHE"):
-        monkeypatch.setenv(f"SEMEXPLAIN_{name}", str(own / name.lower()))
-    monkeypatch.setenv("SECRET", SECRET)
+    photo = faces / "img_align_celeba" / "000001.jpg"
     monkeypatch.setattr(sys, "path", list(sys.path))
-    run, out = place / "inbox" / "run", place / "out"
-    shutil.copytree(finished, run)
-    out.mkdir()
-    monkeypatch.chdir(out)
-    canary = place / "elsewhere" / "canary"
-    canary.parent.mkdir()
-    (canary.parent / "dear").write_text("to the user")
-    hostile.spoil(run, canary)
-    before = contents(place, (run, out, own)), contents(finished.parent, ())
-    status = opened(verb, run, faces / "img_align_celeba" / "000001.jpg", out)
-    assert not canary.exists()
-    assert (contents(place, (run, out, own)), contents(finished.parent, ())) == before
-    assert leaks(place) == []
+    status, done = harm(hostile, finished, place, lambda run, out: opened(verb, run, photo, out))
+    assert done is None
     shutil.rmtree(place)
     return status
 

@@ -1,6 +1,7 @@
 """Weights from files: what a performer starts from, and performers that were trained before. Executes nothing."""
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
@@ -53,13 +54,11 @@ def load_trunk(
         )
         return "torchvision" if preprocessing == "auto" else preprocessing
     state, recipe = _initial_state(trunk, weights, network, download)
-    expected = {key: tuple(value.shape) for key, value in trunk.state_dict().items()}
-    shapes = {key: tuple(value.shape) for key, value in state.items()}
-    if shapes != expected:
+    if differences := _differences(trunk, state):
+        layers = [key.removesuffix(".weight") for key in trunk.state_dict() if key.endswith("weight")]
         raise Trouble(
-            f"The weights {weights} are not those of {network}: expected the convolutions "
-            f"{', '.join(key.removesuffix('.weight') for key in expected if key.endswith('weight'))} of `features`; "
-            f"{_differences(expected, shapes)}."
+            f"The weights {weights} are not those of {network}: expected the convolutions {', '.join(layers)} of "
+            f"`features`; {differences}."
         )
     trunk.load_state_dict(state)
     if preprocessing == "auto" and recipe is None:
@@ -87,13 +86,8 @@ def load_performer(performer: Performer, path: Path) -> None:
             "`performer.checkpoint=auto` to train one when it is missing."
         )
     state, _ = read_weights(path)
-    expected = {key: tuple(value.shape) for key, value in performer.state_dict().items()}
-    shapes = {key: tuple(value.shape) for key, value in state.items()}
-    if shapes != expected:
-        raise Trouble(
-            f"The trained performer {path} does not fit `performer` in the configuration: "
-            f"{_differences(expected, shapes)}."
-        )
+    if differences := _differences(performer, state):
+        raise Trouble(f"The trained performer {path} does not fit `performer` in the configuration: {differences}.")
     performer.load_state_dict(state)
 
 
@@ -126,11 +120,14 @@ def _initial_state(
     return {key.removeprefix("features."): value for key, value in convolutional.items()}, recipe
 
 
-def _differences(expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> str:
-    """The first of those names whose shapes differ: what was expected, and what came."""
+def _differences(module: nn.Module, state: Mapping[str, Tensor]) -> str | None:
+    """The first names whose shapes are not the module's: what was expected, and what came; None if all are."""
+    expected, found = (
+        {key: tuple(value.shape) for key, value in tensors.items()} for tensors in (module.state_dict(), state)
+    )
     names = [name for name in (*expected, *found) if expected.get(name) != found.get(name)]
     pairs = [f"{name} {expected.get(name, 'absent')}, got {found.get(name, 'none')}" for name in dict.fromkeys(names)]
-    return f"first differences: expected {'; '.join(pairs[:4])}"
+    return f"first differences: expected {'; '.join(pairs[:4])}" if pairs else None
 
 
 def _download(network: str, weights: str) -> dict[str, Tensor]:

@@ -3,7 +3,6 @@
 import logging
 import os
 import re
-import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,11 +17,11 @@ from pytorch_lightning.strategies import StrategyRegistry
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from semexplain.system.config import ConfigError, suggest
+from semexplain.system.once import Wait
 from semexplain.system.processes import started_together
 
 log = logging.getLogger(__name__)
 VARIABLE = "SEMEXPLAIN_GPUS"
-SECONDS = 1.0
 
 
 @contextmanager
@@ -36,6 +35,7 @@ def free_gpus() -> Iterator[dict[str, str]]:
 
     Raises:
         ConfigError: If a word is no list of GPUs.
+        Trouble: If none is free for as long as ``SEMEXPLAIN_PATIENCE_S`` says.
     """
     words = os.environ.get(VARIABLE, "").split()
     if not words:
@@ -54,10 +54,10 @@ def free_gpus() -> Iterator[dict[str, str]]:
     folder = Path(gettempdir()) / f"semexplain-gpus-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     locks = [FileLock(folder / f"{words[:place].count(word)}-{word}.lock") for place, word in enumerate(words)]
-    place = _first_free(locks)
-    while place is None:
-        time.sleep(SECONDS)
-        place = _first_free(locks)
+    wait = None
+    while (place := _first_free(locks)) is None:
+        wait = wait or Wait("Waiting for a GPU that no other job holds.", f"other jobs hold {' '.join(words)}")
+        wait.goes_on()
     try:
         log.info("This job computes on GPU %s.", words[place])
         yield {"CUDA_VISIBLE_DEVICES": words[place]}

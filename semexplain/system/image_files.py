@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from semexplain.system.damage import PNG, JpegFeed, check_png
+from semexplain.system.reading import kind_of
 from semexplain.system.trouble import Trouble
 
 Image.init()
@@ -152,7 +153,7 @@ def require_regular(path: Path) -> None:
     except (OSError, ValueError) as error:  # a circle of links; a name with a null byte
         raise ImageError(f"Expected an image in {path}, but it cannot be opened: {error}.") from error
     if not stat.S_ISREG(status.st_mode):
-        raise ImageError(f"Expected an image in {path}, but it is {_kind(status.st_mode)}. Remove it from there.")
+        raise ImageError(f"Expected an image in {path}, but it is {kind_of(status.st_mode)}. Remove it from there.")
     if status.st_size > MOST_BYTES:
         raise ImageError(
             f"Expected an image in {path}, but it has {status.st_size / 2**30:.1f} GB; at most 1 GB is read."
@@ -169,12 +170,6 @@ def _bytes(source: Source) -> bytes:
         raise
     except OSError as error:
         raise ImageError(f"Expected an image in {source}, but it cannot be opened: {error}.") from error
-
-
-def _kind(mode: int) -> str:
-    if stat.S_ISDIR(mode):
-        return "a folder"
-    return "a pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
 
 
 def _require_moderate(image: Image.Image) -> None:

@@ -8,20 +8,19 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from semexplain.system.files import remove_leftovers
-from semexplain.system.processes import is_first, on_its_own
+from semexplain.system.processes import PATIENCE, is_first, on_its_own, patience
 from semexplain.system.trouble import Trouble
 
 log = logging.getLogger(__name__)
 SECONDS = 0.5  # between two looks
 TOLD_EVERY_S = 60.0
-PATIENCE = "SEMEXPLAIN_PATIENCE_S"
 DAY_S = 86400.0
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -141,7 +140,7 @@ class Wait:
 
     def __init__(self, message: str, state: str) -> None:
         self.message, self.state = message, state
-        self.patience = patience()
+        self.patience = patience(DAY_S)
         self.began = self.told = time.monotonic()
         log.info(message)
 
@@ -161,23 +160,6 @@ class Wait:
             self.told = now
             log.info("%s (for %s now)", self.message, _minutes(now - self.began))
         time.sleep(SECONDS)
-
-
-def patience() -> float:
-    """Seconds after which a wait for another process is given up: those of ``SEMEXPLAIN_PATIENCE_S``, or a day.
-
-    Raises:
-        Trouble: If that is not a number of seconds.
-
-    Example:
-        >>> patience()
-        86400.0
-    """
-    text = os.environ.get(PATIENCE, "") or str(DAY_S)
-    with suppress(ValueError):
-        if float(text) > 0:
-            return float(text)
-    raise Trouble(f"The environment variable {PATIENCE} is to be a number of seconds above 0, got {text!r}.")
 
 
 def _minutes(seconds: float) -> str:

@@ -15,6 +15,8 @@ from torch import Tensor
 from semexplain.system.trouble import Trouble
 
 log = logging.getLogger(__name__)
+PATIENCE = "SEMEXPLAIN_PATIENCE_S"
+HALF_AN_HOUR_S, LONGEST_S = 1800.0, 1e9  # the longest that a process group takes is for ever
 LOST = ("Connection closed by peer", "Connection reset by peer", "Timed out", "timed out")  # as gloo tells it
 
 # What torchrun, srun and Lightning tell the processes they start. One that inherits it from a sweep, or from a training
@@ -58,6 +60,23 @@ def forget_stray_launcher() -> None:
     log.warning("No launcher has started this process: %s is ignored. It computes alone.", told)
 
 
+def patience(usual: float) -> float:
+    """Seconds after which a wait for another process is given up: those of ``SEMEXPLAIN_PATIENCE_S``, or the usual.
+
+    Raises:
+        Trouble: If that is not a number of seconds.
+
+    Example:
+        >>> patience(60)
+        60.0
+    """
+    text = os.environ.get(PATIENCE, "") or str(usual)
+    with suppress(ValueError):
+        if float(text) > 0:
+            return float(text)
+    raise Trouble(f"The environment variable {PATIENCE} is to be a number of seconds above 0, got {text!r}.")
+
+
 def group_patience() -> timedelta:
     """How long the processes of a run wait for one another: half an hour, or ``SEMEXPLAIN_PATIENCE_S`` seconds.
 
@@ -70,11 +89,7 @@ def group_patience() -> timedelta:
         >>> str(group_patience())
         '0:30:00'
     """
-    text = os.environ.get("SEMEXPLAIN_PATIENCE_S", "") or "1800"
-    with suppress(ValueError, OverflowError):
-        if float(text) > 0:
-            return timedelta(seconds=float(text))
-    raise Trouble(f"The environment variable SEMEXPLAIN_PATIENCE_S is to be a number of seconds, got {text!r}.")
+    return timedelta(seconds=min(patience(HALF_AN_HOUR_S), LONGEST_S))
 
 
 @contextmanager
@@ -92,7 +107,7 @@ def together(processes: int) -> Iterator[None]:
             raise
         raise Trouble(
             f"This run is one of {processes} processes, and another one did not come, ended or did not answer for "
-            f"{group_patience().total_seconds():g} s (SEMEXPLAIN_PATIENCE_S). Look at what it says, and start all "
+            f"{group_patience().total_seconds():g} s ({PATIENCE}). Look at what it says, and start all "
             "of them together; if this process should be alone, unset what launchers set: "
             f"{', '.join(key for key in LAUNCHER_VARIABLES if key in os.environ) or 'trainer.devices'}."
         ) from error

@@ -49,8 +49,18 @@ def require_file(path: Path) -> Path:
     mode = path.stat().st_mode
     if stat.S_ISREG(mode):
         return path
-    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
-    raise DamagedFileError(f"{path} is {kinds.get(stat.S_IFMT(mode), 'a socket')}, where a file was expected. {REMEDY}")
+    raise DamagedFileError(f"{path} is {kind_of(mode)}, where a file was expected. {REMEDY}")
+
+
+def kind_of(mode: int) -> str:
+    """What something is that is no regular file, by its mode.
+
+    Example:
+        >>> kind_of(Path("/").stat().st_mode)
+        'a folder'
+    """
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
 
 
 def read_text(path: Path, most: int = MOST_BYTES) -> str:

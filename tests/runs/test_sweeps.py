@@ -22,9 +22,10 @@ from semexplain.runs import sweeps
 from semexplain.runs.folder import settled
 from semexplain.runs.options import check
 from semexplain.runs.sweeps import JobError, SweepSummary, job_name, run_job
-from semexplain.system import devices
+from semexplain.system import devices, once
 from semexplain.system.config import ConfigError
 from semexplain.system.devices import free_gpus
+from semexplain.system.trouble import Trouble
 
 SCRIPT = """\
 import json, os, pathlib, sys
@@ -141,18 +142,34 @@ def test_a_job_does_not_inherit_a_launcher(script: Path, tmp_path: Path, monkeyp
 
 def test_every_job_at_a_time_has_its_own_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(devices, "gettempdir", lambda: str(tmp_path))
-    monkeypatch.setattr(devices, "SECONDS", 0.0)
+    monkeypatch.setattr(once, "SECONDS", 0.0)
     with free_gpus() as own:
         assert own == {}  # not asked for
     monkeypatch.setenv("SEMEXPLAIN_GPUS", "0,1 3 3")
     with free_gpus() as first, free_gpus() as second:
         with free_gpus() as third:
             assert [own["CUDA_VISIBLE_DEVICES"] for own in (first, second, third)] == ["0,1", "3", "3"]
-            monkeypatch.setattr(devices.time, "sleep", lambda _: (_ for _ in ()).throw(InterruptedError))
+            monkeypatch.setattr(once.time, "sleep", lambda _: (_ for _ in ()).throw(InterruptedError))
             with pytest.raises(InterruptedError), free_gpus():
                 pass  # a fourth one waits
         with free_gpus() as again:
             assert again == third
+
+
+def test_a_wait_for_a_gpu_is_told_and_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(devices, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(once, "SECONDS", 0.0)
+    monkeypatch.setenv("SEMEXPLAIN_GPUS", "0")
+    monkeypatch.setenv("SEMEXPLAIN_PATIENCE_S", "0.01")
+    caplog.set_level("INFO")
+    message = (
+        r"^Waiting for a GPU that no other job holds\. In vain for 0 s: other jobs hold 0\. .*SEMEXPLAIN_PATIENCE_S"
+    )
+    with free_gpus(), pytest.raises(Trouble, match=message), free_gpus():
+        pytest.fail("it has a GPU that another job holds")
+    assert "Waiting for a GPU that no other job holds." in caplog.messages
 
 
 def sweep_config(folder: Path, number: int = 0, *overrides: str, sweeper: str = "basic") -> DictConfig:

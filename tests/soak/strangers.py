@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from damaged import DAMAGED_FILES, DAMAGES, VERBS, damaged_run
-from hostile import HOSTILE, SECRET, Hostile, contents, leaks, opened
+from hostile import HOSTILE, SECRET, Hostile, harm, opened
 from malformed import MALFORMED, Malformed, fault
 
 from semexplain.system.trouble import REFUSED
@@ -51,33 +51,22 @@ def _malformed(case: Malformed) -> Callable[[Path], str | None]:
 
 
 def _hostile(small: Path, hostile: Hostile, verb: str) -> Callable[[Path], str | None]:
+    photo = small / "faces" / "img_align_celeba" / "000001.jpg"
+
     def inject(folder: Path) -> str | None:
-        own, out, inbox, canary = (
-            folder / "own",
-            folder / "out",
-            folder / "inbox" / "run",
-            folder / "elsewhere" / "canary",
+        os.environ["XDG_CONFIG_HOME"] = str(folder / "home")
+        (folder / "home").mkdir()
+        place = folder / "there"
+        place.mkdir()
+        victim, done = harm(
+            hostile,
+            small / "run",
+            place,
+            lambda copy, out: run(lambda: opened(verb, copy, photo, out), folder / "log"),
         )
-        for name in ("DATA", "PERFORMERS", "CACHE"):
-            os.environ[f"SEMEXPLAIN_{name}"] = str(own / name.lower())
-        os.environ |= {"SECRET": SECRET, "XDG_CONFIG_HOME": str(folder / "home")}
-        for place in (out, canary.parent, folder / "home"):
-            place.mkdir()
-        shutil.copytree(small / "run", inbox)
-        (canary.parent / "dear").write_text("to the user")
-        hostile.spoil(inbox, canary)
-        ours = (inbox, out, own, folder / "log", folder / "log.count", folder / "home")
-        before = contents(folder, ours), contents(small, ())
-        os.chdir(out)
-        image = small / "faces" / "img_align_celeba" / "000001.jpg"
-        victim = run(lambda: opened(verb, inbox, image, out), out / "log")
-        if canary.exists():
-            return "it was executed"
-        if (contents(folder, ours), contents(small, ())) != before:
-            return "it wrote outside the run"
-        if leaks(folder) or SECRET in victim.text:
-            return "it told the secret"
-        return _told(victim)
+        if done is None and SECRET in victim.text:
+            done = "it told the secret"
+        return done or _told(victim)
 
     return lambda folder: _empty(folder, lambda: inject(folder))
 
