@@ -12,7 +12,7 @@ FLOORS = [
     {"explanation", "metrics", "data"},
     {"concepts"},
     {"performers", "attributions"},
-    {"training"},
+    {"training", "judgement"},
     {"runs"},
     {"report"},
     {"__main__", "__init__"},
