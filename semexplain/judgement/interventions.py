@@ -83,5 +83,12 @@ class Interventions:
             unknown = table.new_full((*table.shape[:-1], 1), torch.nan)
             return torch.cat([table, unknown], -1)[..., order, :][..., columns]
 
-        tables = {name: chosen(getattr(self, name)) for name in ("effects", "redrawn", "strengths")}
-        return replace(self, ids=tuple(ids), names=tuple(names), score=self.score[order], **tables)
+        return replace(
+            self,
+            ids=tuple(ids),
+            names=tuple(names),
+            score=self.score[order],
+            effects=chosen(self.effects),
+            redrawn=chosen(self.redrawn),
+            strengths=chosen(self.strengths),
+        )

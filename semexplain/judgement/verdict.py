@@ -3,26 +3,16 @@
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+import torch
+
 from semexplain.explanation import Explanation
 from semexplain.judgement.interventions import Interventions
+from semexplain.judgement.resampling import DRAWS, Resampling
+from semexplain.judgement.statements import Evidence, Statement, adds_up, learned, own_concepts, shares
+from semexplain.system.trouble import Trouble
 
 Word = Literal["FAITHFUL", "NOT FAITHFUL", "NOT SHOWN"]
-
-
-class Statement(NamedTuple):
-    """One statement about explanations.
-
-    Attributes:
-        name: ``adds_up``, ``own_concepts``, ``shares`` or ``learned``.
-        holds: Whether it holds, surely; none if the images do not tell.
-        reason: In one sentence.
-        numbers: By name, with the ends of 95 % intervals as ``<name>_low`` and ``<name>_high``.
-    """
-
-    name: str
-    holds: bool | None
-    reason: str
-    numbers: dict[str, float]
+FEWEST = 20  # images
 
 
 class Verdict(NamedTuple):
@@ -33,14 +23,83 @@ class Verdict(NamedTuple):
         reason: In one sentence.
         statements: The four.
         means: The interventions on which it rests, in words.
+        images: How many images.
+        seeds: How many explanations of them.
     """
 
     word: Word
     reason: str
     statements: tuple[Statement, ...]
     means: str
+    images: int
+    seeds: int
+
+    def __str__(self) -> str:
+        seeds = "one seed" if self.seeds == 1 else f"{self.seeds} seeds"
+        return f"{self.word}: {self.reason}. It rests on {self.means}, {self.images} images and {seeds}."
 
 
-def judged(explanations: Explanation | Sequence[Explanation], interventions: Interventions) -> Verdict:
-    """Judge explanations of the same images, one for each seed of whatever was trained."""
-    raise NotImplementedError
+def judged(
+    explanations: Explanation | Sequence[Explanation], interventions: Interventions, *, draws: int = DRAWS
+) -> Verdict:
+    """Judge explanations of the same images.
+
+    Args:
+        explanations: One for each seed of whatever was trained.
+        interventions: What becomes of the images' scores without their concepts, or their parts if those are named.
+        draws: Of the bootstrap.
+
+    Raises:
+        Trouble: If there are no explanations, or they are of other images, concepts or scores.
+    """
+    several = [explanations] if isinstance(explanations, Explanation) else list(explanations)
+    evidence = _evidence(several, interventions, draws)
+    statements = tuple(statement(evidence) for statement in (adds_up, own_concepts, shares, learned))
+    images = len(evidence.score)
+    failed = [s.reason for s in statements if s.holds is False]
+    unsure = [s.reason for s in statements if s.holds is None]
+    word: Word = "NOT FAITHFUL" if failed else "NOT SHOWN" if unsure else "FAITHFUL"
+    reason = (failed or unsure or ["all four statements hold"])[0]
+    return Verdict(word, reason, statements, interventions.means, images, len(several))
+
+
+def _evidence(several: Sequence[Explanation], interventions: Interventions, draws: int) -> Evidence:
+    if not several:
+        raise Trouble("There are no explanations to judge.")
+    first = several[0]
+    tables = [_table(explanation, interventions) for explanation in several]
+    names = tables[0][0]
+    for explanation, (other, _) in zip(several, tables, strict=True):
+        if explanation.ids != first.ids or other != names:
+            raise Trouble(
+                "Explanations that are judged together must be of the same images and concepts, in the same order."
+            )
+    facts = interventions.aligned(first.ids, names)
+    distance = (facts.score - first.score.cpu()).abs().max()
+    if distance > 0.05 * (facts.score.max() - facts.score.min()):
+        raise Trouble(
+            f"The explanations are of another network: an image's score differs by {distance:.3g}. Give the network "
+            "that was explained."
+        )
+    return Evidence(
+        names=names,
+        score=facts.score.double(),
+        contributions=torch.stack([table.cpu().double() for _, table in tables]),
+        base_value=torch.stack([explanation.base_value.cpu().double() for explanation in several]),
+        effects=facts.effects.double(),
+        redrawn=facts.redrawn.double(),
+        strengths=facts.strengths.double(),
+        resampling=Resampling(len(first), len(several), draws=draws),
+    )
+
+
+def _table(explanation: Explanation, interventions: Interventions) -> tuple[tuple[str, ...], torch.Tensor]:
+    """Contributions of what was taken away: the concepts, or the parts that filters stand for."""
+    if set(interventions.names) & set(explanation.concepts):
+        return explanation.concepts, explanation.contributions
+    if explanation.part_contributions is not None and set(interventions.names) & set(explanation.parts):
+        return explanation.parts, explanation.part_contributions
+    raise Trouble(
+        f"The interventions are on {', '.join(interventions.names[:3])}, …, none of which is explained: the "
+        f"explanations have {', '.join(explanation.concepts[:3])}, …"
+    )

@@ -4,12 +4,11 @@ An explainer sees the whole feature map, so its weights alone can learn the scor
 deviation means something only beside that of the same explainer whose concepts say nothing.
 """
 
-import copy
-
 import torch
 from torch import Tensor
 
 from semexplain.performers.base import Performer
+from semexplain.performers.redrawn import with_redrawn_head
 from semexplain.system.seed import Seed
 
 
@@ -100,13 +99,5 @@ class Redrawn(Control):
         self.seed = seed
 
     def performer(self, performer: Performer) -> Performer:
-        """A copy that shares the layers below; every other layer starts anew, as PyTorch initialises it."""
-        modules = {part for module in performer.encode_modules() for part in module.modules()}
-        network = copy.deepcopy(performer, {id(module): module for module in modules})
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            for module in network.modules():
-                reset = getattr(module, "reset_parameters", None)
-                if module not in modules and callable(reset):
-                    reset()
-        return network
+        """See :func:`~semexplain.performers.redrawn.with_redrawn_head`."""
+        return with_redrawn_head(performer, self.seed)

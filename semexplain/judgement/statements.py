@@ -1,0 +1,213 @@
+"""The four statements that an explanation has to stand by, each with its numbers and their intervals."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from semexplain.judgement.agreement import along, apart_from, cosine, residual
+from semexplain.judgement.best_predictor import predicted
+from semexplain.judgement.resampling import Estimate, Resampling
+
+AS_CLOSE = 1.5  # times the deviation of the best predictor from the concepts alone
+NEARLY_ALL = 0.1  # of the score's mean distance from its mean: so little may always be left
+OWN = 0.5  # least agreement of contributions with their own concepts' effects across images
+ONE_FOR_ANOTHER = 0.3  # by how much a contribution may agree better with another concept's effects than with its own
+LARGE = 0.05  # share of all effects from which on a concept is looked at by itself
+RANDOM_DRAWS = 8
+
+
+class Statement(NamedTuple):
+    """One statement about explanations.
+
+    Attributes:
+        name: ``adds_up``, ``own_concepts``, ``shares`` or ``learned``.
+        holds: Whether it surely holds, surely does not, or (none) nobody can tell from these images.
+        reason: In one sentence.
+        estimates: Its numbers, by name.
+    """
+
+    name: str
+    holds: bool | None
+    reason: str
+    estimates: Mapping[str, Estimate]
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Contributions beside what interventions tell, in the same order of images and concepts.
+
+    Attributes:
+        names: Of the ``n`` concepts.
+        score: ``(N,)``.
+        contributions: ``(S, N, n)``, of each seed.
+        base_value: ``(S,)``.
+        effects: ``(N, n)``; nan columns are not known.
+        redrawn: ``(R, N, n)``.
+        strengths: ``(N, n)``; nan columns are not known.
+        resampling: Draws of images and seeds.
+    """
+
+    names: tuple[str, ...]
+    score: Tensor
+    contributions: Tensor
+    base_value: Tensor
+    effects: Tensor
+    redrawn: Tensor
+    strengths: Tensor
+    resampling: Resampling
+
+    @property
+    def columns(self) -> list[int]:
+        """Concepts that could be taken away from every image."""
+        return self.effects.isfinite().all(0).nonzero()[:, 0].tolist()
+
+
+def adds_up(evidence: Evidence) -> Statement:
+    r"""Contributions and base value add up to the score: as closely as the concepts alone can tell it.
+
+    .. math:: d = \operatorname{mean}_I |\hat y - \textstyle\sum_i \phi_i - b| \le
+              1.5 \operatorname{mean}_I |\hat y - h(y)|
+
+    with h the best predictor from the concepts alone, cross-fitted. Or closer than a tenth of what a constant leaves.
+    What an explanation is closer than h comes through its weights, not its concepts; that is told as ``below_best``.
+    """
+    score = evidence.score
+    deviation = (score - evidence.contributions.sum(2) - evidence.base_value[:, None]).abs()
+    constant = (score - score.mean()).abs()[None]
+    z = evidence.strengths[:, evidence.strengths.isfinite().all(0)]
+    best = (score - predicted(z, score)).abs()[None] if z.shape[1] else constant
+    spread = score.max() - score.min()
+    resample = evidence.resampling
+    excess = resample.of(
+        lambda w: w @ deviation.T - torch.maximum(AS_CLOSE * (w @ best.T), NEARLY_ALL * (w @ constant.T))
+    )
+    estimates = {
+        "deviation": resample.mean(deviation / spread),
+        "best_deviation": resample.mean((best / spread).expand_as(deviation)),
+        "below_best": resample.of(lambda w: 1 - (w @ deviation.T) / (w @ best.T).clamp_min(1e-12)),
+    }
+    holds = _not(excess.above(0))
+    said = f"it leaves {estimates['deviation']} of the range of scores; the best predictor from the concepts alone "
+    said += f"leaves {estimates['best_deviation']}"
+    words = {True: "it adds up", False: "it does not add up", None: "whether it adds up is not sure"}
+    return Statement("adds_up", holds, f"{words[holds]}: {said}", estimates)
+
+
+def own_concepts(evidence: Evidence) -> Statement:
+    r"""What a concept contributes to an image goes with what becomes of that image without that concept.
+
+    Over the images, and apart from what the score alone tells: with :math:`e_i, d_i` what is left of the
+    contributions and the effects of concept i after a regression on the score,
+
+    .. math:: r = \frac{\sum_i e_i \cdot d_i}{\sqrt{\sum_i |e_i|^2 \sum_i |d_i|^2}}
+
+    A swap test that divides by no strength: r must be at least one half and above that with the concepts' effects
+    exchanged, and no large concept's contributions may agree better with another concept's effects than with its own.
+    """
+    columns = evidence.columns
+    if len(columns) < 2:
+        return _unknown("own_concepts", "fewer than two concepts can be taken away")
+    e = apart_from(evidence.score, evidence.contributions[:, :, columns])
+    d = apart_from(evidence.score, evidence.effects[:, columns])
+    resample, n = evidence.resampling, len(columns)
+    own = resample.of(lambda w: along(w, (e * d).sum(2), e.square().sum(2), d.square().sum(1)[None]))
+    pairs = (e.sum(2) * d.sum(1) - (e * d).sum(2)) / (n - 1)
+    swapped = resample.of(lambda w: along(w, pairs, e.square().sum(2), d.square().sum(1)[None]))
+    other = _followed(evidence, e, d, columns)
+    holds = own.above(OWN)
+    reason = (
+        f"contributions agree with the effects of their own concepts, apart from the score: {own}, {OWN:g} is asked"
+    )
+    if holds is not False and other:
+        holds, reason = False, f"what it says of {other[0]} follows {other[1]}"
+    return Statement("own_concepts", holds, reason, {"own_agreement": own, "swapped_agreement": swapped})
+
+
+def shares(evidence: Evidence) -> Statement:
+    r"""Each image's score is shared out as interventions say.
+
+    The correlation, over an image's concepts, of contributions and effects must be above that of random shares that
+    add up, and above that of the mean explanation: the effects that the other images with this score have on average.
+    """
+    columns = evidence.columns
+    if len(columns) < 3:
+        return _unknown("shares", "fewer than three concepts can be taken away")
+    effects = evidence.effects[:, columns]
+    agreement = cosine(evidence.contributions[:, :, columns], effects)
+    total = evidence.contributions.sum(2).mean(0)
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.rand(RANDOM_DRAWS, *effects.shape, generator=generator, dtype=torch.float64)
+    random = cosine(noise / noise.sum(2, keepdim=True) * total[:, None], effects).mean(0)
+    mean = cosine(effects - residual(evidence.score, effects), effects)
+    resample = evidence.resampling
+    estimates = {
+        "share_agreement": resample.mean(agreement),
+        "above_random_shares": resample.mean(agreement - random),
+        "above_mean_explanation": resample.mean(agreement - mean),
+    }
+    tests = [estimates[name].above(0) for name in ("above_random_shares", "above_mean_explanation")]
+    holds = True if all(tests) else False if False in tests else None
+    reason = f"shares agree with the effects of taking concepts away: {estimates['share_agreement']}, above random "
+    reason += f"shares by {estimates['above_random_shares']}, above the mean explanation by "
+    reason += f"{estimates['above_mean_explanation']}"
+    return Statement("shares", holds, reason, estimates)
+
+
+def learned(evidence: Evidence) -> Statement:
+    """Contributions agree with this network's interventions more than with those of networks whose head is redrawn.
+
+    The part of both that is activation alone, what is in proportion to the concepts' strengths, is taken out first.
+    """
+    columns = evidence.columns
+    if not len(evidence.redrawn) or len(columns) < 3:
+        return _unknown("learned", "nothing is known of redrawn networks")
+    strengths = evidence.strengths[:, columns].double()
+    strengths = torch.where(strengths.isfinite().all(0), strengths, 0)
+
+    def rest(table: Tensor) -> Tensor:
+        table = table.double() - table.double().mean(-1, keepdim=True)
+        z = strengths - strengths.mean(-1, keepdim=True)
+        share = (table * z).sum(-1, keepdim=True) / z.square().sum(-1, keepdim=True).clamp_min(1e-12)
+        return table - share * z
+
+    given = rest(evidence.contributions[:, :, columns])
+    own = cosine(given, rest(evidence.effects[:, columns]))
+    redrawn = torch.stack([cosine(given, rest(effects)) for effects in evidence.redrawn[:, :, columns]])
+    resample = evidence.resampling
+    estimates = {
+        "agreement_without_activation": resample.mean(own),
+        "above_redrawn_head": resample.mean(own - redrawn.mean(0)),
+    }
+    holds = estimates["above_redrawn_head"].above(0)
+    reason = "apart from activation, it agrees better with this network than with redrawn ones by "
+    reason += str(estimates["above_redrawn_head"])
+    return Statement("learned", holds, reason, estimates)
+
+
+def _followed(evidence: Evidence, e: Tensor, d: Tensor, columns: list[int]) -> tuple[str, str] | None:
+    """A large concept and the other one whose effects its contributions follow, surely."""
+    weight = d.square().sum(0)
+    large = [i for i in range(len(columns)) if weight[i] > LARGE * weight.sum()]
+
+    def gain(weights: Tensor, i: int, j: int) -> Tensor:
+        """By how much contributions of i agree better with effects of j than with their own."""
+        own, other = (along(weights, e[:, :, i] * d[:, k], e[:, :, i].square(), d[None, :, k].square()) for k in (i, j))
+        return other - own
+
+    for i in large:
+        for j in large:
+            if i != j and evidence.resampling.of(partial(gain, i=i, j=j)).above(ONE_FOR_ANOTHER):
+                return evidence.names[columns[i]], evidence.names[columns[j]]
+    return None
+
+
+def _unknown(name: str, reason: str) -> Statement:
+    return Statement(name, None, reason, {})
+
+
+def _not(known: bool | None) -> bool | None:
+    return None if known is None else not known
