@@ -8,12 +8,11 @@ from tqdm import tqdm
 
 from semexplain.judgement.interventions import Interventions
 from semexplain.performers.base import Performer
-from semexplain.performers.redrawn import with_redrawn_head
+from semexplain.performers.redrawn import HEADS, with_redrawn_head
 
 MEANS = "taking concepts away at the feature x, not in the image"
 BATCH = 32
 NUMBERS = 2**26  # in the feature maps that a game is played on at once: 256 MB
-HEADS = (0, 1, 2)  # seeds of redrawn heads
 
 
 def moved(

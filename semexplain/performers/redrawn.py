@@ -6,6 +6,8 @@ import torch
 
 from semexplain.performers.base import Performer
 
+HEADS = (0, 1, 2)  # seeds of those that a network is compared with
+
 
 def with_redrawn_head(performer: Performer, seed: int) -> Performer:
     """A copy that shares the layers below; every other layer starts anew, as PyTorch initialises it.

@@ -1,0 +1,83 @@
+"""Interventions in drawn images: each is drawn again without one of its concepts, all else pixel by pixel as it was."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from semexplain.data.drawn.scenes import Scene
+from semexplain.judgement.interventions import Interventions
+from semexplain.performers.base import Performer
+from semexplain.performers.redrawn import HEADS, with_redrawn_head
+
+MEANS = "drawing the image again without a concept"
+BATCH = 128
+
+
+def drawn(
+    performer: Performer,
+    scenes: Sequence[Scene],
+    names: Sequence[str],
+    rates: NDArray[np.float64],
+    ids: Sequence[str],
+    strengths: Tensor,
+    *,
+    workers: int = 0,
+    progress: bool = False,
+) -> Interventions:
+    r"""Draw images without each of their concepts, and let a performer and three with redrawn heads score them.
+
+    A concept that is taken away is drawn anew: present with its rate r, be it as before or not. With :math:`\bar y` the
+    score of the image with the concept changed,
+
+    .. math:: \Delta_i = (\hat y - \bar y_i) \, |p_i - r_i|, \qquad p_i = 1 \text{ if the image has the concept, else } 0
+
+    Args:
+        performer: A frozen one, on the device where it is to compute.
+        scenes: ``N`` images.
+        names: ``K`` concepts that can be drawn.
+        rates: ``(K,)``.
+        ids: Names of the images.
+        strengths: ``(N, K)``, how strong the performer finds the concepts; nan where it does not say.
+        workers: Processes that draw.
+        progress: Show a progress bar.
+    """
+    networks = [performer, *(with_redrawn_head(performer, seed).freeze() for seed in HEADS)]
+    each = len(names) + 1
+    scores = torch.cat(list(_scored(networks, _Pictures(scenes), workers, progress)), 1).view(len(networks), -1, each)
+    present = torch.from_numpy(np.stack([scene.present for scene in scenes])).double()
+    chance = (present - torch.from_numpy(rates)).abs().float()
+    effects = chance * (scores[:, :, :1] - scores[:, :, 1:])
+    return Interventions(MEANS, tuple(ids), tuple(names), scores[0, :, 0], effects[0], effects[1:], strengths)
+
+
+@torch.no_grad()
+def _scored(networks: Sequence[Performer], pictures: "_Pictures", workers: int, progress: bool) -> Iterator[Tensor]:
+    """Scores of pictures by networks that share the layers below, ``(networks, B)``, a batch at a time."""
+    device = next((parameter.device for parameter in networks[0].parameters()), torch.device("cpu"))
+    loader = DataLoader(pictures, BATCH, num_workers=workers, generator=torch.Generator())
+    for batch in tqdm(loader, desc="Drawing concepts away", unit="batch", disable=not progress):
+        feature_map = networks[0].encode(batch.to(device)).float()
+        yield torch.stack([network.head(network.feature(feature_map))[0] for network in networks]).cpu()
+
+
+class _Pictures(Dataset[Tensor]):
+    """Of every scene the whole picture, then one for each concept with it alone changed."""
+
+    def __init__(self, scenes: Sequence[Scene]) -> None:
+        self.scenes = scenes
+        self.each = len(scenes[0].present) + 1
+
+    def __len__(self) -> int:
+        return len(self.scenes) * self.each
+
+    def __getitem__(self, number: int) -> Tensor:
+        scene, changed = self.scenes[number // self.each], number % self.each - 1
+        present = scene.present.copy()
+        if changed >= 0:
+            present[changed] ^= True
+        return scene.draw(present)
