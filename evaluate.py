@@ -13,15 +13,17 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from semexplain.metrics.catalogue import measures_of
-from semexplain.metrics.verdict import FAITHFUL, no_verdict, verdict
+from semexplain.metrics.verdict import FAITHFUL
 from semexplain.runs.comparison import beside_controls
 from semexplain.runs.controls import trained_controls
 from semexplain.runs.evaluations import evaluation_in
-from semexplain.runs.folder import METRICS, FolderInUseError, discard, require_one_folder
+from semexplain.runs.folder import METRICS, VERDICT, FolderInUseError, discard, require_one_folder
 from semexplain.runs.markdown import markdown_table
 from semexplain.runs.options import renamed
+from semexplain.runs.records import Judgement, judgement
 from semexplain.runs.run import Run
 from semexplain.runs.tasks import JUDGED_BY, WRITES, evaluate_run
+from semexplain.runs.verdicts import settings_of
 from semexplain.system.config import ConfigError
 from semexplain.system.devices import require_devices
 from semexplain.system.processes import forget_stray_launcher, is_first
@@ -36,8 +38,7 @@ def evaluate(config: DictConfig, folder: Path) -> dict[str, float]:
     hush()
     if config.run is None:
         raise ConfigError("run: name the folder of the run to measure, `python evaluate.py run=outputs/...`.")
-    if not 0 < config.faithful_margin < 1:
-        raise ConfigError(f"faithful_margin: expected a share between 0 and 1, got {config.faithful_margin}.")
+    judged_by = settings_of(config.verdict)
     places = {
         f"{group}.{key}": config[group][key]
         for group in ("data", "performer", "trainer", "parts", "paths")
@@ -55,7 +56,7 @@ def evaluate(config: DictConfig, folder: Path) -> dict[str, float]:
         run,
         folder,
         controls=trained_controls(run, names),
-        margin=config.faithful_margin,
+        judged_by=judged_by,
         rival=rival,
         images=images,
         metrics=config.get("metrics"),  # none with `metrics=[]`
@@ -77,20 +78,27 @@ def report(run: Run, folder: Path, metrics: dict[str, float], config: DictConfig
     columns.pop(FAITHFUL)  # said in words below
     print("\n".join(f"{name:20} {metrics[key]:.4f}" for key, name in columns.items() if key in metrics))
     print(f"\n{markdown_table(beside_controls(metrics))}\n")
-    print(verdict(metrics) or no_verdict(metrics))
+    if (folder / VERDICT).exists():
+        print(verdict_in_words(judgement(folder / VERDICT)))
     if "rival" in config or config.images is not None:
         print(f"measured on {config.images or 'all'} test images; the run's own numbers: {run.path / METRICS}")
     elif (run.path / METRICS).exists():
         again = read_json(folder / METRICS)
-        numbers = {name: value for name, value in run.metrics.items() if name != FAITHFUL}  # judged by more now
-        differences = [name for name, value in numbers.items() if value != again.get(name)]
-        equal = f"{len(numbers) - len(differences)} of {len(numbers)} numbers equal the run's own"
+        differences = [name for name, value in run.metrics.items() if value != again.get(name)]
+        equal = f"{len(run.metrics) - len(differences)} of {len(run.metrics)} numbers equal the run's own"
         print(f"{equal}; different: {differences or 'none'}")
     else:
         print(
             f"The run is not finished ({shown('train.py', {'resume': run.path})}); measured at its best epoch so far."
         )
     print(f"evaluation: {folder}")
+
+
+def verdict_in_words(found: Judgement) -> str:
+    """The verdict, then a line for each of its statements."""
+    words = {True: "yes", False: "NO", None: "not sure"}
+    lines = [f"  {s.name.replace('_', ' '):13} {words[s.holds]:8} {s.reason}" for s in found.statements]
+    return "\n".join([found.said, *lines])
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")

@@ -13,7 +13,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from semexplain.metrics.verdict import no_verdict, verdict
 from semexplain.runs import sweeps
 from semexplain.runs.comparison import comparison
 from semexplain.runs.folder import CONFIG, FolderInUseError, alone_in, discard, open_run, require_one_folder
@@ -48,7 +47,7 @@ def train(config: DictConfig, folder: Path) -> dict[str, float]:
     if is_first():
         print(f"\n{comparison([Run(folder)])}\n" if config.task == "explainer" else "")
         if config.task == "explainer":
-            print(f"{verdict(metrics) or no_verdict(metrics)}\n")
+            print(f"whether these explanations are faithful: {shown('evaluate.py', {'run': folder})}\n")
         print(f"run folder: {folder}")
     return metrics
 

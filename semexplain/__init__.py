@@ -2,8 +2,9 @@
 
 import semexplain.report.page  # noqa: F401  how a notebook shows an explanation
 from semexplain.explanation import Explanation, Performance
+from semexplain.judgement.network import verdict
 from semexplain.performers.base import Performer
 from semexplain.runs.trained import TrainedExplainer, load
 from semexplain.training.distillation import Distillation
 
-__all__ = ["Distillation", "Explanation", "Performance", "Performer", "TrainedExplainer", "load"]
+__all__ = ["Distillation", "Explanation", "Performance", "Performer", "TrainedExplainer", "load", "verdict"]

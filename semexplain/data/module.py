@@ -188,6 +188,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         flip: bool = False,
         only: Sequence[str] | None = None,
         images: int | None = None,
+        positions: Sequence[int] | np.ndarray | None = None,
     ) -> ResumableLoader:
         """Batches of a split, each image as often as it counts: in a new order every epoch for training, or in order.
 
@@ -197,14 +198,16 @@ class ImageDataModule(pl.LightningDataModule, ABC):
             flip: Mirror images at random.
             only: The arrays to read where arrays stand for the images; all by default.
             images: This many of a pass, spread evenly over it; all by default.
+            positions: These images in place of a pass, all of them in every process.
         """
         dataset = self.dataset(split, flip, only)
         arrays = isinstance(dataset, ArrayDataset)
         resident = isinstance(dataset, ArrayDataset) and dataset.resident
         samples = evenly(self._split(split).order(), images)
+        in_order = UnpaddedSampler(samples) if positions is None else UnpaddedSampler(positions, rank=0, world=1)
         return ResumableLoader(
             dataset,
-            EpochSampler(samples, seed=self.seed) if shuffle else UnpaddedSampler(samples),
+            EpochSampler(samples, seed=self.seed) if shuffle else in_order,
             self.batch_size,
             drop_last=shuffle,
             num_workers=0 if arrays else self.num_workers,
@@ -222,6 +225,10 @@ class ImageDataModule(pl.LightningDataModule, ABC):
             images: This many, spread evenly over the split; all by default.
         """
         return self.loader(split, shuffle=False, only=only, images=images)
+
+    def chosen(self, split: str, positions: Sequence[int] | np.ndarray) -> ResumableLoader:
+        """Images at these positions of a split, all of them in every process, in this order and never flipped."""
+        return self.loader(split, shuffle=False, positions=positions)
 
     def train_dataloader(self) -> ResumableLoader:
         """Shuffled training images."""

@@ -34,7 +34,7 @@ def drawn(
     A concept that is taken away is drawn anew: present with its rate r, be it as before or not. With :math:`\bar y` the
     score of the image with the concept changed,
 
-    .. math:: \Delta_i = (\hat y - \bar y_i) \, |p_i - r_i|, \qquad p_i = 1 \text{ if the image has the concept, else } 0
+    .. math:: \Delta_i = (\hat y - \bar y_i) \, |p_i - r_i|, \qquad p_i = [\text{the image has concept } i]
 
     Args:
         performer: A frozen one, on the device where it is to compute.

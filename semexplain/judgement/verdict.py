@@ -9,6 +9,7 @@ from semexplain.explanation import Explanation
 from semexplain.judgement.interventions import Interventions
 from semexplain.judgement.resampling import DRAWS, Resampling
 from semexplain.judgement.statements import Evidence, Statement, adds_up, learned, own_concepts, shares
+from semexplain.metrics.verdict import ENDS, FAITHFUL, FAITHFUL_AS, PREFIX
 from semexplain.system.trouble import Trouble
 
 Word = Literal["FAITHFUL", "NOT FAITHFUL", "NOT SHOWN"]
@@ -17,6 +18,8 @@ FEWEST = 20  # images
 
 class Verdict(NamedTuple):
     """Whether explanations are true, and why.
+
+    They are faithful to a network in what can be told by the interventions: other ones may say otherwise.
 
     Attributes:
         word: ``FAITHFUL`` if all statements hold; ``NOT FAITHFUL`` if one fails; else ``NOT SHOWN``.
@@ -33,6 +36,15 @@ class Verdict(NamedTuple):
     means: str
     images: int
     seeds: int
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """Every number by its name in ``metrics.json``, the ends of its interval with ``_low`` and ``_high``."""
+        table = {FAITHFUL: FAITHFUL_AS[self.word]}
+        for statement in self.statements:
+            for name, estimate in statement.estimates.items():
+                table |= {f"{PREFIX}/{name}{end}": value for end, value in zip(ENDS, estimate, strict=True)}
+        return table
 
     def __str__(self) -> str:
         seeds = "one seed" if self.seeds == 1 else f"{self.seeds} seeds"
@@ -54,8 +66,10 @@ def judged(
     """
     several = [explanations] if isinstance(explanations, Explanation) else list(explanations)
     evidence = _evidence(several, interventions, draws)
-    statements = tuple(statement(evidence) for statement in (adds_up, own_concepts, shares, learned))
     images = len(evidence.score)
+    if trouble := _nothing_to_judge(evidence):
+        return Verdict(trouble[0], trouble[1], (), interventions.means, images, len(several))
+    statements = tuple(statement(evidence) for statement in (adds_up, own_concepts, shares, learned))
     failed = [s.reason for s in statements if s.holds is False]
     unsure = [s.reason for s in statements if s.holds is None]
     word: Word = "NOT FAITHFUL" if failed else "NOT SHOWN" if unsure else "FAITHFUL"
@@ -91,6 +105,18 @@ def _evidence(several: Sequence[Explanation], interventions: Interventions, draw
         strengths=facts.strengths.double(),
         resampling=Resampling(len(first), len(several), draws=draws),
     )
+
+
+def _nothing_to_judge(evidence: Evidence) -> tuple[Word, str] | None:
+    """A verdict that needs no statements, if there is nothing to make them of."""
+    images = len(evidence.score)
+    if not bool(evidence.contributions.isfinite().all() and evidence.base_value.isfinite().all()):
+        return "NOT FAITHFUL", "some contributions are not numbers"
+    if bool(evidence.score.max() == evidence.score.min()):
+        return "NOT SHOWN", "all scores are equal, so there is nothing to explain"
+    if images < FEWEST:
+        return "NOT SHOWN", f"{images} images are too few, at least {FEWEST} are needed"
+    return None
 
 
 def _table(explanation: Explanation, interventions: Interventions) -> tuple[tuple[str, ...], torch.Tensor]:

@@ -1,32 +1,95 @@
-"""Whether an explanation is about its concepts at all, judged from a run's numbers, and why (not)."""
-
-import math
-from collections.abc import Mapping
-from typing import NamedTuple
+"""What the numbers of a verdict are called and mean; the verdict itself is made in `semexplain.judgement`."""
 
 from semexplain.metrics.measure import Measure
 
-MARGIN = 0.1
-RELIANCE, DEVIATION, FAITHFUL = "test/concept_reliance", "test/relative_deviation", "test/faithful"
-EXCESS, EXCESS_SHARE, ASKED = "test/excess_over_control", "test/excess_over_control_share", "test/faithful_margin"
-CONTROL = "test/control"  # /<name>/<measure>: of an explainer that was trained on a control
-MEANINGLESS = ("constant", "shuffled")  # controls whose concepts say nothing about the image
-_DEVIATION = "Relative deviation of the same explainer, trained {}, without prior: the control."
+PREFIX, FAITHFUL = "test/verdict", "test/faithful"
+CONTROL = "test/control"  # /<name>/<measure>: of explainers that were trained on a control
+ENDS = ("", "_low", "_high")  # of the names of a number and the ends of its 95 % interval
+FAITHFUL_AS = {"FAITHFUL": 1.0, "NOT FAITHFUL": 0.0, "NOT SHOWN": 0.5}
+_DEVIATION = "Relative deviation of the same explainer, trained {}, without prior, mean of three seeds: the control."
+
+
+def _interval(key: str, label: str, meaning: str, **words: str) -> tuple[Measure, ...]:
+    """A number and the ends of its interval."""
+    number = Measure(f"verdict/{key}", label, **words).means(meaning)  # type: ignore[arg-type]
+    ends = {"low": "Lower", "high": "Upper"}
+    return (
+        number,
+        *(
+            Measure(f"verdict/{key}_{end}", f"{label}, {word.lower()} end", **words).means(  # type: ignore[arg-type]
+                f"{word} end of its 95 % interval: a paired bootstrap over images and seeds."
+            )
+            for end, word in ends.items()
+        ),
+    )
+
+
 VERDICT = (
-    Measure("faithful", unit="0 or 1", better="higher", column="faithful").means(
-        "1 if predictions need the images' own concepts and, where controls were trained, concepts that say nothing "
-        "explain less; 0 if not."
+    Measure("faithful", unit="0, 0.5 or 1", better="higher", column="faithful").means(
+        "1 if all four statements of the verdict hold, 0 if one fails, 0.5 if it could not be shown."
     ),
-    Measure("faithful_margin", "margin of faithfulness").means(
-        "The least concept reliance, and the least excess share, that count as faithful."
+    *_interval("deviation", "deviation, judged", "Mean distance of prediction and score as a share of their range."),
+    *_interval(
+        "best_deviation",
+        "deviation of the best predictor",
+        "The same for the best predictor of the score from the concepts' strengths alone, cross-fitted.",
     ),
-    Measure("excess_over_control", better="higher").means(
-        "The smaller relative deviation of the explainers trained on constant and on shuffled concepts, minus the "
-        "run's own."
+    *_interval(
+        "below_best",
+        "below the best predictor",
+        "1 minus the ratio of these two: what of the deviation was saved through the weights, not the concepts.",
     ),
-    Measure("excess_over_control_share", "excess over control, as a share", better="higher").means(
-        "The excess over control divided by that control's deviation: 0 if meaningless concepts explain as much, below "
-        "0 if they explain more."
+    *_interval(
+        "slope", "slope of the score", "Slope of the scores over the sums of contributions: 1 where they add up."
+    ),
+    *_interval(
+        "own_agreement",
+        "agreement with own effects",
+        "Correlation over images of contributions with the effects of taking the same concept away, apart from what "
+        "the score tells, all concepts together.",
+        unit="correlation",
+    ),
+    *_interval(
+        "swapped_agreement",
+        "agreement with others' effects",
+        "The same with the effects of other concepts: the swap test.",
+        unit="correlation",
+    ),
+    *_interval(
+        "size",
+        "size of contributions",
+        "Slope of the effects over the contributions: 1 where they have the same size.",
+        unit="ratio",
+    ),
+    *_interval(
+        "share_agreement",
+        "agreement of shares",
+        "Correlation over an image's concepts of contributions and effects, mean over the images.",
+        unit="correlation",
+    ),
+    *_interval(
+        "above_random_shares",
+        "above random shares",
+        "By how much that is above random shares that add up.",
+        unit="correlation",
+    ),
+    *_interval(
+        "above_mean_explanation",
+        "above the mean explanation",
+        "By how much that is above the effects that other images of this score have on average.",
+        unit="correlation",
+    ),
+    *_interval(
+        "agreement_without_activation",
+        "agreement without activation",
+        "The agreement of shares once what is in proportion to the concepts' strengths is taken out of both.",
+        unit="correlation",
+    ),
+    *_interval(
+        "above_redrawn_head",
+        "above redrawn heads",
+        "By how much that is above the agreement with the effects on networks whose head is redrawn.",
+        unit="correlation",
     ),
     Measure("control/constant/relative_deviation", "relative deviation with constant concepts").means(
         _DEVIATION.format("with the strength 1 for every concept of every image")
@@ -37,95 +100,14 @@ VERDICT = (
     Measure("control/redrawn/relative_deviation", "relative deviation of a re-drawn performer").means(
         _DEVIATION.format("on a performer whose layers above the feature map have random weights")
     ),
+    Measure("control/*/relative_deviation_std", "spread of the control's deviation ({})").means(
+        "Standard deviation of the control's relative deviation over three seeds."
+    ),
+    Measure("control/*/explainer_accuracy_tau_train_std", "spread of the control's accuracy ({})").means(
+        "Standard deviation of the control's accuracy over three seeds."
+    ),
     Measure("control/*/explainer_accuracy_tau_train", "accuracy of the control ({})").means(
         "Share of images on which the control's prediction > τ agrees with the label, with the τ that is best on the "
         "training images."
     ),
 )
-
-
-class Verdict(NamedTuple):
-    """Whether an explanation is faithful, and the numbers that say so.
-
-    Attributes:
-        faithful: True or false.
-        reason: In words.
-        metrics: Excess over the controls, where there are any; the verdict as 1 or 0; the margin that was asked.
-    """
-
-    faithful: bool
-    reason: str
-    metrics: dict[str, float]
-
-    def __str__(self) -> str:
-        return f"{'FAITHFUL' if self.faithful else 'NOT FAITHFUL'}: {self.reason}"
-
-
-def verdict(metrics: Mapping[str, float | None], margin: float | None = None) -> Verdict | None:
-    """Judge a run by its numbers.
-
-    An explanation is faithful if its predictions need the concepts: ``concept_reliance`` is at least the margin; and if
-    it beats concepts that say nothing: its deviation is below that of the same explainer trained on constant and on
-    shuffled concepts, by the margin as a share of theirs. Without trained controls the first condition decides.
-
-    Args:
-        metrics: Of ``metrics.json``.
-        margin: What both conditions ask for; that of an earlier verdict by default, or else 0.1.
-
-    Returns:
-        The verdict; none where there is nothing to judge by: reliance or own deviation were not measured, or are not
-        numbers.
-
-    Example:
-        >>> print(verdict({"test/relative_deviation": 0.056, "test/concept_reliance": 0.02}))
-        ... # doctest: +NORMALIZE_WHITESPACE
-        NOT FAITHFUL: with the concepts of other images the predictions hardly get worse (concept reliance 0.020, at
-        least 0.1 is asked). Judged by concept reliance alone: no controls were trained.
-    """
-    threshold = margin if margin is not None else metrics.get(ASKED)
-    threshold = MARGIN if threshold is None else threshold
-    reliance, deviation = (_number(metrics.get(name)) for name in (RELIANCE, DEVIATION))
-    if reliance is None or deviation is None:
-        return None
-    table = {name: _number(metrics.get(f"{CONTROL}/{name}/relative_deviation")) for name in MEANINGLESS}
-    controls = {name: value for name, value in table.items() if value is not None}
-    reasons, failures, numbers = [], [], {}
-    detail = f"concept reliance {reliance:.3f}, at least {threshold:g} is asked"
-    if reliance >= threshold:
-        reasons.append(f"the predictions need the images' own concepts ({detail})")
-    else:
-        failures.append(f"with the concepts of other images the predictions hardly get worse ({detail})")
-    if controls:
-        name, least = min(controls.items(), key=lambda item: item[1])
-        share = (least - deviation) / least if least > 0 else 0.0
-        numbers = {EXCESS: least - deviation, EXCESS_SHARE: share}
-        detail = f"deviation {deviation:.4f}, with {name} concepts {least:.4f}, at least {threshold:.0%} less is asked"
-        if share >= threshold:
-            reasons.append(f"concepts that say nothing explain less ({detail})")
-        else:
-            failures.append(f"concepts that say nothing explain as much ({detail})")
-    reason = "; ".join(failures or reasons) + "."
-    missing = [
-        name for name, value in table.items() if value is None and f"{CONTROL}/{name}/relative_deviation" in metrics
-    ]
-    if missing:
-        reason += f" The deviation on {' and '.join(missing)} concepts is not a number and was not counted."
-    if not any(name.startswith(f"{CONTROL}/") for name in metrics):
-        reason += " Judged by concept reliance alone: no controls were trained."
-    return Verdict(not failures, reason, {**numbers, FAITHFUL: float(not failures), ASKED: threshold})
-
-
-def no_verdict(metrics: Mapping[str, float | None]) -> str:
-    """Why there is no verdict.
-
-    Example:
-        >>> no_verdict({"test/relative_deviation": None, "test/concept_reliance": 0.0})
-        'No verdict on faithfulness: all scores are equal, so there is nothing to explain.'
-    """
-    if DEVIATION in metrics and _number(metrics[DEVIATION]) is None:
-        return "No verdict on faithfulness: all scores are equal, so there is nothing to explain."
-    return "No verdict on faithfulness: concept reliance was not measured, or is not a number."
-
-
-def _number(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

@@ -10,7 +10,6 @@ from omegaconf import OmegaConf
 from semexplain.explanation import Explanation
 from semexplain.metrics.catalogue import measures_of
 from semexplain.metrics.measure import Measure, describe
-from semexplain.metrics.verdict import verdict
 from semexplain.report.figures.described import description_of
 from semexplain.report.figures.style import display_name
 from semexplain.report.page import Picture, cards, chosen_rows, names_shown, picture, render
@@ -56,7 +55,7 @@ def run_report(run: Run, *, most: int = MOST) -> Path:
         figures,
         title=f"Why {display_name(explanation.target)}? {run.path.parent.name}/{run.path.name}",
         subtitle=f"{len(explanation)} test images, {len(explanation.concepts)} concepts, β = {config.beta:g}{control}",
-        verdict=verdict(metrics),
+        verdict=run.judgement,
         controls=beside_controls(metrics),
         measures=[(measure, metrics[name], reference.get(name)) for name, measure in first.items()],
         more=[(measure, metrics[name], None) for name, measure in more.items()],

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from semexplain.metrics.catalogue import measures_of
 from semexplain.metrics.measure import Measure
-from semexplain.metrics.verdict import CONTROL, EXCESS, EXCESS_SHARE, FAITHFUL
+from semexplain.metrics.verdict import CONTROL, FAITHFUL
 from semexplain.runs.folder import CONFIG, METRICS
 from semexplain.runs.markdown import markdown_table
 from semexplain.runs.run import Run
@@ -84,9 +84,6 @@ def beside_controls(metrics: Mapping[str, float | None]) -> list[list[str]]:
         if f"{start}relative_deviation" in metrics:
             accuracy = next((metrics[f"{start}{key}"] for key in ACCURACIES if f"{start}{key}" in metrics), None)
             table.append([name, _number(metrics[f"{start}relative_deviation"]), _number(accuracy)])
-    if metrics.get(EXCESS) is not None:
-        share = metrics[EXCESS_SHARE] or 0.0
-        table.append(["excess over control", _number(metrics[EXCESS]), f"({share:.0%} of the control)"])
     return table
 
 
@@ -162,7 +159,7 @@ def concept_choice(concepts: Any) -> str:
 
 def _cell(name: str, metrics: Mapping[str, float | None]) -> str:
     value = metrics.get(name)
-    return {None: "-", 0.0: "NO", 1.0: "yes"}[value] if name == FAITHFUL else _number(value)
+    return {None: "-", 0.0: "NO", 0.5: "not shown", 1.0: "yes"}[value] if name == FAITHFUL else _number(value)
 
 
 def _number(value: float | None) -> str:

@@ -1,10 +1,12 @@
 """Train a run's explainer on controls: once for all runs that differ in prior and seed alone."""
 
 import logging
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from semexplain.metrics.verdict import CONTROL
@@ -19,18 +21,15 @@ from semexplain.system.references import as_written
 from semexplain.training.checkpoints import to_resume
 
 log = logging.getLogger(__name__)
-CONTROLS = {
-    "constant": {"_target_": "semexplain.training.controls.Constant"},
-    "shuffled": {"_target_": "semexplain.training.controls.Shuffled", "seed": 0},
-    "redrawn": {"_target_": "semexplain.training.controls.Redrawn", "seed": 0},
-}
+CONTROLS = {name: f"semexplain.training.controls.{name.capitalize()}" for name in ("constant", "shuffled", "redrawn")}
+SEEDS = (0, 1, 2)  # of the explainer's training, and of the permutation or the new weights
 MEASURES = ("relative_deviation", "explainer_accuracy_tau_train")
 METRICS_NEEDED = {
     "relative_deviation": {"_target_": "semexplain.metrics.relative_deviation.RelativeDeviation"},
     "explainer_accuracy": {"_target_": "semexplain.metrics.accuracy.ExplainerAccuracy"},
 }
 CALLBACKS = ("best_checkpoint", "last_checkpoint", "early_stopping", "progress")
-# What leaves a trained control as it is: it has no prior, and its seed is 0.
+# What leaves a trained control as it is: it has no prior.
 WITHOUT_INFLUENCE = ("prior", "prior_loss", "metrics", "control")
 DESCRIPTION = "control.json"
 
@@ -46,7 +45,7 @@ def trained_controls(run: Run, names: Sequence[str]) -> dict[str, float]:
         names: Which controls: ``constant``, ``shuffled`` or ``redrawn``.
 
     Returns:
-        ``test/control/<name>/<measure>``.
+        ``test/control/<name>/<measure>``, the mean over three seeds, and with ``_std`` their standard deviation.
 
     Raises:
         ConfigError: If there is no such control, or the run cannot be measured.
@@ -58,21 +57,27 @@ def trained_controls(run: Run, names: Sequence[str]) -> dict[str, float]:
         return {}
     config = run.config
     run.checkpoint()  # without one there is nothing to judge
-    numbers: dict[str, float] = {}
+    table: dict[str, float] = {}
     for name in names:
-        settings = control_config(config, name)
-        description = control_description(settings, run.noted("sha256"), run.data.fingerprint())
-        metrics = _trained(settings, name, description)
-        numbers |= {f"{CONTROL}/{name}/{measure}": metrics[f"test/{measure}"] for measure in MEASURES}
-    return numbers
+        trained = []
+        for seed in SEEDS:
+            settings = control_config(config, name, seed)
+            description = control_description(settings, run.noted("sha256"), run.data.fingerprint())
+            trained.append(_trained(settings, name, description))
+        for measure in MEASURES:
+            values = [float(torch.nan if (value := m[f"test/{measure}"]) is None else value) for m in trained]
+            key = f"{CONTROL}/{name}/{measure}"
+            table |= {key: statistics.fmean(values), f"{key}_std": statistics.stdev(values)}
+    return table
 
 
-def control_config(config: DictConfig, name: str) -> DictConfig:
+def control_config(config: DictConfig, name: str, seed: int) -> DictConfig:
     """The configuration of a run, changed to train its explainer on a control: without prior, loggers and figures."""
     options = cast(dict[str, Any], as_written(config))
-    options |= {"beta": 0, "seed": 0, "parts": None, "logger": {}, "control": CONTROLS[name]}
+    control = {"_target_": CONTROLS[name], **({} if name == "constant" else {"seed": seed})}
+    options |= {"beta": 0, "seed": seed, "parts": None, "logger": {}, "control": control}
     options["callbacks"] = {name: callback for name, callback in options["callbacks"].items() if name in CALLBACKS}
-    options["module"] |= {"control": CONTROLS[name], "metrics": METRICS_NEEDED, "measure_prior": False}
+    options["module"] |= {"control": control, "metrics": METRICS_NEEDED, "measure_prior": False}
     options["trainer"] |= {"devices": 1, "strategy": "auto", "num_nodes": 1}
     return OmegaConf.create(options)
 
@@ -98,11 +103,12 @@ def control_description(config: DictConfig, performer: str, data: str) -> dict[s
         "trainer": {key: value for key, value in tree["trainer"].items() if key not in local},
         "stops": tree["callbacks"].get("early_stopping"),
         "control": tree["control"],
+        "seed": tree["seed"],
         "measures": MEASURES,
     }
 
 
-def _trained(config: DictConfig, name: str, description: dict[str, Any]) -> dict[str, float]:
+def _trained(config: DictConfig, name: str, description: dict[str, Any]) -> dict[str, float | None]:
     """Numbers of an explainer on a control, trained now if nobody has."""
     folder = Path(config.paths.cache) / "controls" / address(plain(OmegaConf.create(description)))
 
@@ -116,4 +122,4 @@ def _trained(config: DictConfig, name: str, description: dict[str, Any]) -> dict
         (partial / LAST).unlink(missing_ok=True)
 
     once(folder, train, f"the control {folder}", remedy="Set `paths.cache` to a folder that can be written.")
-    return cast(dict[str, float], numbers(folder / METRICS, [f"test/{measure}" for measure in MEASURES]))
+    return numbers(folder / METRICS, [f"test/{measure}" for measure in MEASURES])

@@ -28,6 +28,7 @@ from semexplain.system.references import as_written, is_reference
 
 log = logging.getLogger(__name__)
 CONFIG, METRICS, PERFORMER, PARTS = "config.yaml", "metrics.json", "performer.json", "parts.yaml"
+VERDICT = "verdict.json"
 VALIDATION = "validation.json"  # as METRICS, of the best epoch on the validation split
 EXPLANATIONS = "explanations.parquet"
 CACHE = "cache.json"  # whether data.cache=auto keeps something

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from semexplain.explanation import Explanation
-from semexplain.metrics.verdict import FAITHFUL
+from semexplain.metrics.verdict import FAITHFUL, FAITHFUL_AS
 from semexplain.system.reading import read_json
 from semexplain.system.references import is_reference
 from semexplain.system.trouble import DamagedFileError
@@ -59,6 +59,27 @@ class _Facts(BaseModel):
     test_objects: int = 0
 
 
+class JudgedStatement(BaseModel):
+    """A statement of a verdict as it was written: its numbers with the ends of their intervals."""
+
+    name: str
+    holds: bool | None
+    reason: str
+    numbers: dict[str, list[float | None]]
+
+
+class Judgement(BaseModel):
+    """A verdict as it was written."""
+
+    word: Literal["FAITHFUL", "NOT FAITHFUL", "NOT SHOWN"]
+    reason: str
+    means: str
+    said: str
+    images: int
+    seeds: int
+    statements: list[JudgedStatement]
+
+
 def require_configuration(config: DictConfig, path: Path) -> None:
     """Refuse what is no configuration of a run.
 
@@ -88,8 +109,8 @@ def numbers(path: Path, needed: Iterable[str] = ()) -> dict[str, float | None]:
     wrong = [name for name, value in values.items() if value is not None and not math.isfinite(value)]
     if wrong:
         raise _damaged(path, "numbers by their names", f"{wrong[0]} is {values[wrong[0]]}, which is written as null")
-    if values.get(FAITHFUL) not in (None, 0, 1):
-        raise _damaged(path, "numbers by their names", f"{FAITHFUL} is {values[FAITHFUL]}, neither 0 nor 1")
+    if values.get(FAITHFUL) not in (None, *FAITHFUL_AS.values()):
+        raise _damaged(path, "numbers by their names", f"{FAITHFUL} is {values[FAITHFUL]}, none of 0, 0.5 and 1")
     if absent := [name for name in needed if name not in values]:
         raise _damaged(path, "numbers by their names", f"{absent[0]} is missing")
     return values
@@ -104,6 +125,17 @@ def facts(path: Path) -> dict[str, Any]:
     content = read_json(path)
     _require(path, "facts about performer and data", _Facts, content)
     return content
+
+
+def judgement(path: Path) -> Judgement:
+    """The verdict in ``verdict.json``.
+
+    Raises:
+        DamagedFileError: If the file holds anything else.
+    """
+    content = read_json(path)
+    _require(path, "a verdict", Judgement, content)
+    return Judgement.model_validate(content)
 
 
 def explanations(path: Path) -> Explanation:

@@ -11,10 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 from semexplain.concepts.parts import Parts, read_parts
 from semexplain.data.module import ImageDataModule, ready_data
 from semexplain.explanation import Explanation
-from semexplain.metrics.verdict import CONTROL, MEANINGLESS, verdict
+from semexplain.metrics.verdict import CONTROL, FAITHFUL, PREFIX
 from semexplain.performers.base import Performer
 from semexplain.runs import records
-from semexplain.runs.folder import BEST, CONFIG, EVALUATIONS, EXPLANATIONS, METRICS, PARTS, PERFORMER
+from semexplain.runs.folder import BEST, CONFIG, EVALUATIONS, EXPLANATIONS, METRICS, PARTS, PERFORMER, VERDICT
 from semexplain.runs.foreign import confined, read_config, require_data, require_sections, within
 from semexplain.runs.naming import named_performer
 from semexplain.system.config import ConfigError, instantiate
@@ -22,6 +22,8 @@ from semexplain.system.reading import require_file
 from semexplain.system.references import is_reference
 from semexplain.system.trouble import DamagedFileError
 from semexplain.training.distillation import Distillation
+
+RIVAL = "test/rival_fit_seconds"  # is measured of rivals alone
 
 
 class Run:
@@ -74,15 +76,28 @@ class Run:
         return records.numbers(self.path / METRICS)
 
     @cached_property
+    def judgement(self) -> records.Judgement | None:
+        """What the newest evaluation says of faithfulness; none before there was one."""
+        path = self._judging_evaluation
+        return None if path is None else records.judgement(path / VERDICT)
+
+    @cached_property
     def judged_metrics(self) -> dict[str, float | None]:
-        """These numbers, with what the newest evaluation beside trained controls says of faithfulness."""
-        for path in sorted((self.path / EVALUATIONS).glob(f"*/{METRICS}"), reverse=True):
-            again = records.numbers(path)
-            if all(f"{CONTROL}/{name}/relative_deviation" in again for name in MEANINGLESS):
-                judgement = verdict(again)
-                beside = {name: value for name, value in again.items() if name.startswith(f"{CONTROL}/")}
-                return self.metrics | beside | (judgement.metrics if judgement else {})
-        return self.metrics
+        """These numbers, with those of the verdict and of trained controls in the newest evaluation that judged."""
+        path = self._judging_evaluation
+        if path is None:
+            return self.metrics
+        again = records.numbers(path / METRICS)
+        judging = (FAITHFUL, f"{PREFIX}/", f"{CONTROL}/")
+        return self.metrics | {name: value for name, value in again.items() if name.startswith(judging)}
+
+    @cached_property
+    def _judging_evaluation(self) -> Path | None:
+        """The newest evaluation of the explainer itself, not of a rival, that has a verdict."""
+        for path in sorted((self.path / EVALUATIONS).glob(f"*/{VERDICT}"), reverse=True):
+            if (path.parent / METRICS).exists() and RIVAL not in records.numbers(path.parent / METRICS):
+                return path.parent
+        return None
 
     @cached_property
     def explanation(self) -> Explanation:

@@ -12,11 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from semexplain.attributions.timed import TimedAttribution
 from semexplain.data.module import ImageDataModule
-from semexplain.metrics.verdict import MARGIN, verdict
 from semexplain.runs.build import build, labelled_data
-from semexplain.runs.folder import BEST, CACHE, CHECKPOINTS, LAST, METRICS, PARTS, PERFORMER, VALIDATION
+from semexplain.runs.folder import BEST, CACHE, CHECKPOINTS, LAST, METRICS, PARTS, PERFORMER, VALIDATION, VERDICT
 from semexplain.runs.performer_store import performer_metrics, trained_performer
 from semexplain.runs.run import Run
+from semexplain.runs.verdicts import Means, verdict_on, write_verdict
 from semexplain.system.config import ConfigError, check_group, instantiate
 from semexplain.system.files import write_json
 from semexplain.system.processes import is_first, together
@@ -77,7 +77,7 @@ def measure(
     folder: Path,
     *,
     controls: Mapping[str, float] | None = None,
-    margin: float = MARGIN,
+    judged_by: tuple[int, Means] | None = None,
 ) -> dict[str, float]:
     """Test a module; write ``metrics.json`` and, through the callback, ``explanations.parquet`` into a folder.
 
@@ -87,22 +87,25 @@ def measure(
         datamodule: Of the run.
         folder: Where the files are written.
         controls: Numbers of explainers that were trained on controls, by their names in ``metrics.json``.
-        margin: What faithfulness asks for, see :func:`semexplain.metrics.verdict.verdict`.
+        judged_by: On how many images and by which interventions to judge; there is no verdict by default.
 
     Returns:
-        The numbers of ``metrics.json``, with the verdict, which the loggers get as well.
+        The numbers of ``metrics.json``, with those of the verdict, which the loggers get as well.
     """
     with together(trainer.world_size):
         results = trainer.test(module, datamodule=datamodule, verbose=False)
     numbers = {name: float(value) for name, value in sorted(results[0].items())} | dict(controls or {})
-    judgement = verdict(numbers, margin)
-    metrics = dict(sorted({**numbers, **(judgement.metrics if judgement else {})}.items()))
+    judgement = None
+    if judged_by is not None and trainer.is_global_zero:
+        judgement = verdict_on(module, datamodule, *judged_by, trainer.strategy.root_device)
+        write_verdict(judgement, folder / VERDICT)
+    metrics = dict(sorted({**numbers, **(judgement.numbers if judgement else {})}.items()))
     further = {name: value for name, value in metrics.items() if name not in results[0]}
     for logger in trainer.loggers:
         logger.log_metrics({**further, "epoch": trainer.current_epoch}, trainer.global_step)
         logger.save()
         if judgement is not None and isinstance(logger, WeightsAndBiases):
-            logger.judge(judgement)
+            logger.judge(judgement.word, judgement.reason, str(judgement))
     if trainer.is_global_zero:
         write_json(folder / METRICS, metrics)
     return metrics
@@ -113,7 +116,7 @@ def evaluate_run(
     folder: Path,
     *,
     controls: Mapping[str, float] | None = None,
-    margin: float = MARGIN,
+    judged_by: tuple[int, Means] | None = None,
     rival: DictConfig | None = None,
     images: int | None = None,
     metrics: Mapping[str, Any] | None = None,
@@ -124,8 +127,8 @@ def evaluate_run(
     Args:
         run: The run.
         folder: Where the new numbers are written.
-        controls: Numbers of explainers that were trained on controls, to judge it by.
-        margin: What faithfulness asks for.
+        controls: Numbers of explainers that were trained on controls, to be shown beside.
+        judged_by: On how many images and by which interventions to judge; there is no verdict by default.
         rival: What to measure in the explainer's place, a configuration of the group ``rival``; ``rival_fit_seconds``
             and ``rival_milliseconds_per_image`` are measured with it.
         images: Measure on this many images, spread evenly over the test split; all by default.
@@ -152,7 +155,7 @@ def evaluate_run(
     datamodule.test_images = images
     model: Measured = module if rival is None else RivalModule(module, _rival(config, module, trainer))
     model.restore(checkpoint)
-    return measure(trainer, model, datamodule, folder, controls=controls, margin=margin)
+    return measure(trainer, model, datamodule, folder, controls=controls, judged_by=judged_by)
 
 
 def _rival(config: DictConfig, module: Distillation, trainer: pl.Trainer) -> TimedAttribution:

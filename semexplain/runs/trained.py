@@ -16,6 +16,7 @@ from tqdm import tqdm
 from semexplain.data.images import MODES, ImageSize, image_shape, pixels, read_image
 from semexplain.data.loading import read_ahead
 from semexplain.explanation import Explanation, printable
+from semexplain.performers.base import Performer
 from semexplain.performers.grad_cam import score_heat
 from semexplain.runs.run import Run
 from semexplain.system import devices
@@ -50,6 +51,11 @@ class TrainedExplainer:
         self.precision = precision
         self.target = module.performer.target_name
         self.concepts = module.teacher.concept_names
+
+    @property
+    def performer(self) -> Performer:
+        """The network that is explained."""
+        return self.module.performer
 
     @classmethod
     def of(cls, run: Run, device: str = "auto", precision: Precision = "float32") -> "TrainedExplainer":

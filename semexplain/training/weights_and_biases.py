@@ -6,9 +6,8 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from semexplain.metrics.catalogue import measures_of
-from semexplain.metrics.verdict import Verdict
 
-NOT_FAITHFUL = "not faithful"
+FAITHFUL = "FAITHFUL"
 GOALS = {"higher": "max", "lower": "min"}
 
 
@@ -38,12 +37,18 @@ class WeightsAndBiases(WandbLogger):
                 self.experiment.define_metric(f"val/{measure.key}", step_metric="epoch", summary=summary)
 
     @rank_zero_only
-    def judge(self, verdict: Verdict) -> None:
-        """Put into the summary whether the run's explanations are faithful and why; tag and note a run that is not."""
-        self.experiment.summary.update({"faithful": verdict.faithful, "faithful_reason": verdict.reason})
-        if not verdict.faithful:
-            self.experiment.tags = (*(self.experiment.tags or ()), NOT_FAITHFUL)
-            self.experiment.notes = str(verdict)
+    def judge(self, word: str, reason: str, said: str) -> None:
+        """Put the verdict into the summary, and tag and note a run whose explanations are not shown to be faithful.
+
+        Args:
+            word: ``FAITHFUL``, ``NOT FAITHFUL`` or ``NOT SHOWN``.
+            reason: In one sentence.
+            said: All that is said of it.
+        """
+        self.experiment.summary.update({"verdict": word, "verdict_reason": reason})
+        if word != FAITHFUL:
+            self.experiment.tags = (*(self.experiment.tags or ()), word.lower())
+            self.experiment.notes = said
 
 
 def flat(options: Any, path: str = "") -> dict[str, Any]:

@@ -114,7 +114,8 @@ def conf_targets() -> set[str]:
 
 
 def constants() -> set[str]:
-    return {node["_target_"] for values in (CONTROLS, METRICS_NEEDED, JUDGED_BY) for _, node in targets(values)}
+    nodes = {node["_target_"] for values in (METRICS_NEEDED, JUDGED_BY) for _, node in targets(values)}
+    return nodes | set(CONTROLS.values())
 
 
 def allowed_of(package: types.ModuleType) -> set[str]:

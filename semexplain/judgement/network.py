@@ -1,0 +1,101 @@
+"""The verdict in one call: explanations, of whatever origin, and the network that they are of."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Union
+
+import torch
+from torch import Tensor
+
+from semexplain.explanation import Explanation
+from semexplain.judgement.interventions import Interventions
+from semexplain.judgement.moved import moved
+from semexplain.judgement.verdict import Verdict, judged
+from semexplain.performers.base import Performer
+from semexplain.system.trouble import Trouble
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Table = Union["pd.DataFrame", Tensor]
+AT_ONCE = 32  # images
+
+
+def verdict(
+    explanations: Explanation | Table | Sequence[Explanation | Table],
+    network: Performer | Interventions,
+    images: Tensor | None = None,
+    *,
+    progress: bool = False,
+) -> Verdict:
+    """Whether explanations of a network's scores are faithful to it, and why (not).
+
+    Explanations may come from anywhere: a table of contributions is enough.
+
+    Args:
+        explanations: An :class:`~semexplain.explanation.Explanation`; or contributions, a tensor ``(N, n)`` with a
+            column for each concept of the network, or a frame whose columns are named after concepts (others get
+            nothing); or several of these of the same images, one for each seed of what was trained.
+        network: The performer; concepts are then taken away at the feature x. Or what is known of other interventions.
+        images: uint8 ``(N, 3, H, W)``, as the performer sees them; the pictures in the explanation by default.
+        progress: Show a progress bar.
+
+    Returns:
+        The verdict; printed, it is one sentence.
+
+    Raises:
+        Trouble: If explanations, network and images do not belong together.
+
+    Example:
+        >>> explainer = semexplain.load("outputs/celeba_attractive/...")  # doctest: +SKIP
+        >>> explanation = explainer.explain(paths, pictures=True)  # doctest: +SKIP
+        >>> print(semexplain.verdict(explanation, explainer.performer))  # doctest: +SKIP
+        NOT FAITHFUL: ...
+    """
+    several = (
+        [explanations] if isinstance(explanations, Explanation) or hasattr(explanations, "shape") else explanations
+    )
+    several = list(several)
+    if isinstance(network, Interventions):
+        return judged([_as_explanation(one, network) for one in several], network)
+    pictures = images
+    if pictures is None and several and isinstance(several[0], Explanation):
+        pictures = several[0].image
+    if pictures is None or pictures.dtype != torch.uint8 or pictures.ndim != 4:
+        given = "none" if pictures is None else f"{pictures.dtype} {tuple(pictures.shape)}"
+        raise Trouble(
+            f"images: expected the explained images as uint8 (N, 3, H, W), got {given}. Explain with `pictures=True`, "
+            "or give `images`."
+        )
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    network.freeze()
+    with torch.no_grad():
+        maps = torch.cat([network.encode(some.to(device)).float().cpu() for some in pictures.split(AT_ONCE)])
+    ids = several[0].ids if several and isinstance(several[0], Explanation) else [str(i) for i in range(len(maps))]
+    columns = list(range(len(network.concept_names)))
+    facts = moved(network, maps, columns, ids, progress=progress)
+    return judged([_as_explanation(one, facts) for one in several], facts)
+
+
+def _as_explanation(given: Explanation | Table, facts: Interventions) -> Explanation:
+    """Contributions beside the scores that they are of; the base value is what they leave on average."""
+    if isinstance(given, Explanation):
+        return given
+    size, n = len(facts.ids), len(facts.names)
+    if isinstance(given, Tensor):
+        if tuple(given.shape) != (size, n):
+            raise Trouble(
+                f"contributions: expected ({size}, {n}), a row for each image and a column for each concept, got "
+                f"{tuple(given.shape)}."
+            )
+        names, contributions = facts.names, given.detach().cpu().float()
+    else:
+        names = tuple(str(name) for name in given.columns)
+        if unknown := [name for name in names if name not in facts.names]:
+            raise Trouble(
+                f"contributions: the network has no concept {unknown[0]!r}; it has {', '.join(facts.names[:3])}, …."
+            )
+        if len(given) != size:
+            raise Trouble(f"contributions: expected a row for each of {size} images, got {len(given)}.")
+        contributions = torch.from_numpy(given.to_numpy("float32", copy=True))
+    base = (facts.score - contributions.sum(1)).double().mean().float()
+    return Explanation(facts.score, torch.ones_like(contributions), contributions, base, names, ids=facts.ids)
