@@ -84,7 +84,7 @@ def test_numbers_have_their_range(finished: Path, tmp_path: Path, capsys: pytest
         [
             ('{"test/relative_deviation": NaN}', "test/relative_deviation is nan, which is written as null"),
             ('{"test/relative_deviation": true}', "test/relative_deviation: Input should be a valid number"),
-            ('{"test/relative_deviation": 1, "test/faithful": 0.5}', "test/faithful is 0.5, neither 0 nor 1"),
+            ('{"test/relative_deviation": 1, "test/faithful": 0.3}', "test/faithful is 0.3, none of 0, 0.5 and 1"),
         ]
     ):
         run = damaged_run(finished, tmp_path / str(number), "metrics.json", "absent")

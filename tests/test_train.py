@@ -18,7 +18,6 @@ from omegaconf import OmegaConf
 from support import ROOT, configured, smoke
 
 from semexplain.explanation import Explanation
-from semexplain.metrics.verdict import FAITHFUL
 from semexplain.runs.folder import FolderInUseError, alone_in
 from semexplain.runs.performer_store import performer_description
 from semexplain.runs.run import Run
@@ -105,7 +104,7 @@ def test_evaluate_judges_a_run_that_did_not_measure_its_reliance(run: Path, tmp_
     OmegaConf.save(config, tmp_path / "old/config.yaml")
     metrics = evaluate_run(Run(tmp_path / "old"), tmp_path / "again")
     assert metrics == json.loads((run / "metrics.json").read_text())
-    assert {"test/concept_reliance", FAITHFUL} <= metrics.keys()
+    assert "test/concept_reliance" in metrics
 
 
 def test_evaluate_from_another_folder(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

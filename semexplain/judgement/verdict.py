@@ -14,6 +14,7 @@ from semexplain.system.trouble import Trouble
 
 Word = Literal["FAITHFUL", "NOT FAITHFUL", "NOT SHOWN"]
 FEWEST = 20  # images
+SAME = 0.05  # share of the range of scores by which those of a stored map, or of a picture drawn again, may differ
 
 
 class Verdict(NamedTuple):
@@ -90,7 +91,7 @@ def _evidence(several: Sequence[Explanation], interventions: Interventions, draw
             )
     facts = interventions.aligned(first.ids, names)
     distance = (facts.score - first.score.cpu()).abs().max()
-    if distance > 0.05 * (facts.score.max() - facts.score.min()):
+    if distance > SAME * (facts.score.max() - facts.score.min()) + 1e-3 * facts.score.abs().max():
         raise Trouble(
             f"The explanations are of another network: an image's score differs by {distance:.3g}. Give the network "
             "that was explained."

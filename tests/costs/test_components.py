@@ -113,7 +113,7 @@ def test_a_rival_is_measured(tmp_path: Path, configured: Callable):
     train(configured(*overrides(tmp_path)), tmp_path / "run")
     config = OmegaConf.load(ROOT / "conf/evaluate.yaml")
     empty = {key: config[key] for key in ("data", "performer", "trainer", "parts")}
-    asked = {"run": str(tmp_path / "run"), "controls": [], "images": 4, "faithful_margin": 0.1, "metrics": {}}
+    asked = {"run": str(tmp_path / "run"), "controls": [], "images": 4, "verdict": None, "metrics": {}}
     rival = OmegaConf.load(OUTSIDE / "conf/rival/even_share.yaml")
     evaluate(OmegaConf.create({**empty, **asked, "rival": rival}), tmp_path / "measured")
     shares = Explanation.load(tmp_path / "measured/explanations.parquet").contributions
