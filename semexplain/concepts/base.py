@@ -60,6 +60,16 @@ class ConceptKind(ABC):
     def prior_loss(self, raw: Tensor, weights: Tensor, prior: Tensor) -> Tensor:
         """Disagreement of weights with that prior, Eq. (4), where a configuration names none."""
 
+    def strengths_without(
+        self, network: Network, feature: Tensor, columns: Sequence[int], reference: Tensor | None
+    ) -> Tensor | None:
+        """How strong all concepts are when each in turn is taken away in :meth:`game`, ``(B, n, n)``.
+
+        Element ``[:, i, j]`` is of concept j without concept i. None if a game takes concepts away exactly.
+        """
+        del network, feature, columns, reference
+        return None
+
     def maps(self, feature: Tensor) -> Tensor | None:
         """Where in the image each concept is ``(B, n, H, W)``, not negative; None if concepts have no place."""
         del feature

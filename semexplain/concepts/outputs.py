@@ -43,6 +43,17 @@ class Outputs(ConceptKind):
             raise ValueError("Outputs of a head are taken away by setting them to a `reference`: give their means.")
         return output_game(network.head, feature, columns, reference)
 
+    def strengths_without(
+        self, network: Network, feature: Tensor, columns: Sequence[int], reference: Tensor | None
+    ) -> Tensor:
+        """What the outputs really become: far from an image, those that share their features move along."""
+        assert reference is not None
+        indices = list(columns)
+        away = _steps_away(network.head, feature, indices, reference)
+        with torch.no_grad():
+            states = (feature.flatten(1)[:, None] - away).flatten(0, 1).reshape(-1, *feature.shape[1:])
+            return network.head(states)[1][:, indices].view(len(feature), len(indices), len(indices))
+
     def prior(self, performance: Performance) -> Tensor:
         """See :func:`~semexplain.concepts.priors.feature_ratio`."""
         return feature_ratio(performance)
@@ -89,7 +100,19 @@ def output_game(
         tensor([[7.],
                 [3.]])
     """
-    indices = list(columns)
+    away = _steps_away(head, x, list(columns), reference)
+
+    def score(present: Tensor) -> Tensor:
+        state = x.flatten(1) - torch.einsum("...bn,bnd->...bd", 1 - present, away)  # @ would copy `away` for all states
+        return head(state.reshape(-1, *x.shape[1:]))[0].view(present.shape[:-1])
+
+    return score
+
+
+def _steps_away(
+    head: Callable[[Tensor], tuple[Tensor, Tensor]], x: Tensor, indices: list[int], reference: Tensor
+) -> Tensor:
+    """Along what x moves back when each output is taken away ``(B, n, d)``."""
     with torch.inference_mode(False), torch.enable_grad():
         leaf = x.detach().clone().requires_grad_()
         y = head(leaf)[1][:, indices]
@@ -100,15 +123,9 @@ def output_game(
     size = products.diagonal(dim1=1, dim2=2).mean(1)
     ridge = torch.where(size > 0, RIDGE * size, 1)  # outputs that depend on nothing cannot be taken away
     eye = torch.eye(products.shape[1], dtype=products.dtype, device=products.device)
-    away = (y.detach() - reference.to(y))[..., None] * torch.linalg.solve(
+    return (y.detach() - reference.to(y))[..., None] * torch.linalg.solve(
         products + ridge[:, None, None] * eye, jacobian
     )
-
-    def score(present: Tensor) -> Tensor:
-        state = x.flatten(1) - torch.einsum("...bn,bnd->...bd", 1 - present, away)  # @ would copy `away` for all states
-        return head(state.reshape(-1, *x.shape[1:]))[0].view(present.shape[:-1])
-
-    return score
 
 
 class OutputAnswers:

@@ -29,12 +29,15 @@ def drawn(
     workers: int = 0,
     progress: bool = False,
 ) -> Interventions:
-    r"""Draw images without each of their concepts, and let a performer and three with redrawn heads score them.
+    r"""Draw images without each of their concepts; let a performer and three with redrawn heads score them.
 
-    A concept that is taken away is drawn anew: present with its rate r, be it as before or not. With :math:`\bar y` the
+    A concept that is taken away is drawn anew: present with its rate r, as before or not. With :math:`\bar y_i` the
     score of the image with the concept changed,
 
     .. math:: \Delta_i = (\hat y - \bar y_i) \, |p_i - r_i|, \qquad p_i = [\text{the image has concept } i]
+
+    Where all rates are 0, each concept is also drawn alone, and the effects are the mean of what the whole image loses
+    without it and what the image without all gains by it: nearer to exact shares where concepts interact.
 
     Args:
         performer: A frozen one, on the device where it is to compute.
@@ -47,12 +50,24 @@ def drawn(
         progress: Show a progress bar.
     """
     networks = [performer, *(with_redrawn_head(performer, seed).freeze() for seed in HEADS)]
-    each = len(names) + 1
-    scores = torch.cat(list(_scored(networks, _Pictures(scenes), workers, progress)), 1).view(len(networks), -1, each)
+    pictures, n = _Pictures(scenes, alone=not rates.any()), len(names)
+    scores = torch.cat(list(_scored(networks, pictures, workers, progress)), 1).view(len(networks), -1, pictures.each)
     present = torch.from_numpy(np.stack([scene.present for scene in scenes])).double()
     chance = (present - torch.from_numpy(rates)).abs().float()
-    effects = chance * (scores[:, :, :1] - scores[:, :, 1:])
-    return Interventions(MEANS, tuple(ids), tuple(names), scores[0, :, 0], effects[0], effects[1:], strengths)
+    ends = [chance * (scores[:, :, :1] - scores[:, :, 1 : n + 1])]
+    if pictures.alone:
+        ends.append(chance * (scores[:, :, n + 2 :] - scores[:, :, n + 1 : n + 2]))
+    effects = torch.stack(ends).mean(0)
+    return Interventions(
+        MEANS,
+        tuple(ids),
+        tuple(names),
+        scores[0, :, 0],
+        effects[0],
+        effects[1:],
+        strengths,
+        torch.stack(ends)[:, 0] if pictures.alone else None,
+    )
 
 
 @torch.no_grad()
@@ -66,18 +81,24 @@ def _scored(networks: Sequence[Performer], pictures: "_Pictures", workers: int, 
 
 
 class _Pictures(Dataset[Tensor]):
-    """Of every scene the whole picture, then one for each concept with it alone changed."""
+    """Of every scene the whole picture, then one for each concept with it alone changed.
 
-    def __init__(self, scenes: Sequence[Scene]) -> None:
+    Then perhaps the picture without all concepts, and one for each concept with it ``alone``.
+    """
+
+    def __init__(self, scenes: Sequence[Scene], *, alone: bool) -> None:
         self.scenes = scenes
-        self.each = len(scenes[0].present) + 1
+        self.alone = alone
+        self.n = len(scenes[0].present)
+        self.each = (self.n + 1) * (2 if alone else 1)
 
     def __len__(self) -> int:
         return len(self.scenes) * self.each
 
     def __getitem__(self, number: int) -> Tensor:
-        scene, changed = self.scenes[number // self.each], number % self.each - 1
-        present = scene.present.copy()
-        if changed >= 0:
-            present[changed] ^= True
+        scene, row = self.scenes[number // self.each], number % self.each
+        present = scene.present.copy() if row <= self.n else np.zeros_like(scene.present)
+        concept = row % (self.n + 1) - 1
+        if concept >= 0:
+            present[concept] ^= True
         return scene.draw(present)

@@ -23,6 +23,9 @@ class Interventions:
         effects: ``(N, n)``. Δ; nan where a concept could not be taken away.
         redrawn: ``(R, N, n)``. Δ of the same network with the layers above its feature map drawn anew, ``R`` times.
         strengths: ``(N, n)``. How strong each concept is, never centred; nan where that is not known.
+        ends: ``(2, N, n)``, if the effects are the mean of two: what is lost without a concept that all others are
+            beside, and what is gained by one that is alone. Between them lie all exact shares; how far they agree
+            says what can be asked.
 
     Raises:
         ValueError: If shapes or numbers of names do not fit each other.
@@ -47,6 +50,7 @@ class Interventions:
     effects: Tensor
     redrawn: Tensor
     strengths: Tensor
+    ends: Tensor | None = None
 
     def __post_init__(self) -> None:
         size, n = len(self.ids), len(self.names)
@@ -91,4 +95,5 @@ class Interventions:
             effects=chosen(self.effects),
             redrawn=chosen(self.redrawn),
             strengths=chosen(self.strengths),
+            ends=None if self.ends is None else chosen(self.ends),
         )

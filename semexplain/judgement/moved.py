@@ -11,6 +11,7 @@ from semexplain.performers.base import Performer
 from semexplain.performers.redrawn import HEADS, with_redrawn_head
 
 MEANS = "taking concepts away at the feature x, not in the image"
+AT_LEAST, AT_MOST = 0.5, 0.5  # of the way that a concept has to go when it is taken away, and that others may go
 BATCH = 32
 NUMBERS = 2**26  # in the feature maps that a game is played on at once: 256 MB
 
@@ -24,7 +25,14 @@ def moved(
     *,
     progress: bool = False,
 ) -> Interventions:
-    """Take each concept away at x, on the network and on three with redrawn heads.
+    r"""Take each concept away at x, on the network and on three with redrawn heads.
+
+    A concept that x cannot be moved to be without, or only together with others, is not known: its effects are nan.
+    With :math:`y^{(i)}` the strengths that the network finds at x without concept i, that concept must go at least half
+    of the way to its reference, the others at most half as far: root mean squares over the images, in units of spread,
+
+    .. math:: \sum_I (y_i - y^{(i)}_i)(y_i - \bar y_i) \ge \tfrac12 \sum_I (y_i - \bar y_i)^2, \qquad
+              \sum_{I, j \ne i} (y_j - y^{(i)}_j)^2 \le \tfrac14 \sum_I (y_i - \bar y_i)^2
 
     Args:
         performer: A frozen one.
@@ -36,10 +44,12 @@ def moved(
         progress: Show a progress bar.
     """
     score, effects, strengths = _taken_away(performer, feature_maps, columns, reference, progress=progress)
+    means = strengths.mean(0) if reference is None else reference.cpu()
     redrawn = [
         _taken_away(with_redrawn_head(performer, seed).freeze(), feature_maps, columns, None, progress=progress)[1]
         for seed in HEADS
     ]
+    effects = torch.where(_reached(performer, strengths, feature_maps, columns, means), effects, torch.nan)
     names = tuple(performer.concept_names[i] for i in columns)
     return Interventions(MEANS, tuple(ids), names, score, effects, torch.stack(redrawn), strengths)
 
@@ -66,3 +76,24 @@ def _taken_away(
             without = torch.cat([game(some) for some in states.split(step)])
         effects.append((whole - without).T)
     return score.cpu(), torch.cat(effects).cpu(), strengths.cpu()
+
+
+@torch.no_grad()
+def _reached(
+    performer: Performer, strengths: Tensor, feature_maps: Tensor, columns: Sequence[int], means: Tensor
+) -> Tensor:
+    """Whether each concept can be taken away at x ``(n,)``."""
+    device = next((parameter.device for parameter in performer.parameters()), feature_maps.device)
+    spread = strengths.std(0).clamp_min(1e-12)
+    size = ((strengths - means) / spread).square().sum(0)
+    own, others = torch.zeros_like(size), torch.zeros_like(size)
+    for rows, maps in zip(strengths.split(BATCH), feature_maps.split(BATCH), strict=True):
+        feature = performer.feature(maps.to(device).float())
+        after = performer.kind.strengths_without(performer, feature, columns, means.to(device))
+        if after is None:
+            return torch.ones_like(size, dtype=torch.bool)
+        change = (rows[:, None] - after.cpu()) / spread  # (B, n, n)
+        diagonal = change.diagonal(dim1=1, dim2=2)
+        own += (diagonal * (rows - means) / spread).sum(0)
+        others += change.square().sum((0, 2)) - diagonal.square().sum(0)
+    return (own >= AT_LEAST * size) & (others <= AT_MOST**2 * size)

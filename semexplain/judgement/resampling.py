@@ -23,6 +23,12 @@ class Estimate(NamedTuple):
             return True
         return False if self.high < threshold else None
 
+    def within(self, factor: float) -> bool | None:
+        """Whether it surely lies between 1 / factor and factor, surely not, or nobody can tell."""
+        if self.low > 1 / factor and self.high < factor:
+            return True
+        return False if self.high < 1 / factor or self.low > factor else None
+
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 

@@ -14,9 +14,11 @@ from semexplain.judgement.resampling import Estimate, Resampling
 
 AS_CLOSE = 1.5  # times the deviation of the best predictor from the concepts alone
 NEARLY_ALL = 0.1  # of the score's mean distance from its mean: so little may always be left
-OWN = 0.5  # least agreement of contributions with their own concepts' effects across images
+OWN = 0.85  # least agreement of contributions with their own concepts' effects across images, of what can be asked
+STEEP = 1.25  # the score's slope over the sums of contributions, and 1 over it
+SIZES = 1.5  # the effects' slope over the contributions, and 1 over it
 ONE_FOR_ANOTHER = 0.3  # by how much a contribution may agree better with another concept's effects than with its own
-LARGE = 0.05  # share of all effects from which on a concept is looked at by itself
+MOST = 16  # concepts with the largest effects, that are looked at by themselves
 RANDOM_DRAWS = 8
 
 
@@ -46,6 +48,7 @@ class Evidence:
         contributions: ``(S, N, n)``, of each seed.
         base_value: ``(S,)``.
         effects: ``(N, n)``; nan columns are not known.
+        ends: ``(2, N, n)`` of which effects are the mean, or none.
         redrawn: ``(R, N, n)``.
         strengths: ``(N, n)``; nan columns are not known.
         resampling: Draws of images and seeds.
@@ -56,6 +59,7 @@ class Evidence:
     contributions: Tensor
     base_value: Tensor
     effects: Tensor
+    ends: Tensor | None
     redrawn: Tensor
     strengths: Tensor
     resampling: Resampling
@@ -74,6 +78,7 @@ def adds_up(evidence: Evidence) -> Statement:
 
     with h the best predictor from the concepts alone, cross-fitted. Or closer than a tenth of what a constant leaves.
     What an explanation is closer than h comes through its weights, not its concepts; that is told as ``below_best``.
+    And the slope of the scores over the sums must lie between 4/5 and 5/4: half of the truth does not add up.
     """
     score = evidence.score
     deviation = (score - evidence.contributions.sum(2) - evidence.base_value[:, None]).abs()
@@ -89,10 +94,11 @@ def adds_up(evidence: Evidence) -> Statement:
         "deviation": resample.mean(deviation / spread),
         "best_deviation": resample.mean((best / spread).expand_as(deviation)),
         "below_best": resample.of(lambda w: 1 - (w @ deviation.T) / (w @ best.T).clamp_min(1e-12)),
+        "slope": slope(resample, evidence.contributions.sum(2, keepdim=True), score[:, None]),
     }
-    holds = _not(excess.above(0))
+    holds = _both(_not(excess.above(0)), estimates["slope"].within(STEEP))
     said = f"it leaves {estimates['deviation']} of the range of scores; the best predictor from the concepts alone "
-    said += f"leaves {estimates['best_deviation']}"
+    said += f"leaves {estimates['best_deviation']}; the scores' slope over the sums is {estimates['slope']}"
     words = {True: "it adds up", False: "it does not add up", None: "whether it adds up is not sure"}
     return Statement("adds_up", holds, f"{words[holds]}: {said}", estimates)
 
@@ -105,8 +111,10 @@ def own_concepts(evidence: Evidence) -> Statement:
 
     .. math:: r = \frac{\sum_i e_i \cdot d_i}{\sqrt{\sum_i |e_i|^2 \sum_i |d_i|^2}}
 
-    A swap test that divides by no strength: r must be at least one half and above that with the concepts' effects
-    exchanged, and no large concept's contributions may agree better with another concept's effects than with its own.
+    A swap test that divides by no strength. r must be at least 0.85 of what can be asked: 1, or where the effects are
+    the mean of two kinds, what the one of the two that agrees less with it has. No large concept's contributions may
+    agree better with another concept's effects than with its own. And the effects' slope over the contributions must
+    lie between 2/3 and 3/2.
     """
     columns = evidence.columns
     if len(columns) < 2:
@@ -114,17 +122,36 @@ def own_concepts(evidence: Evidence) -> Statement:
     e = apart_from(evidence.score, evidence.contributions[:, :, columns])
     d = apart_from(evidence.score, evidence.effects[:, columns])
     resample, n = evidence.resampling, len(columns)
-    own = resample.of(lambda w: along(w, (e * d).sum(2), e.square().sum(2), d.square().sum(1)[None]))
+    size = d.square().sum(1)[None]
+    can_be_asked = torch.ones((), dtype=d.dtype)
+    if evidence.ends is not None:
+        ends = apart_from(evidence.score, evidence.ends[:, :, columns])
+        can_be_asked = ((ends * d).sum((1, 2)) / (ends.square().sum((1, 2)) * size.sum()).sqrt()).min()
+    own = resample.of(lambda w: along(w, (e * d).sum(2), e.square().sum(2), size))
     pairs = (e.sum(2) * d.sum(1) - (e * d).sum(2)) / (n - 1)
-    swapped = resample.of(lambda w: along(w, pairs, e.square().sum(2), d.square().sum(1)[None]))
-    other = _followed(evidence, e, d, columns)
-    holds = own.above(OWN)
-    reason = (
-        f"contributions agree with the effects of their own concepts, apart from the score: {own}, {OWN:g} is asked"
-    )
-    if holds is not False and other:
+    estimates = {
+        "own_agreement": own,
+        "swapped_agreement": resample.of(lambda w: along(w, pairs, e.square().sum(2), size)),
+        "size": slope(resample, evidence.contributions[:, :, columns], evidence.effects[:, columns]),
+    }
+    asked = OWN * float(can_be_asked)
+    reason = f"apart from the score, contributions agree with their own concepts' effects: {own}, {asked:.2f} is asked"
+    holds = own.above(asked)
+    if holds and (fits := estimates["size"].within(SIZES)) is not True:
+        holds, reason = fits, f"contributions and effects differ in size: the slope is {estimates['size']}"
+    if holds is not False and (other := _followed(evidence, e, d, columns)):
         holds, reason = False, f"what it says of {other[0]} follows {other[1]}"
-    return Statement("own_concepts", holds, reason, {"own_agreement": own, "swapped_agreement": swapped})
+    return Statement("own_concepts", holds, reason, estimates)
+
+
+def slope(resample: Resampling, first: Tensor, second: Tensor) -> Estimate:
+    """Slope of a regression of the second table ``(N, n)`` on the first ``(S, N, n)``, every column from its mean."""
+    x, y = first - first.mean(1, keepdim=True), second - second.mean(0)
+
+    def statistic(weights: Tensor) -> Tensor:
+        return (weights @ (x * y).sum(2).T) / (weights @ x.square().sum(2).T).clamp_min(1e-300)
+
+    return resample.of(statistic)
 
 
 def shares(evidence: Evidence) -> Statement:
@@ -149,8 +176,7 @@ def shares(evidence: Evidence) -> Statement:
         "above_random_shares": resample.mean(agreement - random),
         "above_mean_explanation": resample.mean(agreement - mean),
     }
-    tests = [estimates[name].above(0) for name in ("above_random_shares", "above_mean_explanation")]
-    holds = True if all(tests) else False if False in tests else None
+    holds = _both(estimates["above_random_shares"].above(0), estimates["above_mean_explanation"].above(0))
     reason = f"shares agree with the effects of taking concepts away: {estimates['share_agreement']}, above random "
     reason += f"shares by {estimates['above_random_shares']}, above the mean explanation by "
     reason += f"{estimates['above_mean_explanation']}"
@@ -190,8 +216,11 @@ def learned(evidence: Evidence) -> Statement:
 
 def _followed(evidence: Evidence, e: Tensor, d: Tensor, columns: list[int]) -> tuple[str, str] | None:
     """A large concept and the other one whose effects its contributions follow, surely."""
-    weight = d.square().sum(0)
-    large = [i for i in range(len(columns)) if weight[i] > LARGE * weight.sum()]
+    sizes = (
+        d.square().sum(0),
+        evidence.effects[:, columns].abs().sum(0),
+    )  # where effects vary, and where they are large
+    large = list(dict.fromkeys(i for size in sizes for i in size.argsort(descending=True)[:MOST].tolist()))
 
     def gain(weights: Tensor, i: int, j: int) -> Tensor:
         """By how much contributions of i agree better with effects of j than with their own."""
@@ -207,6 +236,10 @@ def _followed(evidence: Evidence, e: Tensor, d: Tensor, columns: list[int]) -> t
 
 def _unknown(name: str, reason: str) -> Statement:
     return Statement(name, None, reason, {})
+
+
+def _both(one: bool | None, other: bool | None) -> bool | None:
+    return False if one is False or other is False else None if one is None or other is None else True
 
 
 def _not(known: bool | None) -> bool | None:

@@ -102,6 +102,7 @@ def _evidence(several: Sequence[Explanation], interventions: Interventions, draw
         contributions=torch.stack([table.cpu().double() for _, table in tables]),
         base_value=torch.stack([explanation.base_value.cpu().double() for explanation in several]),
         effects=facts.effects.double(),
+        ends=None if facts.ends is None else facts.ends.double(),
         redrawn=facts.redrawn.double(),
         strengths=facts.strengths.double(),
         resampling=Resampling(len(first), len(several), draws=draws),
