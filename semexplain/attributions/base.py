@@ -12,15 +12,14 @@ from semexplain.attributions.question import Question
 from semexplain.concepts.base import ConceptKind
 from semexplain.system.processes import of_all_processes
 
-STARTING_IMAGES = 512  # of which a start takes its bias, unless it is fitted on all
-
 
 class Attribution(ABC):
     """A way to give every concept of an image a contribution, so that with a base value they add up to the score.
 
     Attributes:
         base_value: One number for all images: what the contributions leave of the score on average.
-        training_images: How many images of the training split, spread evenly over it, it is fitted on; None: all.
+        training_images: How many images of the training split, spread evenly over it, it is fitted on, by all processes
+            together; None: all.
         timings: Seconds and milliseconds by name, where they are taken.
     """
 
@@ -81,6 +80,7 @@ class Start(Attribution, nn.Module):
 
     coefficients: Tensor
 
+    training_images = 512  # enough for a bias; one that is fitted says None
     taken_over: bool = False
     strengths_suffice: bool = False
     needs_prior: bool = False
@@ -97,13 +97,11 @@ class Start(Attribution, nn.Module):
 
     @torch.no_grad()
     def begin(self, questions: Iterable[Question]) -> Tensor:
-        """Learn from the training images, a batch at a time; returns the bias ``b`` ``()`` that fits best."""
-        remainders: list[Tensor] = []
-        for question in questions:
-            performance = question.performance
-            remainders.append(performance.score - (self.weights(question) * performance.concepts).sum(1))
-            if sum(map(len, remainders)) >= STARTING_IMAGES:
-                break
+        """Learn from ``training_images``, a batch at a time; returns the bias ``b`` ``()`` that fits best.
+
+        Every process gets its share of the same images, and all return the same bias.
+        """
+        remainders = [q.performance.score - (self.weights(q) * q.performance.concepts).sum(1) for q in questions]
         return of_all_processes(torch.cat(remainders)).double().mean().float()
 
 

@@ -94,6 +94,7 @@ class CommonWeight(Start):
         n_concepts: ``n``.
     """
 
+    training_images = None
     taken_over = True
     strengths_suffice = True
     coefficients: Tensor

@@ -57,7 +57,8 @@ def begin(explainer: Explainer, start: Start, teacher: Teacher, batches: Batches
     if start.taken_over and explainer.output == "softplus":
         start = CommonWeight(len(teacher.columns)).to(teacher.device)
     with torch.no_grad():
-        bias = start.begin(questions(teacher, batches, strengths_suffice=start.strengths_suffice))
+        images, strengths_suffice = start.training_images, start.strengths_suffice
+        bias = start.begin(questions(teacher, batches, images, strengths_suffice=strengths_suffice))
         weights = start.coefficients if start.taken_over else torch.zeros(len(teacher.columns), device=teacher.device)
     explainer.start_at(weights, bias)
 
