@@ -80,7 +80,7 @@ class Start(Attribution, nn.Module):
 
     coefficients: Tensor
 
-    training_images = 512  # enough for a bias; one that is fitted says None
+    training_images: int | None = 512  # enough for a bias; one that is fitted says None
     taken_over: bool = False
     strengths_suffice: bool = False
     needs_prior: bool = False
