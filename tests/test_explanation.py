@@ -67,6 +67,12 @@ def assert_equal(first: Explanation, second: Explanation) -> None:
             assert one == other, field.name
 
 
+def centred() -> Explanation:
+    """The same, measured from the concepts' means."""
+    mean = torch.tensor([5.0, -3.0, 0.25])
+    return replace(full(), strengths=full().values + mean)
+
+
 def test_values_base_value_and_residual_are_the_score() -> None:
     explained = explanation()
     total = explained.contributions.sum(1) + explained.base_value + explained.residual
@@ -74,11 +80,11 @@ def test_values_base_value_and_residual_are_the_score() -> None:
 
 
 def test_saving_and_loading_change_nothing(tmp_path: Path) -> None:
-    for number, saved in enumerate((explanation(), full())):
+    for number, saved in enumerate((explanation(), full(), centred())):
         path = tmp_path / f"{number}.parquet"
         saved.save(path)
         assert_equal(Explanation.load(path), saved)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.parquet", "1.parquet"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.parquet", "1.parquet", "2.parquet"]
 
 
 def test_a_frame_holds_everything_but_pictures() -> None:
@@ -87,6 +93,31 @@ def test_a_frame_holds_everything_but_pictures() -> None:
     assert_equal(Explanation.from_frame(frame, "Male"), replace(saved, image=None, heat=None))
     assert frame["contribution/Goatee"].tolist() == (saved.weights[:, 1] * saved.values[:, 1]).tolist()
     assert frame["residual"].tolist() == saved.residual.tolist()
+
+
+def test_a_frame_holds_the_strengths_and_what_alpha_multiplies() -> None:
+    saved = centred()
+    frame = saved.to_frame()
+    assert_equal(Explanation.from_frame(frame, "Male"), replace(saved, image=None, heat=None))
+    assert_equal(Explanation.from_frame(frame[1:], "Male"), replace(saved[1:], image=None, heat=None))
+    assert frame["y/Goatee"].tolist() == saved.strengths[:, 1].tolist()
+    assert frame["centred/Goatee"].tolist() == saved.values[:, 1].tolist()
+    assert frame["contribution/Goatee"].tolist() == (saved.weights[:, 1] * saved.values[:, 1]).tolist()
+    assert not [name for name in full().to_frame() if name.startswith("centred/")]
+
+
+def test_words_go_by_the_strength_and_not_by_what_is_left_without_its_mean() -> None:
+    explained = Explanation(
+        torch.tensor([1.0]),
+        torch.tensor([[-2.0, 1.0, -2.0]]),
+        torch.tensor([[-3.0, 2.0, -1.0]]),
+        torch.tensor(0.0),
+        ("Smiling", "Goatee", "No_Beard"),
+        strengths=torch.tensor([[3.0, -4.0, 3.0]]),  # below their means of 5, above that of -5, below that of 5
+    )
+    assert explained.labels(0) == ["smiling", "no goatee", "no beard"]
+    assert explained.reasons() == [["smiling +6.00", "no goatee +2.00", "no beard +2.00"]]
+    assert replace(explained, strengths=None).labels(0) == ["no smiling", "goatee", "beard"]
 
 
 def test_what_is_no_file_of_explanations_is_refused(tmp_path: Path) -> None:
@@ -123,12 +154,16 @@ def test_parts_are_shown_in_place_of_their_filters() -> None:
 def test_batches_are_joined_and_taken_apart() -> None:
     saved = full()
     assert_equal(Explanation.join(list(saved)), saved)
+    assert_equal(Explanation.join(list(centred())), centred())
     assert_equal(saved[[2, 0]][1], saved[0])
     with pytest.raises(ValueError, match="several explainers"):
         Explanation.join([saved, replace(saved, base_value=torch.tensor(9.0))])
+    for pair in ([saved, centred()], [centred(), saved]):
+        with pytest.raises(ValueError, match="several explainers: .* or centring differ"):
+            Explanation.join(pair)
 
 
-@pytest.mark.parametrize("field", ["weights", "label", "part_contributions", "image"])
+@pytest.mark.parametrize("field", ["weights", "label", "part_contributions", "image", "strengths"])
 def test_fields_that_do_not_fit_are_refused(field: str) -> None:
     with pytest.raises(ValueError, match=field):
         replace(full(), **{field: torch.zeros(2, 5)})
@@ -148,6 +183,8 @@ def test_to_shap_has_the_same_contributions() -> None:
     assert isinstance(other, shap.Explanation)
     np.testing.assert_array_equal(other.values, explained.contributions)
     np.testing.assert_array_equal(other.base_values, [0.5] * 4)
+    np.testing.assert_array_equal(other.data, explained.values)
+    np.testing.assert_array_equal(replace(explained, strengths=explained.values + 5).to_shap().data, other.data + 5)
 
 
 def test_to_shap_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,7 @@ class Explanation:
 
     Attributes:
         score: ``(B,)``. The performer's score ŷ, before a sigmoid or softmax.
-        values: ``(B, n)``. Strength y of each concept.
+        values: ``(B, n)``. What α multiplies: the strength y of each concept, or how far that is above its mean.
         weights: ``(B, n)``. Weight α that the explainer gives each concept of this image.
         base_value: ``()``. One number b for all images.
         concepts: Names of the ``n`` concepts.
@@ -67,6 +67,7 @@ class Explanation:
         part_contributions: ``(B, P)``. Sum of the contributions of each part's filters.
         image: uint8 ``(B, 3, H, W)``. The images as the performer sees them, RGB.
         heat: ``(B, H, W)``. Grad-CAM of the score, not negative.
+        strengths: ``(B, n)``. Strength y of each concept where ``values`` are measured from a mean; None: they are y.
 
     Raises:
         ValueError: If shapes or numbers of names do not fit each other.
@@ -98,6 +99,7 @@ class Explanation:
     part_contributions: Tensor | None = None
     image: Tensor | None = None
     heat: Tensor | None = None
+    strengths: Tensor | None = None
 
     def __post_init__(self) -> None:
         size, n = len(self.score), len(self.concepts)
@@ -105,7 +107,7 @@ class Explanation:
             object.__setattr__(self, "ids", tuple(str(number) for number in range(size)))
         object.__setattr__(self, "ids", tuple(map(printable, self.ids)))
         expected = {"score": (size,), "values": (size, n), "weights": (size, n), "base_value": (), "label": (size,)}
-        expected |= {"part_contributions": (size, len(self.parts))}
+        expected |= {"part_contributions": (size, len(self.parts)), "strengths": (size, n)}
         for name, shape in expected.items():
             value = getattr(self, name)
             if value is not None and tuple(value.shape) != shape:
@@ -121,7 +123,7 @@ class Explanation:
 
     @property
     def contributions(self) -> Tensor:
-        """What each concept adds to the score, alpha times y, ``(B, n)``."""
+        """What each concept adds to the score, alpha times its value, ``(B, n)``."""
         return self.weights * self.values
 
     @property
@@ -158,21 +160,29 @@ class Explanation:
         """One batch of several of the same explainer.
 
         Raises:
-            ValueError: If there are none, or they differ in concepts, parts, target or base value.
+            ValueError: If there are none, or they differ in concepts, parts, target, base value or centring.
         """
         if not explanations:
             raise ValueError("There are no explanations to join.")
         first = explanations[0]
         for other in explanations[1:]:
             same = (first.concepts, first.parts, first.target) == (other.concepts, other.parts, other.target)
+            same = same and (first.strengths is None) == (other.strengths is None)
             if not same or bool(first.base_value != other.base_value):
-                raise ValueError("These explanations are of several explainers: concepts, target or base value differ.")
+                raise ValueError(
+                    "These explanations are of several explainers: concepts, target, base value or centring differ."
+                )
         rows: dict[str, Any] = {
             name: torch.cat([getattr(e, name) for e in explanations]) for name in first._per_image()
         }
         return replace(first, **rows, ids=tuple(name for e in explanations for name in e.ids))
 
     # -- words -------------------------------------------------------------------------------------------------------
+
+    @property
+    def uncentred(self) -> Tensor:
+        """Strength y of each concept ``(B, n)``, as the network says it: at least 0 where it finds the concept."""
+        return self.values if self.strengths is None else self.strengths
 
     def top(self, k: int = 3) -> list[list[tuple[str, float]]]:
         """The ``k`` concepts (or parts, where filters stand for parts) that contribute most, of each image.
@@ -191,8 +201,8 @@ class Explanation:
         """The ``k`` most important reasons for each image's score, in words (Fig. 6).
 
         Reasons speak for the decision, ``αᵢ yᵢ sign(ŷ) > 0``, the strongest first; there may be fewer than ``k``, or
-        none where the base value decides. A concept that is absent, ``y`` below 0, is worded "no ...". Parts are named
-        as they are: each gathers filters of both signs.
+        none where the base value decides. A concept that is absent, ``y`` below 0, is worded "no ...", whatever its
+        mean is. Parts are named as they are: each gathers filters of both signs.
         """
         table = self.shown[1]
         decision = torch.where(self.score < 0, -1.0, 1.0).to(table)
@@ -208,7 +218,7 @@ class Explanation:
         """What is ``shown`` in words, for one image: a concept that is absent from it is "no ..."."""
         if self.parts:
             return [worded(name) for name in self.parts]
-        return [worded(name, bool(value >= 0)) for name, value in zip(self.concepts, self.values[row], strict=True)]
+        return [worded(name, bool(value >= 0)) for name, value in zip(self.concepts, self.uncentred[row], strict=True)]
 
     @property
     def shown(self) -> tuple[tuple[str, ...], Tensor]:
@@ -224,6 +234,7 @@ class Explanation:
 
         Columns: ``id``, ``label`` (if known), ``score`` ŷ, ``prediction`` Σ αᵢyᵢ + b, ``base_value`` b, ``residual``,
         then for every concept ``y/<name>``, ``alpha/<name>``, ``contribution/<name>``, for every part ``part/<name>``.
+        y is never centred; what alpha multiplies is ``centred/<name>`` where strengths are measured from their means.
         """
         return as_table(self.cpu(), pictures=False).to_pandas()
 
@@ -271,7 +282,7 @@ class Explanation:
         except ImportError as error:
             raise ImportError("to_shap needs the package shap: pip install shap") from error
         names, table = self.shown
-        data = None if self.parts else self.values.numpy()
+        data = None if self.parts else self.uncentred.numpy()
         base = np.full(len(self), float(self.base_value))
         return shap.Explanation(table.numpy(), base_values=base, data=data, feature_names=list(names))
 

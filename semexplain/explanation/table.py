@@ -19,7 +19,8 @@ from semexplain.system.image_files import ImageError, decoded
 from semexplain.system.trouble import DamagedFileError
 
 METADATA = b"semexplain"
-KINDS = {"values": "y", "weights": "alpha", "contributions": "contribution"}
+CENTRED = {"values": "centred"}  # of every concept, where alpha multiplies something else than y
+KINDS = {"uncentred": "y", "weights": "alpha", "contributions": "contribution"}
 ROUNDING = 1e-4  # how far sums may be from what they are of, as a share of what is added up: that of single precision
 
 
@@ -37,7 +38,7 @@ def as_table(batch: Any, *, pictures: bool) -> pa.Table:
         "base_value": batch.base_value.expand_as(batch.score).numpy(),
         "residual": batch.residual.numpy(),
     }
-    for field, kind in KINDS.items():
+    for field, kind in (KINDS if batch.strengths is None else KINDS | CENTRED).items():
         columns |= {f"{kind}/{name}": getattr(batch, field)[:, i].numpy() for i, name in enumerate(batch.concepts)}
     if batch.part_contributions is not None:
         columns |= {f"part/{name}": batch.part_contributions[:, i].numpy() for i, name in enumerate(batch.parts)}
@@ -84,16 +85,24 @@ def require_sums(table: pa.Table) -> None:
     for name in ("score", "prediction", "base_value", "residual"):
         _column(table, name)
     concepts = [name.removeprefix("y/") for name in numbers if name.startswith("y/")]
-    for kind in KINDS.values():
+    centred = any(name.startswith("centred/") for name in numbers)
+    kinds = tuple((KINDS | CENTRED if centred else KINDS).values())
+    for kind in kinds:
         present = {name.removeprefix(f"{kind}/") for name in numbers if name.startswith(f"{kind}/")}
         if lone := present ^ set(concepts):
-            raise DamagedFileError(f"the columns y, alpha and contribution of {min(lone)!r} are not all there")
+            words = f"{', '.join(kinds[:-1])} and {kinds[-1]}"
+            raise DamagedFileError(f"the columns {words} of {min(lone)!r} are not all there")
     base, score, zero = numbers["base_value"], numbers["score"], np.zeros(len(ids))
     _require_close(ids, "base_value", base, base[:1].repeat(len(ids)), zero, "that of the first row")
     total, size = base.copy(), zero
     for name in concepts:
-        found, product = numbers[f"contribution/{name}"], numbers[f"alpha/{name}"] * numbers[f"y/{name}"]
-        _require_close(ids, f"contribution/{name}", found, product, ROUNDING * abs(product), "alpha times y")
+        strength, value = numbers[f"y/{name}"], numbers[f"{'centred' if centred else 'y'}/{name}"]
+        found, product = numbers[f"contribution/{name}"], numbers[f"alpha/{name}"] * value
+        what = f"alpha times {'the centred ' if centred else ''}y"
+        _require_close(ids, f"contribution/{name}", found, product, ROUNDING * abs(product), what)
+        mean, extent = strength - value, ROUNDING * (abs(strength) + abs(value))
+        what = "that of the first row"
+        _require_close(ids, f"the mean of {name}, y less centred,", mean, mean[:1].repeat(len(ids)), extent, what)
         total, size = total + product, size + abs(product)
     size = ROUNDING * (size + abs(base) + abs(score))
     _require_close(ids, "prediction", numbers["prediction"], total, size, "the sum of contributions and base value")
@@ -112,12 +121,14 @@ def as_fields(table: pa.Table, noted: dict[str, Any]) -> dict[str, Any]:
         return torch.stack(rows, 1) if rows else torch.zeros(len(table), 0)
 
     concepts = tuple(name.removeprefix("y/") for name in table.column_names if name.startswith("y/"))
+    strengths = stack("y", concepts)
+    centred = any(name.startswith("centred/") for name in table.column_names)
     parts = tuple(name.removeprefix("part/") for name in table.column_names if name.startswith("part/"))
     score, base = (_tensor(table[name]) for name in ("score", "base_value"))
     image = _pictures(table) if "image" in table.column_names else None
     return {
         "score": score,
-        "values": stack("y", concepts),
+        "values": stack("centred", concepts) if centred else strengths,
         "weights": stack("alpha", concepts),
         "base_value": base[0] if len(base) else torch.tensor(0.0),
         "concepts": concepts,
@@ -128,6 +139,7 @@ def as_fields(table: pa.Table, noted: dict[str, Any]) -> dict[str, Any]:
         "part_contributions": stack("part", parts) if parts else None,
         "image": image,
         "heat": _heat(table, noted.get("heat")) if "heat" in table.column_names else None,
+        "strengths": strengths if centred else None,
     }
 
 

@@ -1,6 +1,7 @@
 """The folder of an explainer's run, each part of which is read once and kept."""
 
 import copy
+import logging
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +24,7 @@ from semexplain.system.references import is_reference
 from semexplain.system.trouble import DamagedFileError
 from semexplain.training.distillation import Distillation
 
+log = logging.getLogger(__name__)
 RIVAL = "test/rival_fit_seconds"  # is measured of rivals alone
 
 
@@ -106,7 +108,15 @@ class Run:
             raise ConfigError(
                 f"run: {self.path} has no {METRICS} or no {EXPLANATIONS}: it is not finished. `resume` it."
             )
-        return records.explanations(require_file(self.path / EXPLANATIONS))
+        explanation = records.explanations(require_file(self.path / EXPLANATIONS))
+        if self.written.get("module", {}).get("centre") and explanation.strengths is None:
+            log.warning(
+                "%s was written when y was centred as well, so that words go by means: a concept that is there may be "
+                "called absent. `python evaluate.py run=%s` writes a table with right words.",
+                self.path / EXPLANATIONS,
+                self.path,
+            )
+        return explanation
 
     # -- what it is rebuilt from -------------------------------------------------------------------------------------
 

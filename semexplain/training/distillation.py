@@ -147,7 +147,8 @@ class Distillation(Measured):
             correction = scale * weights
             weights = base + correction
         names = self.teacher.concept_names, self.performer.target_name
-        return Explanation(score, values, weights, self.explainer.bias, *names), raw, correction
+        strengths = self.teacher.uncentred(values)
+        return Explanation(score, values, weights, self.explainer.bias, *names, strengths=strengths), raw, correction
 
     def _started(self, start: Start, performance: Performance, prior: Tensor | None) -> tuple[Tensor, Tensor]:
         """Weights and scale of a start; under a control those of the control's concepts."""

@@ -60,8 +60,11 @@ class RivalModule(Measured):
     def _explain(self, question: Question) -> Explanation:
         score, values, _, _ = question.performance
         weights = torch.where(values == 0, 0, self.rival.contributions(question) / values)
-        names = self.teacher.concept_names, self.teacher.performer.target_name
-        return Explanation(score, values, weights, self.rival.base_value.to(score), *names)
+        names, strengths = (
+            (self.teacher.concept_names, self.teacher.performer.target_name),
+            self.teacher.uncentred(values),
+        )
+        return Explanation(score, values, weights, self.rival.base_value.to(score), *names, strengths=strengths)
 
     def _explain_maps(self, feature_map: Tensor) -> Explanation:
         performance, _ = self.teacher.perform({"feature_map": feature_map}, with_prior=False)

@@ -104,6 +104,10 @@ class Teacher(nn.Module):
         """Strengths ``(B, n)`` measured from their means, if they are to be."""
         return concepts - self.reference if self.centre else concepts
 
+    def uncentred(self, concepts: Tensor) -> Tensor | None:
+        """What strengths ``(B, n)`` that were :meth:`centred` were before; None if none are."""
+        return concepts + self.reference if self.centre else None
+
     def hidden(self, performance: Performance, batch: Mapping[str, Tensor]) -> Tensor:
         """The performer's last hidden layer ``(B, d, 1, 1)``, as stored or computed."""
         if "hidden" in batch:

@@ -157,6 +157,14 @@ def frame(change: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[[Path], np
     return lambda _: Explanation.from_frame(change(whole().to_frame()), "Male").contributions.numpy()
 
 
+def centred(frame: pd.DataFrame) -> pd.DataFrame:
+    """As if the concepts were measured from their means 2, -7 and 0."""
+    means = {"A": 2.0, "B": -7.0, "C": 0.0}
+    values = {f"centred/{name}": frame[f"y/{name}"] for name in means}
+    strengths = {f"y/{name}": frame[f"y/{name}"] + np.float32(mean) for name, mean in means.items()}
+    return frame.assign(**values, **strengths)
+
+
 FRAMES: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], Any]] = {
     "whole": (lambda frame: frame, whole().contributions.numpy()),
     "some rows": (lambda frame: frame.iloc[1:3], whole().contributions.numpy()[1:3]),
@@ -171,6 +179,19 @@ FRAMES: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], Any]] = {
     "with mixed kinds": (lambda frame: frame.assign(score=["a", 1, None, 2.0]), "The frame is not one of explanations"),
     "of something else": (lambda frame: frame[["score"]], "the column 'id' is missing"),
     "twice the rows": (lambda frame: pd.concat([frame, frame]), "the image '0.jpg' has 2 rows"),
+    "centred": (centred, whole().contributions.numpy()),
+    "centred, a strength": (
+        lambda frame: centred(frame).assign(**{"y/B": [-7.0, 3.0, 2.0, 1.0]}),
+        "row 1 .*: the mean of B, y less centred, is .*, but that of the first row is",
+    ),
+    "centred, a value": (
+        lambda frame: centred(frame).assign(**{"centred/B": 9.0}),
+        "row 0 .*: contribution/B is .*, but alpha times the centred y is",
+    ),
+    "centred, one less": (
+        lambda frame: centred(frame).drop(columns="centred/B"),
+        "columns y, alpha, contribution and centred of 'B' are not all there",
+    ),
     "a base value that varies": (lambda frame: frame.assign(base_value=range(4)), "row 1 .*: base_value is 1"),
 }
 EXPLANATIONS = [
