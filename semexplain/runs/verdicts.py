@@ -112,6 +112,7 @@ def _judged_by_drawing(model: Measured, datamodule: ImageDataModule, images: int
             concepts=explanation.parts,
             weights=explanation.part_contributions,
             values=torch.ones_like(explanation.shown[1]),
+            strengths=None,
             parts=(),
             part_contributions=None,
         )
