@@ -7,9 +7,8 @@ from torch import Tensor
 from torchmetrics.utilities import rank_zero_warn
 
 from semexplain.metrics.base import PreciseMetric
+from semexplain.metrics.logits import at_ends, doubt
 from semexplain.metrics.measure import Measure
-
-ENOUGH_TO_JUDGE = 10
 
 
 def relative_deviation(prediction: Tensor, score: Tensor) -> Tensor:
@@ -35,8 +34,8 @@ class RelativeDeviation(PreciseMetric):
 
     The range is taken over the whole data set, so the metric keeps a sum, a count, a maximum and a minimum, and divides
     once, in ``compute``; averaging per-batch ratios would be a different number. If all scores are equal there is no
-    range: the result is nan and a warning says so. A warning also says so if all scores lie between 0
-    and 1 and come close to both, like probabilities.
+    range: the result is nan and a warning says so. Another one says, once, if the scores can hardly be logits, such as
+    those in [0, 1] and percentages, see :func:`~semexplain.metrics.logits.doubt`.
 
     Example:
         >>> metric = RelativeDeviation()
@@ -55,13 +54,18 @@ class RelativeDeviation(PreciseMetric):
     count: Tensor
     highest: Tensor
     lowest: Tensor
+    ends_of_one: Tensor
+    ends_of_hundred: Tensor
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.add_sum("error")
         self.add_sum("count")
+        self.add_sum("ends_of_one")
+        self.add_sum("ends_of_hundred")
         self.add_state("highest", torch.tensor(-torch.inf, dtype=torch.float64), dist_reduce_fx="max")
         self.add_state("lowest", torch.tensor(torch.inf, dtype=torch.float64), dist_reduce_fx="min")
+        self.doubted = False
 
     def update(self, prediction: Tensor, score: Tensor) -> None:
         """Add a batch of explainer predictions and performer scores, both ``(B,)``."""
@@ -72,6 +76,8 @@ class RelativeDeviation(PreciseMetric):
         self.count = self.count + score.numel()
         self.highest = torch.maximum(self.highest, score.max())
         self.lowest = torch.minimum(self.lowest, score.min())
+        self.ends_of_one = self.ends_of_one + at_ends(score, 1)
+        self.ends_of_hundred = self.ends_of_hundred + at_ends(score, 100)
 
     def compute(self) -> Tensor:
         """The mean relative deviation."""
@@ -81,13 +87,17 @@ class RelativeDeviation(PreciseMetric):
                 f"{self.highest:.4g}, so there is no range to divide by.",
                 UserWarning,
             )
-        elif self.count >= ENOUGH_TO_JUDGE and 0 < self.lowest < 0.1 and 0.9 < self.highest < 1:
+        elif not self.doubted and (reason := self._doubt()):
+            self.doubted = True
             rank_zero_warn(
-                f"All {int(self.count)} scores of the performer lie between 0 and 1, as after a sigmoid. Explain the "
-                "value before it: a probability is not a sum of contributions.",
-                UserWarning,
+                f"{reason}. Explain the value before it: a probability is not a sum of contributions.", UserWarning
             )
         return _fraction(self.error / self.count, self.highest - self.lowest)
+
+    def _doubt(self) -> str:
+        """Why the scores can hardly be logits."""
+        counts = [int(number) for number in (self.count, self.ends_of_one, self.ends_of_hundred)]
+        return doubt(counts[0], float(self.lowest), float(self.highest), *counts[1:])
 
 
 def _fraction(error: Tensor, extent: Tensor) -> Tensor:

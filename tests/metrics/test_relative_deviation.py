@@ -53,15 +53,63 @@ def test_float64_sums_keep_what_float32_would_lose() -> None:
     assert metric.error.item() == 3e8 + 11
 
 
-def test_scores_that_look_like_probabilities_are_doubted() -> None:
-    probabilities = torch.linspace(0.01, 0.99, 10)
+PROBABILITIES = torch.linspace(0.01, 0.99, 100)
+DOUBTFUL = {
+    "probabilities": (PROBABILITIES, "All 100 scores .* lie between 0 and 1, as after a sigmoid"),
+    "ten of them": (PROBABILITIES[::11], "All 10 scores .* lie between 0 and 1, as after a sigmoid"),
+    "both ends belong to them": (torch.linspace(0, 1, 40), "All 40 scores .* lie between 0 and 1, as after"),
+    "a band": (0.15 + 0.7 * PROBABILITIES[::5], "All 20 scores .* lie between 0 and 1, as after a sigmoid"),
+    "a narrow band": (0.4 + 0.2 * PROBABILITIES, "All 100 scores .* lie between 0 and 1, as after a sigmoid"),
+    "saturated": (torch.linspace(-60, 60, 60).sigmoid(), r"0 and 1, \d\d of them exactly there, as after a sigmoid"),
+    "saturated at one end": (torch.linspace(0.7, 1.3, 20).clamp_max(1), "0 and 1, 10 of them exactly there, as after"),
+    "percentages": (100 * PROBABILITIES[::5], "All 20 scores .* lie between 0 and 100, as percentages do"),
+    "saturated percentages": (torch.linspace(60, 140, 20).clamp_max(100), "0 and 100, 10 of them exactly there"),
+}
+ORDINARY = {
+    "logits": PROBABILITIES.logit(),
+    "few logits": torch.tensor([0.1, 0.9, 0.4, 0.5, 0.99, 0.01, 0.7, 0.3, 0.6]),
+    "of a network that has hardly learned": PROBABILITIES[::5] / 10,
+    "most of them between 0 and 1": torch.cat([PROBABILITIES, torch.tensor([-0.2])]),
+    "one above 1": torch.cat([PROBABILITIES, torch.tensor([1.2])]),
+    "large and positive": 3 + 60 * PROBABILITIES,
+    "larger than percentages": 120 * PROBABILITIES,
+    "rectified": (60 * PROBABILITIES - 20).clamp_min(0),
+    "one exactly 0": torch.cat([PROBABILITIES[:20] - 0.5, torch.zeros(1)]),
+    "not numbers": PROBABILITIES / 0 * 0,
+}
+
+
+def told(score: torch.Tensor, batch: int = 7) -> RelativeDeviation:
     metric = RelativeDeviation()
-    metric.update(prediction=probabilities, score=probabilities)
-    with pytest.warns(UserWarning, match=r"All 10 scores .* lie between 0 and 1, as after a sigmoid"):
+    for part in score.split(batch):
+        metric.update(prediction=part, score=part)
+    return metric
+
+
+@pytest.mark.parametrize("name", DOUBTFUL)
+def test_scores_that_are_no_logits_are_doubted_once(name: str) -> None:
+    score, message = DOUBTFUL[name]
+    metric = told(score)
+    with pytest.warns(UserWarning, match=message):
         metric.compute()
-    small = RelativeDeviation()  # of a network that has hardly learned
-    small.update(prediction=probabilities / 10, score=probabilities / 10)
-    small.compute()
-    logits = RelativeDeviation()
-    logits.update(prediction=probabilities, score=probabilities.logit())
-    logits.compute()
+    metric.reset()
+    metric.update(prediction=score, score=score)
+    metric.compute()  # a warning is an error here
+
+
+@pytest.mark.parametrize("name", ORDINARY)
+def test_ordinary_logits_are_not_doubted(name: str) -> None:
+    told(ORDINARY[name]).compute()
+
+
+def test_only_the_first_process_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torchmetrics.utilities.prints.rank_zero_only.rank", 1)
+    told(PROBABILITIES).compute()
+
+
+@pytest.mark.parametrize(("spread", "doubted"), [(0.5, 0.04), (1.0, 0.001)])
+def test_few_logits_are_seldom_doubted(spread: float, doubted: float) -> None:
+    """Ten of them, with a mean in the middle between 0 and 1: the worst that can be."""
+    scores = 0.5 + spread * torch.randn(20_000, 10, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    inside = ((scores >= 0) & (scores <= 1)).all(1) & (scores.amax(1) - scores.amin(1) >= 0.5)
+    assert inside.double().mean() < doubted
