@@ -24,6 +24,7 @@ VALUES = {
     "data=synthetic_animals": FILTERS,
     "metrics=part_error": FILTERS,
     "metrics=part_ranks": FILTERS,
+    "parts=erased": FILTERS,
     "parts=iou": FILTERS,
     "parts=peak": FILTERS,
     "figures=parts_pie": FILTERS,
@@ -224,9 +225,9 @@ def test_a_cross_entropy_of_signed_weights_is_refused():
     [
         (["prior.clamp=false"], "the cross-entropy needs a positive prior, and this one is signed: `prior.clamp=true`"),
         (["prior_loss=l2"], "prior_loss: l2 compares directions, .*: `prior.clamp=false`"),
-        (["~parts"], "metrics: part_error needs filters that have been named, for example by `parts=peak`"),
+        (["~parts"], "metrics: part_error needs filters that have been named, for example by `parts=erased`"),
         (["performer.target=Male"], "performer.target: expected 'bird', 'cat', 'cow', 'dog', 'horse' or 'sheep'"),
-        (["parts.method=guess"], "parts.method: expected 'peak' or 'iou', got 'guess'"),
+        (["parts.method=guess"], "parts.method: expected 'erased', 'peak' or 'iou', got 'guess'"),
     ],
 )
 def test_mistakes_about_filters(overrides: list[str], message: str):

@@ -101,7 +101,9 @@ def test_tables_of_anything(content: bytes | str) -> None:
 
 
 @given(
-    changes=st.dictionaries(st.sampled_from(("performer", "parts", "assignment", "manual", "scores", "source")), plain)
+    changes=st.dictionaries(
+        st.sampled_from(("performer", "parts", "assignment", "manual", "scores", "matrix", "source")), plain
+    )
 )
 @bounded
 def test_names_of_filters_of_any_shape(changes: dict[str, Any]) -> None:

@@ -86,10 +86,10 @@ def random_presence(times: int, batch: int, groups: Tensor) -> Tensor:
     Args:
         times: ``K`` subsets for each image.
         batch: ``B``.
-        groups: ``(P, n)``. 1 where a concept belongs to a group; each belongs to one.
+        groups: ``(P, n)``. Share of each concept that belongs to each group; a concept's shares add up to 1.
 
     Returns:
-        How much of each concept is present ``(K, B, n)``, 0 or 1.
+        How much of each concept is present ``(K, B, n)``, from 0 to 1.
 
     Example:
         >>> _ = torch.manual_seed(1)

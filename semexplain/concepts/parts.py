@@ -1,7 +1,7 @@
-"""Object parts and the filters that stand for them: proposals from masks, files of names, contributions (Sec. 3.3)."""
+"""Object parts and the filters that stand for them: contributions of parts, files of names (Sec. 3.3)."""
 
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +16,11 @@ from semexplain.system.trouble import Trouble
 
 OTHER = -1  # this filter stands for no part
 NONE = "none"  # ... and this is what a file says then
-SOURCES = ("peak", "iou", "manual")
+BACKGROUND = "background"  # ... and this is the column of what belongs to no part
+SOURCES = ("erased", "peak", "iou", "manual")
 UNSAID = -2  # a person's file leaves this filter to the proposal
+DIGITS = 6  # of scores and shares in a file
+MOST = 1e300  # what is larger, or not a number, is no score
 
 
 class Parts(NamedTuple):
@@ -28,120 +31,65 @@ class Parts(NamedTuple):
     assignment: tuple[int, ...]
     """Position in ``names`` of each of the ``n`` filters, or ``OTHER``; ``UNSAID`` only in a person's file."""
     source: str
-    """``peak``, ``iou`` or ``manual``."""
+    """``erased``, ``peak``, ``iou`` or ``manual``."""
     scores: np.ndarray | None
     """``(n, P)``: how well each filter fits each part, by the proposal."""
     performer: Mapping[str, str | int]
     """What the names belong to: category, SHA-256, layer and number of filters ``n``."""
     manual: tuple[int, ...] = ()
     """Filters whose proposed name a person has changed."""
+    matrix: np.ndarray | None = None
+    """``A`` ``(n, P)``: which share of each filter belongs to each part; None: all of it to the part of its name."""
 
     @property
-    def names_with_other(self) -> tuple[str, ...]:
-        """Names of the columns of contributions and effects: the parts that have a filter, then ``other`` if needed.
+    def names_with_background(self) -> tuple[str, ...]:
+        """Names of the columns of contributions and effects: all parts, then ``background``."""
+        return (*self.names, BACKGROUND)
 
-        A part without filters has nothing to measure: contribution and effect would agree at 0.
+    @property
+    def shares(self) -> np.ndarray:
+        """Share of each filter in each of ``names_with_background``, ``(n, P + 1)``; they add up to 1.
+
+        Example:
+            >>> Parts(("eye", "leg"), (1, OTHER), "peak", None, {"n": 2}).shares.tolist()
+            [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
         """
-        return tuple("other" if part < 0 else self.names[part] for part in self._columns)
+        matrix = self._hard(self.assignment) if self.matrix is None else self.matrix
+        return np.column_stack([matrix, (1 - matrix.sum(1)).clip(0)])
 
     def contributions(self, contributions: Tensor, filters: Sequence[int] | None = None) -> Tensor:
-        """What all filters of each part contribute together, one column for each of ``names_with_other``.
+        r"""What all filters contribute to each part, one column for each of ``names_with_background``.
+
+        .. math:: \mathrm{Contri}_p = \sum_i A_{ip}\, \alpha_i y_i
 
         Args:
             contributions: ``(B, n)``, or one column for each of ``filters``.
             filters: The filters that contribute; all by default.
+
+        Example:
+            >>> matrix = np.array([[1.0, 0.0], [0.25, 0.5]])
+            >>> parts = Parts(("eye", "leg"), (0, 1), "erased", None, {"n": 2}, matrix=matrix)
+            >>> parts.contributions(torch.tensor([[3.0, 8.0]]))
+            tensor([[5., 4., 2.]])
         """
-        groups = self._groups if filters is None else [self._groups[i] for i in filters]
-        return part_contributions(contributions, groups, len(self._columns))
+        shares = self.shares if filters is None else self.shares[list(filters)]
+        return contributions @ torch.from_numpy(shares).to(contributions)
 
-    def ablation_effects(
-        self, head: Callable[[Tensor], tuple[Tensor, Tensor]], feature: Tensor, score: Tensor
-    ) -> Tensor:
-        """Drop of the score without each part's filters, one column for each of ``names_with_other``."""
-        return ablation_effects(head, feature, score, self._groups, len(self._columns))
+    def renamed(self, names: Mapping[int, int]) -> "Parts":
+        """The same where some filters stand for another part, each as a whole.
 
-    @property
-    def _columns(self) -> list[int]:
-        return sorted({max(part, OTHER) for part in self.assignment}, key=lambda part: (part < 0, part))
+        Args:
+            names: Position in ``names``, or ``OTHER``, by filter.
+        """
+        assignment = tuple(names.get(i, part) for i, part in enumerate(self.assignment))
+        if self.matrix is None:
+            return self._replace(assignment=assignment)
+        matrix, rows = self.matrix.copy(), list(names)
+        matrix[rows] = self._hard([names[i] for i in rows])
+        return self._replace(assignment=assignment, matrix=matrix)
 
-    @property
-    def _groups(self) -> list[int]:
-        columns = self._columns
-        return [columns.index(max(part, OTHER)) for part in self.assignment]
-
-
-# -- contributions and effects of parts --------------------------------------------------------------------------------
-
-
-def part_contributions(contributions: Tensor, assignment: Sequence[int], n_parts: int) -> Tensor:
-    r"""Add up the contributions of the filters of each part.
-
-    .. math:: \mathrm{Contri}_p = \sum_{i \in \Omega_p} \alpha_i y_i
-
-    Args:
-        contributions: ``(B, n)``.
-        assignment: Part of each of the ``n`` filters, negative for none.
-        n_parts: ``P``.
-
-    Returns:
-        ``(B, P)``.
-
-    Example:
-        >>> part_contributions(torch.tensor([[1.0, 2.0, 4.0, 8.0]]), [0, 1, 0, -1], 2)
-        tensor([[5., 2.]])
-    """
-    return contributions @ _members(assignment, n_parts, contributions.device).T.to(contributions.dtype)
-
-
-@torch.no_grad()
-def ablation_effects(
-    head: Callable[[Tensor], tuple[Tensor, Tensor]],
-    feature: Tensor,
-    score: Tensor,
-    assignment: Sequence[int],
-    n_parts: int,
-    *,
-    chunk_bytes: int = 256 * 2**20,
-) -> Tensor:
-    r"""How much the score drops when all filters of a part are set to 0.
-
-    .. math:: \Delta_p = \hat y(x) - \hat y(x \text{ with } x_i = 0 \text{ for } i \in \Omega_p)
-
-    The head computes everything above ``x`` anew, its ReLU and pool included. Parts are taken as many at a time as fit
-    into ``chunk_bytes``, at least one; half precision is switched off, since it would drown the differences.
-
-    Args:
-        head: From ``x`` to score ``(B,)`` and concepts, in evaluation mode.
-        feature: ``(B, n, H, W)``.
-        score: ``(B,)``. The head's score of ``feature``.
-        assignment: Part of each of the ``n`` filters, negative for none.
-        n_parts: ``P``.
-        chunk_bytes: Memory for copies of ``feature``.
-
-    Returns:
-        Signed effects ``(B, P)``.
-
-    Example:
-        >>> x = torch.tensor([1.0, 2.0, 4.0])[None, :, None, None]
-        >>> head = lambda x: (x.sum((1, 2, 3)), x.sum((2, 3)))
-        >>> ablation_effects(head, x, torch.tensor([7.0]), [0, 1, 0], 2)
-        tensor([[5., 2.]])
-    """
-    step = max(1, chunk_bytes // max(1, feature.numel() * feature.element_size()))
-    without = []
-    with torch.autocast(feature.device.type, enabled=False):
-        for members in _members(assignment, n_parts, feature.device).split(step):
-            features = feature.masked_fill(members[:, None, :, None, None], 0)  # (parts, B, n, H, W)
-            without.append(head(features.flatten(0, 1))[0].unflatten(0, features.shape[:2]))
-    return (score - torch.cat(without)).T
-
-
-def _members(assignment: Sequence[int], n_parts: int, device: torch.device) -> Tensor:
-    """Bool ``(P, n)``: whether a filter belongs to a part."""
-    return torch.tensor(assignment, device=device) == torch.arange(n_parts, device=device)[:, None]
-
-
-# -- proposals from part masks -----------------------------------------------------------------------------------------
+    def _hard(self, assignment: Sequence[int]) -> np.ndarray:
+        return (np.array(assignment)[:, None] == np.arange(len(self.names))).astype(np.float64)
 
 
 # -- files -------------------------------------------------------------------------------------------------------------
@@ -149,6 +97,9 @@ def _members(assignment: Sequence[int], n_parts: int, device: torch.device) -> T
 
 def merge(automatic: Parts, manual: Parts) -> Parts:
     """A proposal with a person's names in place of its own, filter by filter.
+
+    A filter that a person has named otherwise than the proposal belongs to that part as a whole; the shares of the
+    others stay.
 
     Args:
         automatic: Names for all filters.
@@ -166,27 +117,30 @@ def merge(automatic: Parts, manual: Parts) -> Parts:
     if dict(automatic.performer) != dict(manual.performer):
         raise ValueError(f"The names belong to different performers: {automatic.performer} and {manual.performer}.")
     filters = tuple(i for i, part in enumerate(manual.assignment) if part != UNSAID)
-    assignment = list(automatic.assignment)
+    changes = {}
     for i in filters:
         name = None if manual.assignment[i] < 0 else manual.names[manual.assignment[i]]
         if name is not None and name not in automatic.names:
             raise ValueError(f"Filter {i} is named {name!r}, but the parts are {', '.join(automatic.names)}, or none.")
-        assignment[i] = OTHER if name is None else automatic.names.index(name)
-    changes = {i for i in filters if assignment[i] != automatic.assignment[i]}
-    return automatic._replace(assignment=tuple(assignment), manual=tuple(sorted({*automatic.manual, *changes})))
+        part = OTHER if name is None else automatic.names.index(name)
+        if part != automatic.assignment[i]:
+            changes[i] = part
+    return automatic.renamed(changes)._replace(manual=tuple(sorted({*automatic.manual, *changes})))
 
 
 def write_parts(path: Path, parts: Parts) -> None:
     """Write names to a YAML file that a person can edit: under ``assignment`` a line ``<filter>: <part or none>`` each.
 
     Raises:
-        ValueError: If assignment or scores do not have one entry for each filter.
+        ValueError: If assignment, scores or matrix do not have one entry for each filter.
     """
-    n, scores = int(parts.performer["n"]), parts.scores
-    if len(parts.assignment) != n or (scores is not None and scores.shape != (n, len(parts.names))):
+    n, tables = int(parts.performer["n"]), {"scores": parts.scores, "matrix": parts.matrix}
+    shapes = {name: table.shape for name, table in tables.items() if table is not None}
+    if len(parts.assignment) != n or any(shape != (n, len(parts.names)) for shape in shapes.values()):
+        found = "".join(f", {name} {shape}" for name, shape in shapes.items())
         raise ValueError(
-            f"Expected a part for each of {n} filters and no scores or ({n}, {len(parts.names)}), got "
-            f"{len(parts.assignment)} parts and scores {None if scores is None else tuple(scores.shape)}."
+            f"Expected a part for each of {n} filters, and no scores and matrix or ({n}, {len(parts.names)}), got "
+            f"{len(parts.assignment)} parts{found}."
         )
     parts_by_filter = {i: part for i, part in enumerate(parts.assignment) if part != UNSAID}
     assignment = {i: NONE if part < 0 else parts.names[part] for i, part in parts_by_filter.items()}
@@ -198,9 +152,10 @@ def write_parts(path: Path, parts: Parts) -> None:
     }
     text = yaml.safe_dump(head, sort_keys=False, default_flow_style=None, width=120)
     text += yaml.safe_dump({"assignment": assignment}, sort_keys=False)
-    if scores is not None:
-        rows = [[round(float(score), 3) for score in row] for row in scores]
-        text += yaml.safe_dump({"scores": rows}, default_flow_style=None, width=120)
+    for name, table in tables.items():
+        if table is not None:
+            rows = [[float(f"{value:.{DIGITS}g}") for value in row] for row in table]
+            text += yaml.safe_dump({name: rows}, default_flow_style=None, width=120)
     write_text(path, text)
 
 
@@ -244,7 +199,15 @@ def read_parts(path: Path, *, performer: Mapping[str, str | int]) -> Parts:
         raise Trouble(
             f"{path}: `source` must be one of {', '.join(SOURCES)}, got {_short(source)}. Leave the line out."
         )
-    return Parts(names, tuple(assignment), source, _scores(path, content, n), dict(performer), tuple(manual))
+    scores, matrix = (_table(path, content, name, n) for name in ("scores", "matrix"))
+    if matrix is not None and (
+        bool((matrix < 0).any()) or bool((matrix.sum(1) > 1 + 10.0**-DIGITS * len(names)).any())
+    ):
+        raise Trouble(
+            f"{path}: the `matrix` must hold shares from 0 to 1 that add up to at most 1 for each filter. Delete "
+            "`matrix`; then each filter belongs to the part of its name."
+        )
+    return Parts(names, tuple(assignment), source, scores, dict(performer), tuple(manual), matrix)
 
 
 def _content(path: Path) -> dict[str, Any]:
@@ -260,9 +223,12 @@ def _content(path: Path) -> dict[str, Any]:
                 f"with lines `<filter>: <part or none>`; {key} is {_short(content.get(key))}."
             )
     names = content["parts"]
-    proper = [name for name in names if isinstance(name, str) and name and name != NONE]
+    proper = [name for name in names if isinstance(name, str) and name and name not in (NONE, BACKGROUND)]
     if len(proper) != len(names) or len(set(proper)) != len(names) or not names:
-        raise Trouble(f"{path}: `parts` must be names, each once and none of them {NONE!r}, got {_short(names)}.")
+        raise Trouble(
+            f"{path}: `parts` must be names, each once and none of them {NONE!r} or {BACKGROUND!r}, got "
+            f"{_short(names)}."
+        )
     return content
 
 
@@ -271,18 +237,19 @@ def _require_filter(path: Path, where: str, i: object, n: int) -> None:
         raise Trouble(f"{path} names the filter {_short(i)} under `{where}`, but the filters are 0 to {n - 1}.")
 
 
-def _scores(path: Path, content: Mapping[str, Any], n: int) -> np.ndarray | None:
-    rows = content.get("scores")
+def _table(path: Path, content: Mapping[str, Any], name: str, n: int) -> np.ndarray | None:
+    """Numbers ``(n, P)`` that a file may have."""
+    rows = content.get(name)
     if rows is None:
         return None
     lists = isinstance(rows, list) and all(isinstance(row, list) and len(row) == len(rows[0]) for row in rows)
-    if not lists or not all(isinstance(value, int | float) for row in rows for value in row):
-        raise Trouble(f"{path} has scores that are no table of numbers: {_short(rows)}; delete `scores`.")
-    scores = np.array(rows, dtype=np.float64)
+    if not lists or not all(isinstance(value, int | float) and abs(value) < MOST for row in rows for value in row):
+        raise Trouble(f"{path}: `{name}` is no table of numbers: {_short(rows)}. Delete `{name}`.")
+    table = np.array(rows, dtype=np.float64)
     shape = (n, len(content["parts"]))
-    if scores.shape != shape:
-        raise Trouble(f"{path} has scores of shape {scores.shape} instead of {shape}; delete `scores`.")
-    return scores
+    if table.shape != shape:
+        raise Trouble(f"{path}: `{name}` has the shape {table.shape} instead of {shape}. Delete `{name}`.")
+    return table
 
 
 def _short(value: object) -> str:

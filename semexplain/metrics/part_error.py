@@ -25,10 +25,11 @@ class PartError(PreciseMetric):
     :math:`|\sum_p \Delta_p| < 10^{-3} |\hat y|`, have no scale; they are skipped and counted.
 
     Beside every part's error stands that of gradient times activation, which needs no training. Means are over the
-    parts of Table 3 (eye, mouth and nose, ear, torso, leg) that have filters.
+    parts of Table 3 (eye, mouth and nose, ear, torso, leg) that have filters; a part that no filter belongs to, not
+    even in part, has no error: contribution and effect would agree at 0.
 
     Args:
-        parts: Names of the ``P`` parts, in the order of the columns; ``other`` are the filters without a name.
+        parts: Names of the ``P`` parts, in the order of the columns; ``background`` is what belongs to no part.
 
     Example:
         >>> metric = PartError(parts=("torso", "leg"))
@@ -123,13 +124,15 @@ class PartError(PreciseMetric):
     def compute(self) -> dict[str, Tensor]:
         """Errors and shares of every part, their means, and counts; nan without an image."""
         score = torch.where(self.images > 0, self.score, torch.nan)
-        table = [column for column, name in enumerate(self.parts) if name in TABLE_3]
+        measured = (self.wrong + self.attribution_wrong + self.effect.abs() > 0) | (self.images == 0)
+        columns = {name: column for column, name in enumerate(self.parts) if measured[column]}
+        table = [column for name, column in columns.items() if name in TABLE_3]
         result = {"part_error_images": self.images, "part_error_skipped": self.skipped}
         result["part_error_parts"] = self.score.new_tensor(len(table))
         for prefix, wrong in {
             "part_error": self.wrong,
             "gradient_activation_part_error": self.attribution_wrong,
         }.items():
-            result |= {f"{prefix}/{name}": wrong[column] / score for column, name in enumerate(self.parts)}
+            result |= {f"{prefix}/{name}": wrong[column] / score for name, column in columns.items()}
             result[f"{prefix}_mean"] = wrong[table].mean() / score
-        return result | {f"part_share/{name}": self.effect[column] / score for column, name in enumerate(self.parts)}
+        return result | {f"part_share/{name}": self.effect[column] / score for name, column in columns.items()}

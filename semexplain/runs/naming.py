@@ -2,6 +2,8 @@
 
 import hashlib
 import logging
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, Protocol, cast
 
@@ -9,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from semexplain.concepts.erasing import erasing_effects, soft_assignment
 from semexplain.concepts.part_proposals import propose_by_iou, propose_by_peak
 from semexplain.concepts.parts import Parts, merge, read_parts, write_parts
 from semexplain.data.images import ImageSize, Split
@@ -16,10 +19,13 @@ from semexplain.data.module import ImageDataModule
 from semexplain.performers.base import Performer
 from semexplain.system.config import ConfigError
 from semexplain.system.once import once
+from semexplain.system.processes import is_first
+from semexplain.system.row_store import RowStore, Source
 
 log = logging.getLogger(__name__)
 PROPOSAL = 2  # counted up when a proposal changes, so that kept ones are not used any more
 PROPOSALS = {"peak": propose_by_peak, "iou": propose_by_iou}
+IMAGES_PER_SHARD = 8  # what an interruption costs at most
 
 
 class PartData(Protocol):
@@ -36,16 +42,16 @@ class PartData(Protocol):
 class PartNaming:
     """How a performer's filters get the names of object parts.
 
-    A proposal compares where each filter fires with the masks of the parts, on images that no result is reported on. A
-    person's file goes before it, filter by filter.
+    A proposal compares each filter with the masks of the parts, on images that no result is reported on. A person's
+    file goes before it, filter by filter.
 
     Args:
-        method: ``peak``: the part that the filter's peaks hit more often than chance; ``iou``: the part that its
-            strongest cells overlap.
+        method: ``erased``: the parts without which the filter is weaker, each with its share; ``peak``: the part that
+            the filter's peaks hit more often than chance; ``iou``: the part that its strongest cells overlap.
         file: A person's names, see :func:`semexplain.concepts.parts.read_parts`.
     """
 
-    def __init__(self, method: Literal["peak", "iou"] = "peak", file: str | None = None) -> None:
+    def __init__(self, method: Literal["erased", "peak", "iou"] = "erased", file: str | None = None) -> None:
         self.method = method
         self.file = file
 
@@ -63,18 +69,27 @@ class PartNaming:
         """
         identity = named_performer(performer)
         data = with_part_masks(datamodule)
-        part_maps = naming_part_maps(data)
         key = hashlib.sha256(f"{PROPOSAL} {self.method} {identity} {data.parts} {data.naming.ids}".encode())
-        key.update(datamodule.fingerprint().encode() + part_maps.tobytes())
+        key.update(datamodule.fingerprint().encode())
+        for index in range(len(data.naming.ids)):
+            key.update(data.part_map(data.naming, index).tobytes())
         path = cache / f"parts-{key.hexdigest()[:16]}.yaml"
+        effects = path.with_suffix(".effects")
 
         def propose(partial: Path) -> None:
             log.info("Naming the filters from the part masks of %d images (%s).", len(data.naming.ids), self.method)
+            if self.method == "erased":
+                scores = mean_effects(performer, data, device, effects)
+                assignment, matrix = soft_assignment(scores)
+                write_parts(partial, Parts(data.parts, tuple(assignment), self.method, scores, identity, (), matrix))
+                return
             maps = filter_maps(performer, feature_maps(performer, naming_images(data), device), device)
-            assignment, scores = PROPOSALS[self.method](maps, part_maps, data.parts, performer.geometry)
-            write_parts(partial, Parts(data.parts, tuple(assignment), self.method, scores, identity))
+            found, scores = PROPOSALS[self.method](maps, naming_part_maps(data), data.parts, performer.geometry)
+            write_parts(partial, Parts(data.parts, tuple(found), self.method, scores, identity))
 
         once(path, propose, f"the names of filters {path}", remedy="Set `paths.cache` to a folder that can be written.")
+        if effects.exists() and is_first():
+            shutil.rmtree(effects, ignore_errors=True)  # what the names were made of
         parts = read_parts(path, performer=identity)
         if self.file is None:
             return parts
@@ -122,6 +137,38 @@ def naming_part_maps(data: PartData) -> np.ndarray:
 def naming_images(data: PartData) -> Tensor:
     """The images for naming, uint8 ``(N, 3, S, S)``."""
     return torch.stack([data.naming.read(index, data.image_size) for index in range(len(data.naming.ids))])
+
+
+@torch.no_grad()
+def mean_effects(performer: Performer, data: PartData, device: torch.device, folder: Path) -> np.ndarray:
+    """What erasing each part takes from each filter ``(n, P)``, mean over the images for naming.
+
+    Four encodings for each part of an image. An interrupted attempt goes on where it was.
+
+    Args:
+        performer: Frozen.
+        data: After ``setup``.
+        device: Where the performer computes.
+        folder: Keeps the effects on single images until all are there.
+    """
+    performer = performer.to(device).freeze()
+
+    def strengths(images: Tensor) -> Tensor:
+        chunks = images.split(16)
+        return torch.cat([performer.head(performer.feature(performer.encode(some.to(device))))[1] for some in chunks])
+
+    def effects(positions: np.ndarray) -> Iterator[dict[str, Tensor]]:
+        for index in positions.tolist():
+            image, part_map = data.naming.read(index, data.image_size), data.part_map(data.naming, index)
+            yield {"effect": erasing_effects(strengths, image, part_map, len(data.parts), seed=index)[None]}
+
+    n, ids = len(performer.concept_names), list(data.naming.ids)
+    store = RowStore(folder, shard_bytes=4 * IMAGES_PER_SHARD * n * len(data.parts))
+    store.fill(Source(ids, effects), f"names of filters of {performer.target_name}")
+    rows, total = store.rows("effect", ids), np.zeros((len(data.parts), n))
+    for block in np.array_split(np.arange(len(ids)), -(-len(ids) // 64)):
+        total += rows[block].astype(np.float64).sum(0)
+    return total.T / len(ids)
 
 
 @torch.no_grad()

@@ -305,10 +305,10 @@ def _part_problems(config: DictConfig, values: dict[str, Any], performer: Perfor
     of_parts = [name for name, node in values["metrics"].items() if node.get("_partial_")]  # completed with their names
     if values.get("parts") is None:
         yield from (
-            f"metrics: {name} needs filters that have been named, for example by `parts=peak`." for name in of_parts
+            f"metrics: {name} needs filters that have been named, for example by `parts=erased`." for name in of_parts
         )
         if "parts_pie" in values["figures"]:
-            yield "figures: a pie of parts needs filters that have been named, for example by `parts=peak`."
+            yield "figures: a pie of parts needs filters that have been named, for example by `parts=erased`."
         return
     with contextlib.suppress(ValueError, TypeError):
         if len(instantiate(config.concepts)(performer.concept_names)) < len(performer.concept_names):

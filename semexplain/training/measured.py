@@ -43,7 +43,7 @@ class Measured(pl.LightningModule):
         if parts is None:
             return explanation
         contributions = parts.contributions(explanation.contributions, self.teacher.columns)
-        return replace(explanation, parts=parts.names_with_other, part_contributions=contributions)
+        return replace(explanation, parts=parts.names_with_background, part_contributions=contributions)
 
     def label(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Ground truth of the target ``(B,)``: for metrics only, training never sees it."""

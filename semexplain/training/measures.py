@@ -139,10 +139,10 @@ class Measures(nn.Module):
             return metric
         if self.parts is None:
             raise ValueError(
-                "A metric of object parts needs filters that have been named: use `parts=peak` with data that have "
+                "A metric of object parts needs filters that have been named: use `parts=erased` with data that have "
                 "part masks, or leave the metric out."
             )
-        return metric(parts=self.parts.names_with_other)
+        return metric(parts=self.parts.names_with_background)
 
     def _feed(self, method: str, batch: Mapping[str, Tensor], label: Tensor, answer: Answer, stage: str) -> None:
         explanation = answer.explanation
@@ -184,16 +184,19 @@ class Measures(nn.Module):
         return fields
 
     def _part_fields(self, answer: Answer) -> dict[str, Tensor]:
-        """What each part contributes, by the explanation, by gradient times activation, and by removal: ``(B, P)``."""
+        """What each part contributes, by the explanation, by gradient times activation, and by removal: ``(B, P)``.
+
+        A part that is removed takes its share of each filter with it, :math:`x_i' = (1 - A_{ip}) x_i`.
+        """
         assert self.parts is not None
         question, columns = answer.question, answer.question.columns
         attributions = GradientTimesActivation().contributions(question)
-        groups = self.parts.contributions(torch.eye(len(columns)).to(attributions), columns).T  # (P, n)
+        shares = self.parts.contributions(torch.eye(len(columns)).to(attributions), columns).T  # (P, n)
         with torch.autocast(attributions.device.type, enabled=False):  # differences of scores need their precision
-            score = question.scores(question.states(torch.ones_like(groups[:1])))  # of a map that was stored rounded
-            scores = question.scores(question.states(1 - groups))
+            score = question.scores(question.states(torch.ones_like(shares[:1])))  # of a map that was stored rounded
+            scores = question.scores(question.states(1 - shares))
         return {
-            "part_effects": (score - scores).T,
+            "part_effects": (score - scores).T * shares.any(1),  # exactly 0 for a part that no filter belongs to
             "part_contributions": self.parts.contributions(answer.explanation.contributions, columns),
             "part_attributions": self.parts.contributions(attributions, columns),
         }

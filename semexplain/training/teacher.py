@@ -61,7 +61,7 @@ class Teacher(nn.Module):
 
     @property
     def groups(self) -> Tensor:
-        """Which concepts are taken away together ``(P, n)``: those of a part if filters have been named, else each."""
+        """Share of each concept in what goes together ``(P, n)``: parts where filters have names, else each concept."""
         each = torch.eye(len(self.columns), device=self.device)
         return each if self.parts is None else self.parts.contributions(each, self.columns).T
 

@@ -1,4 +1,4 @@
-"""Names of filters: proposals against loops over pixels, sums and removals against loops over filters, files."""
+"""Names of filters: proposals against loops over pixels, contributions against loops over filters, files."""
 
 import statistics
 from collections.abc import Callable
@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
 from semexplain.concepts import part_proposals
 from semexplain.concepts.geometry import MapGeometry
@@ -16,9 +15,7 @@ from semexplain.concepts.parts import (
     OTHER,
     UNSAID,
     Parts,
-    ablation_effects,
     merge,
-    part_contributions,
     read_parts,
     write_parts,
 )
@@ -241,78 +238,38 @@ def test_arrays_that_do_not_belong_together_are_refused(propose: Callable, array
         propose(maps, masks, NAMES[:2], GEOMETRY)
 
 
-# -- contributions and effects -----------------------------------------------------------------------------------------
-
-ASSIGNMENT = [1, 0, -1, 1, 1, -1]
+# -- contributions -----------------------------------------------------------------------------------------------------
 
 
-def head() -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    torch.manual_seed(0)
-    layers = nn.Sequential(nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(24, 8), nn.ReLU(), nn.Linear(8, 1))
-    layers.double()
-    return lambda x: (layers(x).squeeze(1), x.sum((2, 3)))
+@pytest.mark.parametrize("soft", [False, True])
+def test_a_part_gets_its_share_of_every_filter_and_the_background_the_rest(soft: bool) -> None:
+    assignment = (2, 0, OTHER, 2, 2, UNSAID)
+    matrix = np.random.default_rng(0).dirichlet(np.ones(4), 6)[:, :3] if soft else None
+    parts = Parts(NAMES, assignment, "erased", None, {"n": 6}, matrix=matrix)
+    assert parts.names_with_background == ("eye", "leg", "tail", "background")
+    given = torch.randn(4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    for filters in (None, [5, 3, 1]):
+        found = parts.contributions(given if filters is None else given[:, filters], filters)
+        for image in range(4):
+            expected = [0.0] * 4
+            for i in range(6) if filters is None else filters:
+                row = [float(assignment[i] == part) for part in range(3)] if matrix is None else matrix[i].tolist()
+                for part, share in enumerate([*row, 1 - sum(row)]):
+                    expected[part] += share * given[image, i].item()
+            assert found[image].tolist() == pytest.approx(expected, abs=1e-12)
 
 
-def feature(batch: int = 5) -> Tensor:
-    return torch.randn(batch, 6, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-
-
-def removal(x: Tensor, score: Callable, filters: list[int]) -> list[float]:
-    effects = []
-    for image in range(len(x)):
-        without = x[image : image + 1].clone()
-        for i in filters:
-            without[0, i] = 0
-        effects.append((score(x[image : image + 1])[0] - score(without)[0]).item())
-    return effects
-
-
-@pytest.mark.parametrize("chunk_bytes", [1, 2 * 5 * 6 * 16 * 8, 2**30])
-def test_effects_are_differences_of_scores_with_and_without_the_filters(chunk_bytes: int) -> None:
-    x, perform = feature(), head()
-    effects = ablation_effects(perform, x, perform(x)[0], [*ASSIGNMENT[:5], 2], 3, chunk_bytes=chunk_bytes)
-    assert effects.shape == (5, 3)
-    assert not effects.requires_grad
-    for part, filters in enumerate([[1], [0, 3, 4], [5]]):
-        assert effects[:, part].tolist() == pytest.approx(removal(x, perform, filters), abs=1e-12)
-    assert (effects < 0).any()  # signed
-
-
-def test_effects_are_computed_in_full_precision_under_autocast() -> None:
-    layer = nn.Linear(96, 1)
-
-    def perform(x: Tensor) -> tuple[Tensor, Tensor]:
-        return layer(x.flatten(1)).squeeze(1), x
-
-    x = feature().float()
-    score = perform(x)[0].detach()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        effects = ablation_effects(perform, x, score, ASSIGNMENT, 2)
-        assert perform(x)[0].dtype == torch.bfloat16
-    torch.testing.assert_close(effects, ablation_effects(perform, x, score, ASSIGNMENT, 2), atol=1e-6, rtol=0)
-
-
-def test_contributions_of_a_part_are_those_of_its_filters() -> None:
-    contributions = torch.randn(3, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    found = part_contributions(contributions, ASSIGNMENT, 3)
-    for image, row in enumerate(contributions.tolist()):
-        assert found[image].tolist() == pytest.approx([row[1], row[0] + row[3] + row[4], 0])
-
-
-def test_the_columns_are_the_parts_that_have_filters_and_other() -> None:
-    parts = Parts(NAMES, (2, 0, OTHER, 2, 2, UNSAID), "peak", None, {"n": 6})
-    assert parts.names_with_other == ("eye", "tail", "other")
-    x, perform = feature(), head()
-    contributions = torch.arange(6.0)[None] + 1
-    assert parts.contributions(contributions).tolist() == [[2, 1 + 4 + 5, 3 + 6]]
-    assert parts.contributions(contributions[:, [5, 3, 1]], [5, 3, 1]).tolist() == [[2, 4, 6]]
-    effects = parts.ablation_effects(perform, x, perform(x)[0])
-    for column, filters in enumerate([[1], [0, 3, 4], [2, 5]]):
-        assert effects[:, column].tolist() == pytest.approx(removal(x, perform, filters), abs=1e-12)
-    assert Parts(("eye",), (0, 0), "peak", None, {"n": 2}).names_with_other == ("eye",)
+def test_shares_of_a_filter_add_up_to_one() -> None:
+    matrix = np.array([[0.25, 0.5], [0.0, 0.0], [1 / 3, 2 / 3]])
+    shares = Parts(("eye", "leg"), (1, OTHER, 1), "erased", None, {"n": 3}, matrix=matrix).shares
+    np.testing.assert_allclose(shares.sum(1), 1)
+    assert shares[:, 2].tolist() == [0.25, 1, 0]
 
 
 # -- files -------------------------------------------------------------------------------------------------------------
+
+
+SHARES = np.array([[0.75, 0.25, 0], [0.125, 0.5, 0.375], [0, 0, 0], [1 / 3, 0, 2 / 3]])
 
 
 def proposal() -> Parts:
@@ -321,14 +278,24 @@ def proposal() -> Parts:
 
 
 def test_names_are_read_as_they_were_written(tmp_path: Path) -> None:
-    for parts in (proposal(), proposal()._replace(scores=None, assignment=(1, UNSAID, OTHER, UNSAID))):
-        write_parts(tmp_path / "folder" / "parts.yaml", parts)
-        again = read_parts(tmp_path / "folder" / "parts.yaml", performer=PERFORMER)
-        assert again._replace(scores=None) == parts._replace(scores=None)
-        if parts.scores is None:
-            assert again.scores is None
-        else:
-            np.testing.assert_allclose(again.scores, parts.scores, atol=5e-4)
+    unscored = proposal()._replace(scores=None, assignment=(1, UNSAID, OTHER, UNSAID))
+    for parts in (proposal(), proposal()._replace(source="erased", matrix=SHARES), unscored):
+        path = tmp_path / "folder" / "parts.yaml"
+        write_parts(path, parts)
+        again = read_parts(path, performer=PERFORMER)
+        assert again._replace(scores=None, matrix=None) == parts._replace(scores=None, matrix=None)
+        for found, given in ((again.scores, parts.scores), (again.matrix, parts.matrix)):
+            assert (found is None) == (given is None)
+            np.testing.assert_allclose([] if found is None else found, [] if given is None else given, rtol=1e-5)
+        write_parts(tmp_path / "again.yaml", again)
+        assert (tmp_path / "again.yaml").read_text() == path.read_text()
+
+
+def test_a_file_without_matrix_gives_each_filter_to_the_part_of_its_name(tmp_path: Path) -> None:
+    parts = read_parts(
+        written(tmp_path / "old.yaml", "  0: eye\n  1: none\n  2: tail\n  3: tail\n"), performer=PERFORMER
+    )
+    assert parts.shares.tolist() == [[1, 0, 0, 0], [0, 0, 0, 1], [0, 0, 1, 0], [0, 0, 1, 0]]
 
 
 def test_a_file_has_a_line_for_each_filter(tmp_path: Path) -> None:
@@ -355,6 +322,15 @@ def test_a_person_names_some_filters_and_leaves_the_others(tmp_path: Path) -> No
     assert (merged.source, merged.names) == ("peak", NAMES)
 
 
+def test_a_persons_name_takes_the_whole_filter(tmp_path: Path) -> None:
+    path = written(tmp_path / "mine.yaml", "  0: eye\n  1: tail\n  3: none\n")
+    merged = merge(proposal()._replace(matrix=SHARES, manual=()), read_parts(path, performer=PERFORMER))
+    assert merged.manual == (1, 3)
+    assert merged.matrix is not None
+    assert merged.matrix.tolist() == [SHARES[0].tolist(), [0, 0, 1], [0, 0, 0], [0, 0, 0]]
+    assert SHARES[1, 1] == 0.5  # the proposal is as it was
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -368,12 +344,18 @@ def test_a_person_names_some_filters_and_leaves_the_others(tmp_path: Path) -> No
         ({"assignment": "  4: eye\n"}, "names the filter 4 under `assignment`, but the filters are 0 to 3"),
         ({"assignment": "  left: eye\n"}, "names the filter 'left'"),
         ({"assignment": "  2: wing\n"}, "gives filter 2 the part 'wing'; the parts are eye, leg, tail, or none"),
-        ({"scores": "[[1, 2, 3]]"}, r"scores of shape \(1, 3\) instead of \(4, 3\)"),
+        ({"scores": "[[1, 2, 3]]"}, r"`scores` has the shape \(1, 3\) instead of \(4, 3\)"),
+        ({"matrix": "[[1, 0, 0]]"}, r"`matrix` has the shape \(1, 3\) instead of \(4, 3\)"),
+        ({"matrix": "5"}, "`matrix` is no table of numbers: 5. Delete `matrix`"),
+        ({"matrix": "[[1, 0, .nan], [1, 0, 0], [1, 0, 0], [1, 0, 0]]"}, "`matrix` is no table of numbers"),
+        ({"matrix": "[[1, 0, 0], [1, 0, 0], [1, 0, 0], [1, 0.1, 0]]"}, "shares from 0 to 1 that add up to at most 1"),
+        ({"matrix": "[[1, -1, 0], [1, 0, 0], [1, 0, 0], [1, 0, 0]]"}, "shares from 0 to 1"),
+        ({"parts": "[eye, background]"}, "none of them 'none' or 'background'"),
         ({"parts": "[eye"}, "is not YAML"),
         ({"manual": "5"}, "`manual` must be a list of filters, got 5. Leave the line out"),
         ({"manual": "[9]"}, "names the filter 9 under `manual`"),
         ({"manual": "[[1]]"}, r"names the filter \[1\] under `manual`"),
-        ({"source": "5"}, "`source` must be one of peak, iou, manual, got 5"),
+        ({"source": "5"}, "`source` must be one of erased, peak, iou, manual, got 5"),
         ({"parts": "[eye, eye]"}, "`parts` must be names, each once"),
         ({"parts": "[eye, 5]"}, "`parts` must be names"),
         ({"parts": "[none, eye]"}, "none of them 'none'"),
@@ -381,8 +363,8 @@ def test_a_person_names_some_filters_and_leaves_the_others(tmp_path: Path) -> No
         ({"assignment": "  true: eye\n"}, "names the filter True"),
         ({"assignment": "  0: [eye]\n"}, r"gives filter 0 the part \['eye'\]"),
         ({"assignment": "  ? [0, 1]\n  : eye\n"}, "is not YAML|names the filter"),
-        ({"scores": "[[1, 2], [3]]"}, "scores that are no table of numbers"),
-        ({"scores": "high"}, "scores that are no table of numbers"),
+        ({"scores": "[[1, 2], [3]]"}, "`scores` is no table of numbers"),
+        ({"scores": "high"}, "`scores` is no table of numbers"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(tmp_path: Path, changes: dict[str, str], message: str) -> None:
@@ -409,6 +391,7 @@ def test_names_are_merged_for_one_performer_and_its_parts_only() -> None:
     [
         ({"assignment": (0, 1)}, "each of 4 filters.*got 2 parts"),
         ({"scores": np.zeros((4, 2))}, r"scores \(4, 2\)"),
+        ({"matrix": np.zeros((3, 3))}, r"matrix \(3, 3\)"),
     ],
 )
 def test_names_of_the_wrong_length_are_not_written(tmp_path: Path, change: dict, message: str) -> None:

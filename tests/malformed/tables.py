@@ -183,13 +183,16 @@ NAMES: list[tuple[str, str | bytes, Any]] = [
     ("a bomb", bomb(9) + "performer: *a8\n", "it has anchors"),
     ("a bomb of parts", bomb(9) + "performer: {}\nparts: *a8\nassignment: {}\n", "it has anchors"),
     ("a bomb of scores", f"{bomb(9)}{HEAD}assignment: {{}}\nscores: *a8\n", "it has anchors"),
-    ("scores: 5", HEAD + "assignment: {}\nscores: 5\n", "scores that are no table"),
+    ("scores: 5", HEAD + "assignment: {}\nscores: 5\n", "`scores` is no table"),
     (
         "scores of another shape",
         HEAD + "assignment: {}\nscores: [[1, 2]]\n",
-        "scores of shape .1, 2. instead of .3, 2.",
+        "`scores` has the shape .1, 2. instead of .3, 2.",
     ),
-    ("ragged scores", HEAD + "assignment: {}\nscores: [[1], [1, 2], [1]]\n", "scores that are no table"),
+    ("ragged scores", HEAD + "assignment: {}\nscores: [[1], [1, 2], [1]]\n", "`scores` is no table"),
+    ("matrix: 5", HEAD + "assignment: {}\nmatrix: 5\n", "`matrix` is no table"),
+    ("a bomb of shares", f"{bomb(9)}{HEAD}assignment: {{}}\nmatrix: *a8\n", "it has anchors"),
+    ("shares above 1", HEAD + "assignment: {}\nmatrix: [[1, 1], [0, 0], [0, 0]]\n", "add up to at most 1"),
     ("source: 5", HEAD + "assignment: {}\nsource: 5\n", "`source` must be one of"),
 ]
 

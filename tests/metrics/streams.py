@@ -17,7 +17,7 @@ from semexplain.explanation import Explanation
 from semexplain.metrics.base import PreciseMetric
 from semexplain.system.config import instantiate
 
-PARTS = ("eye", "leg", "other")
+PARTS = ("eye", "leg", "background")
 PART_FIELDS = ("part_effects", "part_contributions", "part_attributions")
 
 

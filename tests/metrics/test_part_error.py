@@ -5,7 +5,7 @@ import torch
 
 from semexplain.metrics.part_error import PartError
 
-PARTS = ("eye", "leg", "other")
+PARTS = ("eye", "leg", "background")
 
 
 def batch(size: int = 41, seed: int = 0) -> dict[str, torch.Tensor]:
@@ -79,3 +79,14 @@ def test_without_an_image_of_the_target_there_is_no_error() -> None:
     result = metric.compute()
     assert result["part_error_images"] == 0
     assert result["part_error/eye"].isnan()
+
+
+def test_a_part_that_no_filter_belongs_to_has_no_error_and_does_not_count() -> None:
+    data, metric, without = batch(), PartError(("ear", *PARTS)), PartError(PARTS)
+    without.update(**data)
+    metric.update(
+        **{name: torch.nn.functional.pad(value, (1, 0)) if "part" in name else value for name, value in data.items()}
+    )
+    assert {name: value.item() for name, value in metric.compute().items()} == pytest.approx(
+        {name: value.item() for name, value in without.compute().items()}
+    )
