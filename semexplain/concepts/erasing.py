@@ -1,7 +1,7 @@
 """Which object part each filter stands for, by what erasing the part from the image does to the filter."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -55,14 +55,46 @@ def erasing_effects(
     if not present:
         n = strengths(image[None]).shape[1]
         return torch.zeros(n_parts, n)
-    chance, pixels = np.random.default_rng(seed), image.numpy()
-    sigma = BLUR * math.hypot(*part_map.shape)
-    blurred = ndimage.gaussian_filter(pixels.astype(np.float32), (0, sigma, sigma), mode="nearest")
-    pictures = [picture for part in present for picture in _erased(pixels, blurred, part_map, part, chance)]
-    found = strengths(torch.from_numpy(np.stack(pictures))).float().cpu().unflatten(0, (len(present), 2, FILLS))
+    chance, regions = np.random.default_rng(seed), []
+    for part in present:
+        mask = region_of(part_map, part)
+        regions += [mask, _patch(mask, part_map >= 0, chance)]
+    found = strengths(filled(image, regions).flatten(0, 1)).float().cpu().unflatten(0, (len(present), 2, FILLS))
     effects = torch.zeros(n_parts, found.shape[-1])
     effects[present] = (found[:, 1] - found[:, 0]).mean(1)
     return effects
+
+
+def region_of(part_map: np.ndarray, part: int) -> np.ndarray:
+    """Where a part is, and its edge, bool ``(H, W)``."""
+    reach = EDGE * math.hypot(*part_map.shape)
+    return ndimage.distance_transform_edt(part_map != part) <= reach
+
+
+def filled(image: Tensor, regions: Sequence[np.ndarray]) -> Tensor:
+    """An image without each of some regions: filled with the mean of the ring around it, and with the blurred image.
+
+    Args:
+        image: uint8 ``(3, H, W)``.
+        regions: ``R``, each bool ``(H, W)``.
+
+    Returns:
+        uint8 ``(R, 2, 3, H, W)``.
+
+    Example:
+        >>> image, region = torch.full((3, 6, 6), 7, dtype=torch.uint8), np.zeros((6, 6), bool)
+        >>> image[:, 2, 3], region[2, 3] = 255, True
+        >>> filled(image, [region])[0, :, 0, 2, 3].tolist()  # the blur has something of what it hides
+        [7, 156]
+    """
+    pixels, diagonal = image.numpy(), math.hypot(*image.shape[1:])
+    blurred = ndimage.gaussian_filter(pixels.astype(np.float32), (0, BLUR * diagonal, BLUR * diagonal), mode="nearest")
+    pictures = []
+    for region in regions:
+        ring = ~region & (ndimage.distance_transform_edt(~region) <= max(1, RING * diagonal))
+        mean = pixels[:, ring if ring.any() else region].mean(1)[:, None, None]
+        pictures.append([np.where(region, fill, pixels).round().astype(np.uint8) for fill in (mean, blurred)])
+    return torch.from_numpy(np.array(pictures))
 
 
 def soft_assignment(effects: np.ndarray) -> tuple[list[int], np.ndarray]:
@@ -87,19 +119,6 @@ def soft_assignment(effects: np.ndarray) -> tuple[list[int], np.ndarray]:
     total = taken.sum(1, keepdims=True)
     shares = np.divide(taken, total, out=np.zeros_like(taken), where=total > 0)
     return [int(row.argmax()) if row.any() else OTHER for row in shares], shares
-
-
-def _erased(
-    image: np.ndarray, blurred: np.ndarray, part_map: np.ndarray, part: int, chance: np.random.Generator
-) -> Iterator[np.ndarray]:
-    """The image without the part, filled in both ways, then without its patch, ``(3, H, W)`` each."""
-    diagonal = math.hypot(*part_map.shape)
-    mask = ndimage.distance_transform_edt(part_map != part) <= EDGE * diagonal
-    for region in (mask, _patch(mask, part_map >= 0, chance)):
-        ring = ~region & (ndimage.distance_transform_edt(~region) <= RING * diagonal)
-        around = image[:, ring if ring.any() else region].mean(1)
-        for fill in (around[:, None, None], blurred):
-            yield np.where(region, fill, image).round().astype(np.uint8)
 
 
 def _patch(mask: np.ndarray, on_object: np.ndarray, chance: np.random.Generator) -> np.ndarray:

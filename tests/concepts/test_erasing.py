@@ -30,7 +30,7 @@ def within(region: set[tuple[int, int]], reach: float) -> set[tuple[int, int]]:
     return {(r, c) for r, c in pixels if min(math.hypot(r - y, c - x) for y, x in region) <= reach}
 
 
-def filled(image: Tensor, region: set[tuple[int, int]], blurred: np.ndarray | None) -> Tensor:
+def filled_by_hand(image: Tensor, region: set[tuple[int, int]], blurred: np.ndarray | None) -> Tensor:
     """Pixel by pixel: the mean of the ring, or the blurred image."""
     ring = sorted(within(region, erasing.RING * DIAGONAL) - region)
     result = image.clone()
@@ -74,7 +74,7 @@ def test_an_effect_is_what_the_part_takes_beyond_its_patch(monkeypatch: pytest.M
         patch = {(r, c) for r, c in np.argwhere(patches[at]).tolist()}
         taken = {}
         for name, region in {"part": mask, "patch": patch}.items():
-            pictures = torch.stack([filled(image, region, None), filled(image, region, blurred)])
+            pictures = torch.stack([filled_by_hand(image, region, None), filled_by_hand(image, region, blurred)])
             near = (pictures.int() - seen[0][4 * at + 2 * (name == "patch") :][:2].int()).abs().max()
             assert near <= 1  # a half may be rounded either way
             taken[name] = (whole - strengths(pictures)).mean(0)
