@@ -1,26 +1,29 @@
 """The verdict on a run, or on a rival in its explainer's place: which images, which interventions, what is said."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from semexplain.data.drawn.scenes import Redrawable
 from semexplain.data.module import ImageDataModule, evenly
 from semexplain.explanation import Explanation
 from semexplain.judgement.drawn import drawn
+from semexplain.judgement.erased import erased
 from semexplain.judgement.interventions import Interventions
 from semexplain.judgement.moved import moved
 from semexplain.judgement.verdict import Verdict, judged
+from semexplain.runs.naming import PartData
 from semexplain.system.config import ConfigError
 from semexplain.system.files import write_json
 from semexplain.training.measured import Measured
 
-Means = Literal["auto", "drawn", "moved"]
+Means = Literal["auto", "drawn", "erased", "moved"]
 
 
 def settings_of(asked: Mapping[str, Any] | None) -> tuple[int, Means] | None:
@@ -48,28 +51,26 @@ def verdict_on(
         model: An explainer or a rival that is fitted.
         datamodule: After ``setup``.
         images: How many test images at most, spread evenly.
-        means: ``drawn``: concepts or parts are drawn away; ``moved``: concepts are taken away at x; ``auto``: drawn
-            where images can be drawn again.
+        means: ``drawn``: concepts or parts are drawn away; ``erased``: the masks of parts are filled; ``moved``:
+            concepts are taken away at x; ``auto``: the first of these that is possible.
         device: Where to compute.
 
     Raises:
-        ConfigError: If the images cannot be drawn again though that is asked for.
+        ConfigError: If what is asked for is not possible.
     """
-    can_draw = isinstance(datamodule, Redrawable) and (model.teacher.parts is not None or not _of_filters(model))
-    if means == "drawn" and not can_draw:
+    parts = model.teacher.parts
+    possible: dict[str, bool] = {
+        "drawn": isinstance(datamodule, Redrawable)
+        and (parts is not None or not model.teacher.performer.kind.own_maps),
+        "erased": parts is not None and hasattr(datamodule, "part_map"),
+        "moved": True,
+    }
+    way = next(way for way in WAYS if possible[way]) if means == "auto" else means
+    if not possible[way]:
         raise ConfigError(
-            "verdict.means: concepts cannot be drawn away from these images. Use `verdict.means=moved`, or drawn data "
-            "and, for filters, named parts."
+            f"verdict.means: concepts cannot be {way} away here, which needs {NEEDED[way]}. Use `verdict.means=auto`."
         )
-    model = model.to(device).eval()
-    if can_draw and means != "moved":
-        return _judged_by_drawing(model, datamodule, images)
-    split = datamodule.splits["test"]
-    positions = evenly(np.unique(split.order()), images)
-    explanation, maps, _ = _explained(model, datamodule, positions)
-    teacher = model.teacher
-    reference = teacher.reference if bool(teacher.reference.any()) else None
-    facts = moved(teacher.performer, maps, teacher.columns, explanation.ids, reference, progress=True)
+    explanation, facts = WAYS[way](model.to(device).eval(), datamodule, images)
     return judged(explanation, facts)
 
 
@@ -83,40 +84,83 @@ def write_verdict(verdict: Verdict, path: Path) -> None:
     write_json(path, {**words, "images": verdict.images, "seeds": verdict.seeds, "statements": statements})
 
 
-def _judged_by_drawing(model: Measured, datamodule: ImageDataModule, images: int) -> Verdict:
+def _moved(model: Measured, datamodule: ImageDataModule, images: int) -> tuple[Explanation, Interventions]:
+    positions = evenly(np.unique(datamodule.splits["test"].order()), images)
+    explanation, maps, _ = _explained(model, datamodule, positions)
+    teacher = model.teacher
+    reference = teacher.reference if bool(teacher.reference.any()) else None
+    return explanation, moved(teacher.performer, maps, teacher.columns, explanation.ids, reference, progress=True)
+
+
+def _drawn(model: Measured, datamodule: ImageDataModule, images: int) -> tuple[Explanation, Interventions]:
     assert isinstance(datamodule, Redrawable)
     scenes = datamodule.scenes("test")
     if not scenes:
         raise ConfigError("verdict.means: no test image can be drawn again. Use more images, or `verdict.means=moved`.")
     scenes = [scenes[number] for number in evenly(np.arange(len(scenes)), images)]
     explanation, _, strengths = _explained(model, datamodule, [scene.position for scene in scenes])
-    teacher, names = model.teacher, datamodule.redrawable
-    if teacher.parts is None:
-        told = dict(zip(teacher.concept_names, strengths.T, strict=True))
-    else:
-        told = dict(zip(explanation.parts, teacher.parts.contributions(strengths, teacher.columns).T, strict=True))
-    unknown = strengths.new_full((len(strengths),), torch.nan)
-    facts: Interventions = drawn(
-        teacher.performer,
-        scenes,
-        names,
-        datamodule.rates(),
-        explanation.ids,
-        torch.stack([told.get(name, unknown) for name in names], 1),
-        workers=datamodule.num_workers,
-        progress=True,
+    names, rates = datamodule.redrawable, datamodule.rates()
+    told = _told(model, strengths, names)
+    workers = datamodule.num_workers
+    return _of_parts(explanation), drawn(
+        model.teacher.performer, scenes, names, rates, explanation.ids, told, workers=workers, progress=True
     )
-    if explanation.part_contributions is not None:  # judged are the parts
-        explanation = replace(
-            explanation,
-            concepts=explanation.parts,
-            weights=explanation.part_contributions,
-            values=torch.ones_like(explanation.shown[1]),
-            strengths=None,
-            parts=(),
-            part_contributions=None,
-        )
-    return judged(explanation, facts)
+
+
+def _erased(model: Measured, datamodule: ImageDataModule, images: int) -> tuple[Explanation, Interventions]:
+    data, split, parts = cast(PartData, datamodule), datamodule.splits["test"], model.teacher.parts
+    assert parts is not None
+    target = datamodule.names.index(model.teacher.performer.target_name)
+    shown = [
+        at for at in np.unique(split.order()) if split.labels[at, target] and (data.part_map(split, at) >= 0).any()
+    ]
+    if not shown:
+        raise ConfigError("verdict.means: no test image has part masks. Use `verdict.means=moved`.")
+    positions = evenly(np.array(shown), images)
+    explanation, _, strengths = _explained(model, datamodule, positions)
+    pictures = ((split.read(at, datamodule.image_size), data.part_map(split, at)) for at in positions)
+    bar = tqdm(pictures, total=len(positions), desc="Erasing parts", unit="image")
+    told = _told(model, strengths, parts.names)
+    return _of_parts(explanation), erased(model.teacher.performer, bar, parts.names, explanation.ids, told)
+
+
+WAYS: dict[str, Callable[[Measured, ImageDataModule, int], tuple[Explanation, Interventions]]] = {
+    "drawn": _drawn,
+    "erased": _erased,
+    "moved": _moved,
+}
+NEEDED = {
+    "drawn": "drawn data and, for filters, named parts",
+    "erased": "named parts and their masks",
+    "moved": "nothing",
+}
+
+
+def _told(model: Measured, strengths: Tensor, names: Sequence[str]) -> Tensor:
+    """How strong the performer finds concepts, or parts by their filters' shares; nan where it does not say."""
+    teacher = model.teacher
+    if teacher.parts is None:
+        table, known = strengths, teacher.concept_names
+    else:
+        table = teacher.parts.contributions(strengths, teacher.columns)
+        known = teacher.parts.names_with_background
+    columns = dict(zip(known, table.T, strict=True))
+    return torch.stack([columns.get(name, torch.full_like(table[:, 0], torch.nan)) for name in names], 1)
+
+
+def _of_parts(explanation: Explanation) -> Explanation:
+    """What the parts contribute, if filters stand for them."""
+    if explanation.part_contributions is None:
+        return explanation
+    return replace(
+        explanation,
+        concepts=explanation.parts,
+        weights=explanation.part_contributions,
+        values=torch.ones_like(explanation.part_contributions),
+        strengths=None,
+        parts=(),
+        part_contributions=None,
+    )
 
 
 @torch.no_grad()
@@ -140,7 +184,3 @@ def _batches(
 ) -> Iterator[Mapping[str, Tensor]]:
     for batch in datamodule.chosen("test", positions):
         yield model.transfer_batch_to_device(batch, model.device, 0)
-
-
-def _of_filters(model: Measured) -> bool:
-    return model.teacher.performer.kind.own_maps
