@@ -35,11 +35,18 @@ def predicted(concepts: Tensor, score: Tensor) -> Tensor:
     result = y.new_empty(len(y))
     for number in range(min(FOLDS, len(y))):
         held, kept = (fold == number).nonzero()[:, 0], (fold != number).nonzero()[:, 0]
-        fits = [_fit(kernel[kept][:, kept], y[kept]) for kernel in kernels]
+        centred = [_centred(kernel, held, kept) for kernel in kernels]
+        fits = [_fit(inner, y[kept]) for inner, _ in centred]
         best = min(range(len(kernels)), key=lambda k: fits[k][0])
-        mean = y[kept].mean()
-        result[held] = mean + kernels[best][held][:, kept] @ fits[best][1]
+        result[held] = y[kept].mean() + centred[best][1] @ fits[best][1]
     return result
+
+
+def _centred(kernel: Tensor, held: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
+    """A kernel among the images that are kept, and from the others to them, measured from the mean of the former."""
+    inner, cross = kernel[kept][:, kept], kernel[held][:, kept]
+    columns, mean = inner.mean(0), inner.mean()
+    return inner - columns - columns[:, None] + mean, cross - cross.mean(1, keepdim=True) - columns + mean
 
 
 def _fit(kernel: Tensor, y: Tensor) -> tuple[float, Tensor]:

@@ -139,7 +139,7 @@ def own_concepts(evidence: Evidence) -> Statement:
     holds = own.above(asked)
     if holds and (fits := estimates["size"].within(SIZES)) is not True:
         holds, reason = fits, f"contributions and effects differ in size: the slope is {estimates['size']}"
-    if holds is not False and (other := _followed(evidence, e, d, columns)):
+    if other := _followed(evidence, e, d, columns):
         holds, reason = False, f"what it says of {other[0]} follows {other[1]}"
     return Statement("own_concepts", holds, reason, estimates)
 
