@@ -15,9 +15,10 @@ from semexplain.judgement.resampling import Estimate, Resampling
 AS_CLOSE = 1.5  # times the deviation of the best predictor from the concepts alone
 NEARLY_ALL = 0.1  # of the score's mean distance from its mean: so little may always be left
 OWN = 0.85  # least agreement of contributions with their own concepts' effects across images, of what can be asked
+NEAR = 0.85  # least agreement of what sets an image's contributions apart from those of the nearest image
 STEEP = 1.25  # the score's slope over the sums of contributions, and 1 over it
 SIZES = 1.5  # the effects' slope over the contributions, and 1 over it
-ONE_FOR_ANOTHER = 0.3  # by how much a contribution may agree better with another concept's effects than with its own
+ONE_FOR_ANOTHER = 0.1  # by how much a contribution may agree better with another concept's effects than with its own
 MOST = 16  # concepts with the largest effects, that are looked at by themselves
 RANDOM_DRAWS = 8
 
@@ -113,8 +114,10 @@ def own_concepts(evidence: Evidence) -> Statement:
 
     A swap test that divides by no strength. r must be at least 0.85 of what can be asked: 1, or where the effects are
     the mean of two kinds, what the one of the two that agrees less with it has. No large concept's contributions may
-    agree better with another concept's effects than with its own. And the effects' slope over the contributions must
-    lie between 2/3 and 3/2.
+    agree better with another concept's effects than with its own. The effects' slope over the contributions must lie
+    between 2/3 and 3/2. And what leaks from an image like this one is no reason: with J the image that is nearest to I
+    in concept space, the differences :math:`\phi_I - \phi_J` must be correlated with :math:`\Delta_I - \Delta_J`, over
+    all images and concepts, by 0.85 of what can be asked.
     """
     columns = evidence.columns
     if len(columns) < 2:
@@ -122,26 +125,52 @@ def own_concepts(evidence: Evidence) -> Statement:
     e = apart_from(evidence.score, evidence.contributions[:, :, columns])
     d = apart_from(evidence.score, evidence.effects[:, columns])
     resample, n = evidence.resampling, len(columns)
-    size = d.square().sum(1)[None]
-    can_be_asked = torch.ones((), dtype=d.dtype)
-    if evidence.ends is not None:
-        ends = apart_from(evidence.score, evidence.ends[:, :, columns])
-        can_be_asked = ((ends * d).sum((1, 2)) / (ends.square().sum((1, 2)) * size.sum()).sqrt()).min()
-    own = resample.of(lambda w: along(w, (e * d).sum(2), e.square().sum(2), size))
+    size, other = d.square().sum(1)[None], nearest(evidence.strengths)
     pairs = (e.sum(2) * d.sum(1) - (e * d).sum(2)) / (n - 1)
+    near_e, near_d = (
+        table[..., columns] - table[..., other, :][..., columns] for table in (evidence.contributions, evidence.effects)
+    )
+    own, near = (
+        resample.of(partial(along, products=(x * y).sum(2), first=x.square().sum(2), second=y.square().sum(1)[None]))
+        for x, y in ((e, d), (near_e, near_d))
+    )
     estimates = {
         "own_agreement": own,
         "swapped_agreement": resample.of(lambda w: along(w, pairs, e.square().sum(2), size)),
+        "near_agreement": near,
         "size": slope(resample, evidence.contributions[:, :, columns], evidence.effects[:, columns]),
     }
-    asked = OWN * float(can_be_asked)
-    reason = f"apart from the score, contributions agree with their own concepts' effects: {own}, {asked:.2f} is asked"
+    asked, asked_near = OWN, NEAR
+    if evidence.ends is not None:
+        ends = evidence.ends[:, :, columns]
+        asked *= _least(apart_from(evidence.score, ends), d)
+        asked_near *= _least(ends - ends[:, other], near_d)
     holds = own.above(asked)
+    reason = f"apart from the score, contributions agree with their own concepts' effects: {own}, {asked:.2f} is asked"
+    if holds and (close := near.above(asked_near)) is not True:
+        holds, reason = (
+            close,
+            "the nearest image would get this explanation: what sets them apart agrees with effects by ",
+        )
+        reason += f"{near}, {asked_near:.2f} is asked"
     if holds and (fits := estimates["size"].within(SIZES)) is not True:
         holds, reason = fits, f"contributions and effects differ in size: the slope is {estimates['size']}"
-    if other := _followed(evidence, e, d, columns):
-        holds, reason = False, f"what it says of {other[0]} follows {other[1]}"
+    if pair := _followed(evidence, e, d, columns):
+        holds, reason = False, f"what it says of {pair[0]} follows {pair[1]}"
     return Statement("own_concepts", holds, reason, estimates)
+
+
+def nearest(strengths: Tensor) -> Tensor:
+    """The image that is nearest to each in concept space, every known concept in units of its spread, ``(N,)``."""
+    z = strengths[:, strengths.isfinite().all(0)].double()
+    z = z / z.std(0).clamp_min(1e-12)
+    return torch.cdist(z, z).fill_diagonal_(torch.inf).argmin(1)
+
+
+def _least(ends: Tensor, middle: Tensor) -> float:
+    """How far the one of two tables ``(2, N, n)`` that agrees less with their mean agrees with it."""
+    sizes = ends.square().sum((1, 2)) * middle.square().sum()
+    return float(((ends * middle).sum((1, 2)) / sizes.clamp_min(1e-300).sqrt()).min())
 
 
 def slope(resample: Resampling, first: Tensor, second: Tensor) -> Estimate:
@@ -158,7 +187,9 @@ def shares(evidence: Evidence) -> Statement:
     r"""Each image's score is shared out as interventions say.
 
     The correlation, over an image's concepts, of contributions and effects must be above that of random shares that
-    add up, and above that of the mean explanation: the effects that the other images with this score have on average.
+    add up. Measured from their means over the images, it must be above that of the mean explanation: the effects that
+    the other images with this score have on average. (Where a concept's zero lies is a convention: raw strengths and
+    effects measured from a mean differ by a constant of each concept.)
     """
     columns = evidence.columns
     if len(columns) < 3:
@@ -169,12 +200,15 @@ def shares(evidence: Evidence) -> Statement:
     generator = torch.Generator().manual_seed(0)
     noise = torch.rand(RANDOM_DRAWS, *effects.shape, generator=generator, dtype=torch.float64)
     random = cosine(noise / noise.sum(2, keepdim=True) * total[:, None], effects).mean(0)
-    mean = cosine(effects - residual(evidence.score, effects), effects)
+    centred = effects - effects.mean(0)
+    contributions = evidence.contributions[:, :, columns]
+    above_mean = cosine(contributions - contributions.mean(1, keepdim=True), centred)
+    above_mean = above_mean - cosine(centred - residual(evidence.score, effects), centred)
     resample = evidence.resampling
     estimates = {
         "share_agreement": resample.mean(agreement),
         "above_random_shares": resample.mean(agreement - random),
-        "above_mean_explanation": resample.mean(agreement - mean),
+        "above_mean_explanation": resample.mean(above_mean),
     }
     holds = _both(estimates["above_random_shares"].above(0), estimates["above_mean_explanation"].above(0))
     reason = f"shares agree with the effects of taking concepts away: {estimates['share_agreement']}, above random "

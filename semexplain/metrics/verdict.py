@@ -56,6 +56,12 @@ VERDICT = (
         unit="correlation",
     ),
     *_interval(
+        "near_agreement",
+        "agreement of what sets images apart",
+        "Correlation of contributions with effects, both as differences to the image nearest in concept space.",
+        unit="correlation",
+    ),
+    *_interval(
         "size",
         "size of contributions",
         "Slope of the effects over the contributions: 1 where they have the same size.",
@@ -76,7 +82,8 @@ VERDICT = (
     *_interval(
         "above_mean_explanation",
         "above the mean explanation",
-        "By how much that is above the effects that other images of this score have on average.",
+        "By how much that is above the effects that other images of this score have on average, concepts measured from "
+        "their means.",
         unit="correlation",
     ),
     *_interval(

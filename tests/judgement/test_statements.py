@@ -79,12 +79,24 @@ def test_the_numbers_are_those_of_a_slower_way():
     assert said(verdict, "own_concepts")["size"] == pytest.approx((x * y).sum() / (x**2).sum(), rel=1e-6)
     rows = [np.corrcoef(phi[i], effects[i])[0, 1] for i in range(N)]
     assert said(verdict, "shares")["share_agreement"] == pytest.approx(np.mean(rows), rel=1e-6)
-    means = []
+    centred_phi, centred, means = phi - phi.mean(0), effects - effects.mean(0), []
     for i in range(N):  # effects of the other images with this score
         others = np.arange(N) != i
         weights = np.linalg.lstsq(basis[others], effects[others], rcond=None)[0]
-        means.append(np.corrcoef(basis[i] @ weights, effects[i])[0, 1])
-    assert said(verdict, "shares")["above_mean_explanation"] == pytest.approx(np.mean(rows) - np.mean(means), rel=1e-5)
+        means.append(np.corrcoef(basis[i] @ weights - effects.mean(0), centred[i])[0, 1])
+    rows = [np.corrcoef(centred_phi[i], centred[i])[0, 1] for i in range(N)]
+    above = said(verdict, "shares")["above_mean_explanation"]
+    assert above == pytest.approx(np.mean(rows) - np.mean(means), rel=1e-5)
+    spread = facts.strengths.numpy() / facts.strengths.numpy().std(0, ddof=1)
+    x, y = [], []
+    for i in range(N):
+        distances = [np.inf if k == i else np.linalg.norm(spread[i] - spread[k]) for k in range(N)]
+        neighbour = int(np.argmin(distances))
+        x.append(phi[i] - phi[neighbour])
+        y.append(effects[i] - effects[neighbour])
+    x, y = np.ravel(x), np.ravel(y)
+    near = said(verdict, "own_concepts")["near_agreement"]
+    assert near == pytest.approx(x @ y / np.sqrt((x @ x) * (y @ y)), rel=1e-6)
 
     def inactive(row: np.ndarray, z: np.ndarray) -> np.ndarray:
         columns = np.stack([np.ones(CONCEPTS), z], 1)
