@@ -17,6 +17,7 @@ from support import configured, smoke
 from evaluate import evaluate
 from semexplain.explanation import Explanation
 from semexplain.report.figures.bars import bars
+from semexplain.report.figures.by_concept import by_concept
 from semexplain.report.figures.waterfall import waterfall
 from semexplain.report.run import images_report, report_figures
 from semexplain.runs.run import Run
@@ -77,11 +78,15 @@ def in_labels(explanation: Explanation) -> list[tuple[int, str]]:
 def in_figures(explanation: Explanation) -> list[tuple[int, str]]:
     size, n = len(explanation), len(explanation.concepts)
     return [
-        (int(axes.get_label().split()[-1]), label.get_text())
-        for figure in (bars(explanation, size, n), waterfall(explanation, size, n))
+        (int(axes.get_label().split()[-1]), label.get_text().replace("\n", " "))
+        for figure in (
+            bars(explanation, size, n),
+            waterfall(explanation, size, n),
+            by_concept(explanation, None, size, n),
+        )
         for axes in figure.axes
-        if axes.get_label().split()[0] in ("contributions", "waterfall")
-        for label in axes.get_yticklabels()
+        if axes.get_label().split()[0] in ("contributions", "waterfall", "ours")
+        for label in [*axes.get_yticklabels(), *axes.texts]
     ]
 
 

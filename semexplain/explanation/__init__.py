@@ -67,6 +67,7 @@ class Explanation:
         part_contributions: ``(B, P)``. Sum of the contributions of each part's filters.
         image: uint8 ``(B, 3, H, W)``. The images as the performer sees them, RGB.
         heat: ``(B, H, W)``. Grad-CAM of the score, not negative.
+        concept_parts: The part that each concept stands for, where filters have been named; "" for none.
         strengths: ``(B, n)``. Strength y of each concept where ``values`` are measured from a mean; None: they are y.
 
     Raises:
@@ -100,6 +101,7 @@ class Explanation:
     image: Tensor | None = None
     heat: Tensor | None = None
     strengths: Tensor | None = None
+    concept_parts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         size, n = len(self.score), len(self.concepts)
@@ -114,6 +116,8 @@ class Explanation:
                 raise ValueError(f"{name} must have the shape {shape}, got {tuple(value.shape)}.")
         if len(self.ids) != size:
             raise ValueError(f"ids must name each of the {size} images, got {len(self.ids)}.")
+        if self.concept_parts and len(self.concept_parts) != n:
+            raise ValueError(f"concept_parts must name a part for each of the {n} concepts.")
         for name in ("image", "heat"):
             value = getattr(self, name)
             if value is not None and len(value) != size:
@@ -218,7 +222,11 @@ class Explanation:
         """What is ``shown`` in words, for one image: a concept that is absent from it is "no ..."."""
         if self.parts:
             return [worded(name) for name in self.parts]
-        return [worded(name, bool(value >= 0)) for name, value in zip(self.concepts, self.uncentred[row], strict=True)]
+        return [self.in_words(row, i) for i in range(len(self.concepts))]
+
+    def in_words(self, row: int, i: int) -> str:
+        """Concept ``i`` in words, for one image."""
+        return worded(self.concepts[i], bool(self.uncentred[row, i] >= 0))
 
     @property
     def shown(self) -> tuple[tuple[str, ...], Tensor]:
@@ -240,7 +248,9 @@ class Explanation:
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, target: str = "score") -> Explanation:
-        """The explanation of which :meth:`to_frame` made a frame, or of some of its rows; it has no pictures.
+        """The explanation of which :meth:`to_frame` made a frame, or of some of its rows.
+
+        It has no pictures, and does not know which part a concept stands for.
 
         Raises:
             Trouble: If its numbers do not add up, with the first row and column at fault.

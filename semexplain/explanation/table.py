@@ -44,7 +44,7 @@ def as_table(batch: Any, *, pictures: bool) -> pa.Table:
         columns |= {f"part/{name}": batch.part_contributions[:, i].numpy() for i, name in enumerate(batch.parts)}
     if pictures and batch.image is not None:
         columns["image"] = pa.array([_png(image) for image in batch.image], pa.binary())
-    noted: dict[str, Any] = {"target": batch.target}
+    noted: dict[str, Any] = {"target": batch.target, "concept_parts": list(batch.concept_parts)}
     if pictures and batch.heat is not None:
         flat = pa.array(batch.heat.float().flatten().numpy())
         columns["heat"] = pa.FixedSizeListArray.from_arrays(flat, batch.heat[0].numel())
@@ -140,6 +140,7 @@ def as_fields(table: pa.Table, noted: dict[str, Any]) -> dict[str, Any]:
         "image": image,
         "heat": _heat(table, noted.get("heat")) if "heat" in table.column_names else None,
         "strengths": strengths if centred else None,
+        "concept_parts": tuple(map(str, noted.get("concept_parts", ()))),
     }
 
 

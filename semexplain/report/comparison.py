@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import cast
 
 from semexplain.explanation import Explanation
+from semexplain.report.figures.by_concept import PAIR_BY_CONCEPT, by_concept
 from semexplain.report.figures.capacity import capacity
 from semexplain.report.figures.described import description_of
 from semexplain.report.figures.distribution import PAIR, distribution
@@ -71,6 +72,7 @@ def _figures(runs: Sequence[Run]) -> list[Picture]:
     pair = _pair(runs)
     if pair is not None:
         pictures.append(picture(distribution(pair[1], pair[0]), PAIR))
+        pictures.append(picture(by_concept(pair[1], pair[0]), PAIR_BY_CONCEPT))
     return pictures
 
 

@@ -158,6 +158,7 @@ def _of_parts(explanation: Explanation) -> Explanation:
         weights=explanation.part_contributions,
         values=torch.ones_like(explanation.part_contributions),
         strengths=None,
+        concept_parts=(),
         parts=(),
         part_contributions=None,
     )

@@ -43,7 +43,13 @@ class Measured(pl.LightningModule):
         if parts is None:
             return explanation
         contributions = parts.contributions(explanation.contributions, self.teacher.columns)
-        return replace(explanation, parts=parts.names_with_background, part_contributions=contributions)
+        names = (parts.assignment[i] for i in self.teacher.columns)
+        return replace(
+            explanation,
+            parts=parts.names_with_background,
+            part_contributions=contributions,
+            concept_parts=tuple(parts.names[part] if part >= 0 else "" for part in names),
+        )
 
     def label(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Ground truth of the target ``(B,)``: for metrics only, training never sees it."""

@@ -112,5 +112,5 @@ def test_pictures_are_readable(tmp_path: Path) -> None:
     shown = explanation()
     page = images_report(tmp_path / "report.html", shown, shown, "", [], FIGURES).read_text("utf-8")
     figures = re.findall(r"data:image/svg\+xml;base64,([^\"]*)", page)
-    assert len(figures) == 4
+    assert len(figures) == 5
     assert all(base64.b64decode(figure).startswith(b"<?xml") for figure in figures)
