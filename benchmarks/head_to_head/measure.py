@@ -26,6 +26,7 @@ from semexplain.system.stopwatch import Stopwatch
 from semexplain.training.distillation import Distillation
 from train import train
 
+from .by_image import by_image, shared_out
 from .records import OURS, Record
 from .worlds import Contestant, World
 
@@ -92,12 +93,7 @@ def truth_of(world: World, run: Path, folder: Path) -> Truth | None:
 
 def against(truth: Truth, explanation: Explanation, shared: bool) -> dict[str, float]:
     """How far contributions agree with the truth: of concepts measured from their means, or of parts as they are."""
-    if shared:
-        names = explanation.concepts
-        given = explanation.contributions - explanation.contributions.mean(0)
-    else:
-        assert explanation.part_contributions is not None
-        names, given = explanation.parts, explanation.part_contributions
+    names, given = shared_out(explanation, shared)
     numbers: dict[str, float] = {}
     for prefix, removal in (("", False), ("removal_", True)):
         metric = TruthAgreement()
@@ -146,7 +142,7 @@ def trained_record(
         )
     if truth is not None:
         numbers |= against(truth, explanation, world.shared)
-    return Record(world.name, name, seed, numbers)
+    return Record(world.name, name, seed, numbers, by_image(explanation, truth, world.shared))
 
 
 def passes(module: Distillation) -> int:
@@ -177,7 +173,8 @@ def rival_record(world: World, contestant: Contestant, seed: int, run: Path, fol
     numbers["passes"] = contestant.cost(len(explanation.concepts), world.shared)
     if truth is not None:
         numbers |= against(truth, explanation, world.shared)
-    return Record(world.name, contestant.rival.replace("_", " "), seed, numbers)
+    images = by_image(explanation, truth, world.shared)
+    return Record(world.name, contestant.rival.replace("_", " "), seed, numbers, images)
 
 
 @contextmanager

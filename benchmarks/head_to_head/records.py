@@ -7,8 +7,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
 
+import torch
 from scipy import stats
 
+from semexplain.judgement.resampling import Estimate, Resampling
 from semexplain.system.files import write_json
 
 OURS = "semexplain"
@@ -23,12 +25,14 @@ class Record:
         method: How they were explained.
         seed: Of training, or of what is random in a rival.
         numbers: By name; ``passes`` are forward passes through the head for an image, where a backward pass counts two.
+        images: The same number of every test image, by name, where it is a mean over the images.
     """
 
     world: str
     method: str
     seed: int
     numbers: dict[str, float] = field(default_factory=dict)
+    images: dict[str, list[float]] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """As JSON."""
@@ -78,6 +82,24 @@ def mean(records: Iterable[Record], world: str, method: str, number: str) -> Mea
     """Of a number over the seeds of a method in a world."""
     own = [r.numbers[number] for r in records if (r.world, r.method) == (world, method) and number in r.numbers]
     return Mean.of(own)
+
+
+def difference(records: Iterable[Record], world: str, one: str, other: str, number: str) -> Estimate | None:
+    """By how much a method has more of a number than another, with a 95 % interval over the same images (bootstrap).
+
+    The mean over an image's seeds is compared; None where a method has no numbers of single images.
+    """
+    tables = []
+    for method in (one, other):
+        rows = [r.images[number] for r in records if (r.world, r.method) == (world, method) and number in r.images]
+        if not rows:
+            return None
+        tables.append(torch.tensor(rows, dtype=torch.float64).mean(0))
+    if len(tables[0]) != len(tables[1]):
+        return None
+    apart = tables[0] - tables[1]
+    apart = apart[~apart.isnan()]
+    return Resampling(len(apart)).mean(apart[None]) if len(apart) else None
 
 
 def order(records: Iterable[Record], world: str) -> list[str]:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from .records import OURS, Mean, Record, mean, order
+from .records import OURS, Mean, Record, difference, mean, order
 
 CHEAP = 100  # passes through the head; what costs more is no alternative for many images
 CONTROLS = ("shuffled", "redrawn", "random")
@@ -30,6 +30,8 @@ def verdict(records: Sequence[Record], world: str) -> str:
 def comparison(records: Sequence[Record], world: str, number: str, words: str, more: bool) -> str:
     """Who is best among all methods that cost fewer than a hundred passes, and whether that is more than chance.
 
+    Chance is that of the images where single images have the number (a paired bootstrap), else that of the seeds.
+
     A rival that costs more and is better still is named as well.
     """
     ranked = ranking(records, world, number, more)
@@ -41,10 +43,10 @@ def comparison(records: Sequence[Record], world: str, number: str, words: str, m
     best, value, _ = cheap[0]
     if place == 1:
         second, other, _ = cheap[1]
-        sure = "" if apart(ours, other) else ", within chance"
+        sure = over_chance(records, world, (OURS, ours), (second, other), number)
         text = f"{words[0].upper()}{words[1:]}: {OURS} is first with {ours}; next {second} with {other}{sure}."
     else:
-        sure = "" if apart(ours, value) else ", within chance"
+        sure = over_chance(records, world, (OURS, ours), (best, value), number)
         text = f"{words[0].upper()}{words[1:]}: {best} wins with {value}; "
         text += f"{OURS} is number {place} of {len(cheap)} with {ours}{sure}."
     dearer = [entry for entry in ranked if entry[2] >= CHEAP and better(entry[1].value, cheap[0][1].value, more)]
@@ -72,6 +74,17 @@ def control(records: Sequence[Record], world: str) -> str:
         if not math.isnan(own) and not math.isnan(other):
             said.append(f"{other / own:.1f} times for {method} ({own:.3g} and {other:.3g})")
     return f"Shuffled concepts are worse in deviation {', '.join(said)}." if said else ""
+
+
+def over_chance(
+    records: Sequence[Record], world: str, ours: tuple[str, Mean], other: tuple[str, Mean], number: str
+) -> str:
+    """Whether two methods differ by more than chance: over the same images, else over the seeds."""
+    between = difference(records, world, ours[0], other[0], number)
+    if between is None:
+        return " (over seeds alone)" if apart(ours[1], other[1]) else ", within chance"
+    chance = ", within chance" if between.above(0) is None else ""
+    return f" (over the images {between.value:+.3g} [{between.low:.3g}, {between.high:.3g}]{chance})"
 
 
 def apart(one: Mean, other: Mean) -> bool:
