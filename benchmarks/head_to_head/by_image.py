@@ -1,5 +1,7 @@
 """Numbers of single images, so that two methods can be compared on the same images."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -16,8 +18,8 @@ def shared_out(explanation: Explanation, shared: bool) -> tuple[tuple[str, ...],
     return explanation.parts, explanation.part_contributions
 
 
-def by_image(explanation: Explanation, truth: Truth | None, shared: bool) -> dict[str, list[float]]:
-    """What a mean over the images is made of, by the name of the number; nan where an image has none.
+def by_image(explanation: Explanation, truth: Truth | None, shared: bool) -> dict[str, list[float | None]]:
+    """What a mean over the images is made of, by the name of the number; None where an image has none.
 
     Numbers over a denominator of all images, the deviation and the contribution error, are divided by it here.
 
@@ -38,4 +40,7 @@ def by_image(explanation: Explanation, truth: Truth | None, shared: bool) -> dic
             values[f"{prefix}rank_correlation"] = rank_correlation(given, true, known)
             values[f"{prefix}contribution_error"] = error / true.abs().sum() * known.any(1).sum()
             values[f"{prefix}contribution_error"][~known.any(1)] = torch.nan
-    return {name: of_images.tolist() for name, of_images in values.items()}
+    return {
+        name: [None if math.isnan(value) else value for value in of_images.tolist()]
+        for name, of_images in values.items()
+    }

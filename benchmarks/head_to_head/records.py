@@ -25,14 +25,14 @@ class Record:
         method: How they were explained.
         seed: Of training, or of what is random in a rival.
         numbers: By name; ``passes`` are forward passes through the head for an image, where a backward pass counts two.
-        images: The same number of every test image, by name, where it is a mean over the images.
+        images: The same number of every test image, by name, where it is a mean over the images; None: has none.
     """
 
     world: str
     method: str
     seed: int
     numbers: dict[str, float] = field(default_factory=dict)
-    images: dict[str, list[float]] = field(default_factory=dict)
+    images: dict[str, list[float | None]] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """As JSON."""
@@ -94,7 +94,8 @@ def difference(records: Iterable[Record], world: str, one: str, other: str, numb
         rows = [r.images[number] for r in records if (r.world, r.method) == (world, method) and number in r.images]
         if not rows:
             return None
-        tables.append(torch.tensor(rows, dtype=torch.float64).mean(0))
+        known = [[math.nan if value is None else value for value in row] for row in rows]
+        tables.append(torch.tensor(known, dtype=torch.float64).mean(0))
     if len(tables[0]) != len(tables[1]):
         return None
     apart = tables[0] - tables[1]

@@ -52,9 +52,10 @@ def test_verdict_says_who_wins():
     assert "within chance" in verdict(records((0.2, 0.5, 0.8), 0.45), "w")
 
 
-def of_images(ours: list[list[float]], rival: list[float]) -> list[Record]:
-    def record(method: str, seed: int, images: list[float]) -> Record:
-        numbers = {"rank_correlation": sum(images) / len(images), "passes": 40}
+def of_images(ours: list[list[float]], rival: list[float | None]) -> list[Record]:
+    def record(method: str, seed: int, images: list[float | None]) -> Record:
+        known = [value for value in images if value is not None]
+        numbers = {"rank_correlation": sum(known) / len(known), "passes": 40}
         return Record("w", method, seed, numbers, {"rank_correlation": images})
 
     return [*(record("semexplain", seed, images) for seed, images in enumerate(ours)), record("lime", 0, rival)]
@@ -69,7 +70,7 @@ def test_a_first_place_is_that_of_the_same_images():
     said = verdict(of_images([uneven, uneven], hard), "w")
     assert "first with 0.47" in said
     assert re.search(r"lime with 0.45 \(over the images \+0.02 \[-0\.\d+, 0\.\d+\], within chance\)\.", said)
-    gap = difference(of_images([uneven], [*hard[:9], math.nan]), "w", "semexplain", "lime", "rank_correlation")
+    gap = difference(of_images([uneven], [*hard[:9], None]), "w", "semexplain", "lime", "rank_correlation")
     assert gap.value == pytest.approx(sum(u - h for u, h in zip(uneven[:9], hard[:9], strict=True)) / 9)
     picks = np.random.default_rng(0).integers(10, size=(20_000, 10))
     low, high = np.quantile((np.array(uneven) - np.array(hard))[picks].mean(1), [0.025, 0.975])
@@ -77,7 +78,7 @@ def test_a_first_place_is_that_of_the_same_images():
     assert (gap.low, gap.high) == (pytest.approx(low, abs=0.03), pytest.approx(high, abs=0.03))
 
 
-def test_numbers_of_images_are_those_whose_mean_is_told():
+def test_numbers_of_images_are_those_whose_mean_is_told(tmp_path: Path):
     generator = torch.Generator().manual_seed(0)
     true, values, weights = (torch.randn(8, 5, generator=generator) for _ in range(3))
     ids, names = tuple("abcdefgh"), tuple("VWXYZ")
@@ -86,8 +87,10 @@ def test_numbers_of_images_are_those_whose_mean_is_told():
     truth = Truth("Male", ids[:6], names[:4], true[:6, :4], names, true[:6], torch.ones(5) / 2, zero[:6], zero[:6])
     found, told = by_image(explained, truth, shared=True), against(truth, explained, shared=True)
     for name in ("rank_correlation", "contribution_error", "removal_rank_correlation", "removal_contribution_error"):
-        assert np.isnan(found[name][6:]).all()
+        assert found[name][6:] == [None, None]
         assert np.mean(found[name][:6]) == pytest.approx(told[name], rel=1e-5)
+    Record("w", "semexplain", 0, told | {"truth_ceiling": 1.0}, found).save(tmp_path / "record.json")
+    assert Record.load(tmp_path / "record.json").images == found
     deviation = relative_deviation(explained.prediction, explained.score)
     assert np.mean(found["relative_deviation"]) == pytest.approx(float(deviation), rel=1e-5)
 
