@@ -114,7 +114,7 @@ def by_removal(run: Path, folder: Path) -> dict[str, tuple[float, dict[str, floa
     """
     datamodule, module, _ = build(Run(run).config, folder / "rebuilt", named=run / "parts.yaml")
     split, head = datamodule.splits["test"], module.performer.head
-    assignment = yaml.safe_load((run / "parts.yaml").read_text())["assignment"]
+    shares = shares_of(run)
     found = {}
     for batch in datamodule.ordered("test"):
         for row, x, score in zip(batch["index"], batch["feature_map"].float(), batch["score"].tolist(), strict=True):
@@ -122,13 +122,22 @@ def by_removal(run: Path, folder: Path) -> dict[str, tuple[float, dict[str, floa
                 continue
             drops = {}
             with torch.no_grad():
-                for part in set(assignment.values()):
+                for part in shares[0]:
                     removed = x.clone()
-                    removed[[i for i, name in assignment.items() if name == part]] = 0
-                    drops["other" if part == "none" else part] = (head(x[None])[0] - head(removed[None])[0]).item()
+                    for i, share in enumerate(shares):
+                        removed[i] *= 1 - share[part]
+                    drops[part] = (head(x[None])[0] - head(removed[None])[0]).item()
             if abs(sum(drops.values())) >= 1e-3 * abs(score):
                 found[split.ids[row]] = score, drops
     return found
+
+
+def shares_of(run: Path) -> list[dict[str, float]]:
+    """Which share of each filter each part and the background have, as the file of names says; without empty parts."""
+    named = yaml.safe_load((run / "parts.yaml").read_text())
+    rows = [dict(zip(named["parts"], row, strict=True)) for row in named["matrix"]]
+    shares = [{**row, "background": 1 - sum(row.values())} for row in rows]
+    return [{part: row[part] for part in row if any(abs(one[part]) > 1e-6 for one in shares)} for row in shares]
 
 
 def test_the_explainer_of_filters_is_evaluated_beside_controls(run: Path, tmp_path: Path):
@@ -141,17 +150,23 @@ def test_the_explainer_of_filters_is_evaluated_beside_controls(run: Path, tmp_pa
 
 def test_the_run_names_its_filters_and_measures_parts(run: Path):
     named = yaml.safe_load((run / "parts.yaml").read_text())
-    assert (named["source"], named["performer"]["n"], named["performer"]["category"]) == ("peak", 64, "dog")
+    assert (named["source"], named["performer"]["n"], named["performer"]["category"]) == ("erased", 64, "dog")
     assert named["performer"]["sha256"] == json.loads((run / "performer.json").read_text())["sha256"]
     metrics = json.loads((run / "metrics.json").read_text())
     assert list(named["assignment"]) == list(range(64))
     assert set(named["assignment"].values()) <= {*named["parts"], "none"}
-    for name in set(named["assignment"].values()) - {"none"}:
+    for i, row in enumerate(named["matrix"]):
+        best = named["parts"][int(np.argmax(row))] if any(row) else "none"
+        assert named["assignment"][i] == best
+        assert sum(row) == pytest.approx(1 if any(row) else 0, abs=1e-5)
+    for name in shares_of(run)[0]:
         assert {
             f"test/{kind}/{name}" for kind in ("part_error", "gradient_activation_part_error", "part_share")
         } <= metrics.keys()
+    assert -1 <= metrics["test/constant_part_rank_correlation"] <= 1
     for kind in ("", "gradient_activation_"):
         assert -1 <= metrics[f"test/{kind}part_rank_correlation"] <= 1
+        assert -1 <= metrics[f"test/{kind}part_image_correlation"] <= 1
         assert 0 <= metrics[f"test/{kind}part_sign_agreement"] <= 1
     assert not any(
         "part_" in key for key in (run / "metrics.csv").read_text().splitlines()[0].split(",") if "val/" in key
@@ -167,7 +182,7 @@ def test_the_part_error_is_that_of_the_table(run: Path, tmp_path: Path):
 def errors_of(run: Path, evaluation: Path, folder: Path) -> dict[str, float]:
     """Table 3's error of every part, from the contributions that an evaluation of a run wrote down."""
     explained = Explanation.load(evaluation / "explanations.parquet")
-    assignment = yaml.safe_load((run / "parts.yaml").read_text())["assignment"]
+    shares = shares_of(run)
     wrong: Counter[str] = Counter()
     scores = 0.0
     for name, (score, drops) in by_removal(run, folder).items():
@@ -175,7 +190,8 @@ def errors_of(run: Path, evaluation: Path, folder: Path) -> dict[str, float]:
             continue
         given = dict.fromkeys(drops, 0.0)
         for i, contribution in enumerate(explained.contributions[explained.ids.index(name)].tolist()):
-            given["other" if assignment[i] == "none" else assignment[i]] += contribution
+            for part, share in shares[i].items():
+                given[part] += share * contribution
         scores += score
         for part, drop in drops.items():
             wrong[part] += abs(given[part] - score * drop / sum(drops.values()))
@@ -194,6 +210,10 @@ def test_evaluate_repeats_the_numbers_and_takes_a_persons_names(run: Path, tmp_p
     written = yaml.safe_load((tmp_path / "mine/parts.yaml").read_text())
     assert written["assignment"] == named["assignment"] | called
     assert written["manual"] == [one, two]
+    for i, row in enumerate(
+        written["matrix"]
+    ):  # a person's filter belongs to its part as a whole, the others as before
+        assert row == ([float(part == called[i]) for part in named["parts"]] if i in called else named["matrix"][i])
     mine["performer"]["sha256"] = "0" * 64
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(mine))
     with pytest.raises(ConfigError, match=r"parts.file: .*names the filters of another performer: its sha256 is '000"):
@@ -210,6 +230,11 @@ def test_the_filters_are_drawn_for_a_person_to_name(run: Path, tmp_path: Path, c
     assert numbers["named"] == sum(value for name, value in numbers.items() if name.startswith("named/"))
     assert 0 <= numbers["location_instability"] <= 0.5  # the spread of numbers between 0 and 1
     assert "location_instability" in printed
+    assert 0 <= numbers["sees_whole_object"] <= 1
+    assert numbers["receptive_field"] == Run(run).performer.geometry.receptive_field > 200
+    lines = (tmp_path / "filters/filters.csv").read_text().splitlines()
+    assert len(lines) == 65
+    assert lines[0].endswith("background,receptive field,sees whole object")
     assert (tmp_path / "filters/parts.yaml").read_text() == (run / "parts.yaml").read_text()
 
 

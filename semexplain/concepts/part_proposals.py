@@ -53,7 +53,7 @@ def propose_by_peak(
         hit = _nearest_part(part_map, REACH * math.hypot(*part_map.shape))
         hits[image] = hit[np.ix_(*pixels)].ravel()
         shares[image] = np.bincount(hit.ravel() + 1, minlength=len(names) + 1)[1:] / hit.size
-    images, cells, strengths = _strongest_peaks(maps)
+    images, cells, strengths = strongest_peaks(maps)
     hit = hits[images, cells][..., None] == np.arange(len(names))  # (images, n, P)
     totals = (strengths[..., None] * hit).sum(0)
     chance = shares[images]
@@ -131,7 +131,7 @@ def location_stability(maps: Maps, part_maps: np.ndarray, geometry: MapGeometry)
     """
     n_parts = int(part_maps.max()) + 1
     _check(maps, part_maps, n_parts)
-    images, cells, strengths = _strongest_peaks(maps)
+    images, cells, strengths = strongest_peaks(maps)
     places = np.unravel_index(cells, maps.shape[2:])
     peaks = np.stack([axis.first + axis.stride * at for axis, at in zip(geometry.axes, places, strict=True)], -1)
     centroids = np.stack([_centroids(part_map, n_parts) for part_map in part_maps])  # (N, P, 2)
@@ -161,7 +161,7 @@ def peaks(maps: Maps) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(values), np.concatenate(cells)
 
 
-def _strongest_peaks(maps: Maps) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def strongest_peaks(maps: Maps) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Images, cells and strengths of each filter's strongest peaks, all ``(min(100, N), n)``, in float64."""
     values, cells = peaks(maps)
     images = np.argsort(-values, axis=0, kind="stable")[:STRONGEST]

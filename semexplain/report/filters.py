@@ -5,11 +5,14 @@ from collections import Counter
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from semexplain.concepts.geometry import MapGeometry
 from semexplain.concepts.part_proposals import location_stability, propose_by_iou, propose_by_peak
-from semexplain.concepts.parts import write_parts
+from semexplain.concepts.parts import NONE, Parts, write_parts
+from semexplain.concepts.sight import WHOLE, sees_whole_object
 from semexplain.performers.grad_cam import grad_cam
 from semexplain.report.contact_sheet import contact_sheet, save_sheet, write_contact_sheets
 from semexplain.runs.folder import PARTS
@@ -17,10 +20,10 @@ from semexplain.runs.naming import feature_maps, filter_maps, naming_images, nam
 from semexplain.runs.run import Run
 from semexplain.system.config import ConfigError
 from semexplain.system.devices import accelerator
-from semexplain.system.files import write_json
+from semexplain.system.files import write_json, write_text
 from semexplain.system.places import require_writable
 
-SUMMARY = "interpretability.json"
+SUMMARY, LIST = "interpretability.json", "filters.csv"
 log = logging.getLogger(__name__)
 
 
@@ -29,7 +32,8 @@ def report_filters(run: Run, folder: Path) -> dict[str, float]:
 
     Writes ``page-001.png``, ... with the images at which each filter fires most, ``grad_cam.png`` with the images of
     the highest heat, ``parts.yaml`` with the names that the run used, ready to be edited and given back as
-    ``parts.file``, and ``interpretability.json``.
+    ``parts.file``, ``filters.csv`` and ``interpretability.json``. Beside the name of each filter stands its receptive
+    field, with a warning where that covers the whole object: then a place in the map says little about a part.
 
     Args:
         run: An explainer's run with named parts.
@@ -37,16 +41,18 @@ def report_filters(run: Run, folder: Path) -> dict[str, float]:
 
     Returns:
         ``filters`` and ``named``, their numbers; ``named/<part>``, how many stand for each part;
-        ``location_instability``, the mean of :func:`~semexplain.concepts.part_proposals.location_stability`, low for
-        filters that keep to a place; ``part_iou``, the mean over the filters of the share of images in which the
-        overlap with their best part exceeds 0.2; ``peak_score``, the mean of
+        ``receptive_field``, in pixels; ``sees_whole_object``, the share of the filters whose receptive field covers the
+        whole object in most of their images; ``location_instability``, the mean of
+        :func:`~semexplain.concepts.part_proposals.location_stability`, low for filters that keep to a place;
+        ``part_iou``, the mean over the filters of the share of images in which the overlap with their best part exceeds
+        0.2; ``peak_score``, the mean over the filters of
         :func:`~semexplain.concepts.part_proposals.propose_by_peak` for their best part.
 
     Raises:
         ConfigError: If the folder is not such a run, its data or performer are gone, or nothing can be written there.
     """
     device = torch.device(accelerator(run.config.trainer.accelerator))
-    require_writable("out", folder / PARTS, folder / SUMMARY)
+    require_writable("out", folder / PARTS, folder / LIST, folder / SUMMARY)
     performer, parts = run.performer, run.parts
     if parts is None:
         raise ConfigError(f"run: {run.path} has no {PARTS}: its concepts are not filters that stand for parts.")
@@ -54,26 +60,81 @@ def report_filters(run: Run, folder: Path) -> dict[str, float]:
     images, part_maps = naming_images(data), naming_part_maps(data)
     encodings = feature_maps(performer, images, device)
     maps = filter_maps(performer, encodings, device)
-    names = ["" if part < 0 else parts.names[part] for part in parts.assignment]
-    pages = write_contact_sheets(folder, images.numpy(), maps, performer.geometry, names=names)
+    seen = sees_whole_object(maps, part_maps, performer.geometry)
+    write_text(folder / LIST, listed(parts, performer.geometry, seen))
+    captions = captions_of(parts, performer.geometry, seen)
+    pages = write_contact_sheets(folder, images.numpy(), maps, performer.geometry, names=captions)
     chunks = [performer.perform(chunk.to(device), grad_cam)[1] for chunk in encodings.split(32)]
     heat = torch.cat([cast(Tensor, chunk).cpu() for chunk in chunks])[:, None]
     sheet = contact_sheet(images.numpy(), heat, [0], performer.geometry, top=12, names=["Grad-CAM"])
     save_sheet(sheet, folder / "grad_cam.png")
     write_parts(folder / PARTS, parts)
     log.info("%d pages of filters and their names: %s", len(pages), folder)
+    if whole := int((seen > WHOLE).sum()):
+        log.warning(
+            "%d of %d filters see the whole object at once (receptive field %s): where such a filter fires says little "
+            "about what made it fire.",
+            whole,
+            len(seen),
+            field_of(performer.geometry),
+        )
+    result = summary(parts, maps, part_maps, performer.geometry, seen)
+    write_json(folder / SUMMARY, result)
+    return result
 
-    _, instability = location_stability(maps, part_maps, performer.geometry)
-    _, overlap = propose_by_iou(maps, part_maps, parts.names, performer.geometry)
-    _, peak = propose_by_peak(maps, part_maps, parts.names, performer.geometry)
-    counts = Counter(name for name in names if name)
-    result = {
-        "filters": float(len(names)),
+
+def summary(
+    parts: Parts, maps: Tensor, part_maps: np.ndarray, geometry: MapGeometry, seen: np.ndarray
+) -> dict[str, float]:
+    """The numbers of :func:`report_filters`."""
+    _, instability = location_stability(maps, part_maps, geometry)
+    _, overlap = propose_by_iou(maps, part_maps, parts.names, geometry)
+    _, peak = propose_by_peak(maps, part_maps, parts.names, geometry)
+    counts = Counter(parts.names[part] for part in parts.assignment if part >= 0)
+    return {
+        "filters": float(len(parts.assignment)),
         "named": float(sum(counts.values())),
         **{f"named/{name}": float(counts[name]) for name in parts.names},
+        "receptive_field": float(max(axis.receptive_field for axis in geometry.axes)),
+        "sees_whole_object": float((seen > WHOLE).mean()),
         "location_instability": instability,
         "part_iou": float(overlap.max(1).mean()),
         "peak_score": float(peak.max(1).mean()),
     }
-    write_json(folder / SUMMARY, result)
-    return result
+
+
+def field_of(geometry: MapGeometry) -> str:
+    """Size of the receptive field.
+
+    Example:
+        >>> field_of(MapGeometry(16, 7.5, 228)), field_of(MapGeometry.even((32, 24), (4, 4)))
+        ('228 px', '8 x 6 px')
+    """
+    sides = [f"{axis.receptive_field:g}" for axis in geometry.axes]
+    return f"{sides[0]} px" if sides[0] == sides[1] else f"{' x '.join(sides)} px"
+
+
+def captions_of(parts: Parts, geometry: MapGeometry, seen: np.ndarray) -> list[str]:
+    """Lines for each filter: its part and how much of it belongs there, and how much it sees.
+
+    Args:
+        parts: Names of the ``n`` filters.
+        geometry: Where they look.
+        seen: ``(n,)``, see :func:`~semexplain.concepts.sight.sees_whole_object`.
+    """
+    captions = []
+    for part, shares, whole in zip(parts.assignment, parts.shares, seen, strict=True):
+        lines = [] if part < 0 else [parts.names[part], f"{shares[part]:.0%}"]
+        captions.append(
+            "_".join([*lines, f"sees {field_of(geometry)}", *(["= whole object"] if whole > WHOLE else [])])
+        )
+    return captions
+
+
+def listed(parts: Parts, geometry: MapGeometry, seen: np.ndarray) -> str:
+    """A table of all filters: name, share of each part, receptive field, how often it covers the whole object."""
+    rows = [["filter", "name", *parts.names_with_background, "receptive field", "sees whole object"]]
+    for i, (part, shares, whole) in enumerate(zip(parts.assignment, parts.shares, seen, strict=True)):
+        name = NONE if part < 0 else parts.names[part]
+        rows.append([str(i), name, *(f"{share:.4g}" for share in shares), field_of(geometry), f"{whole:.4g}"])
+    return "".join(f"{','.join(row)}\n" for row in rows)
