@@ -20,8 +20,10 @@ VALUES = {
     "concepts=random": ["concepts.count=5"],
     "concepts=named": ["concepts.include=[Smiling]"],
     "sweep=concept_count": ["concepts.count=5"],  # what is swept
+    "sweep=figure8": ["concepts.count=5"],
     "data=pascal_part": FILTERS,
     "data=synthetic_animals": FILTERS,
+    "data=synthetic_animals_small": FILTERS,
     "metrics=part_error": FILTERS,
     "metrics=part_ranks": FILTERS,
     "parts=erased": FILTERS,
@@ -103,18 +105,20 @@ def test_the_better_explainer_is_there_for_every_experiment(experiment: str):
 
 
 @pytest.mark.parametrize("network", ["alexnet", "vgg_m", "vgg_s", "vgg16"])
-@pytest.mark.parametrize("scale", [None, "laptop", "smoke"])
+@pytest.mark.parametrize("scale", [None, "laptop", "small", "smoke"])
 def test_every_network_fits_the_animals_at_every_scale(network: str, scale: str | None):
     scaled = [f"scale={scale}"] if scale else []
     config = configured("experiment=pascal_part_cow", f"performer=interpretable_{network}", *scaled)
     check(config)
-    assert len(select_concepts(config)) == (256 if network == "alexnet" else 512) // (8 if scale == "smoke" else 1)
+    assert len(select_concepts(config)) == (256 if network == "alexnet" else 512) // {"small": 4, "smoke": 8}.get(
+        scale or "", 1
+    )
     if scale is None:
         rates = {"alexnet": (512, 3e-3), "vgg_m": (196, 3e-3), "vgg_s": (128, 1e-3), "vgg16": (32, 1e-4)}
         training = config.performer_training
         assert (training.batch_size, training.optimizer.lr) == rates[network]
         assert (config.beta, config.data.split, config.performer.dropout, training.max_epochs) == (10, "icnn", 0.8, 50)
-        assert (config.explainer.output, config.start) == ("softplus", None)
+        assert (config.explainer.output, config.start, config.module.concept_scale) == ("softplus", None, "auto")
 
 
 def test_the_sweep_of_table_1_is_24_cells_twice():
@@ -125,6 +129,12 @@ def test_the_sweep_of_table_1_is_24_cells_twice():
         assert (CONF / "performer" / f"{performer}.yaml").exists()
     for experiment in values["experiment"]:
         assert (CONF / "experiment" / f"{experiment}.yaml").exists()
+
+
+def test_the_sweep_of_figure_8_is_160_explainers():
+    params = OmegaConf.load(CONF / "sweep/figure8.yaml").hydra.sweeper.params
+    assert [len(str(value).split(",")) for value in params.values()] == [4, 8, 5]
+    assert str(params["concepts.count"]) == "5,10,15,20,25,30,35,39"
 
 
 def test_the_experiments_are_the_papers():
@@ -245,6 +255,19 @@ def test_a_softplus_explainer_can_begin_with_a_start():
     """With a common weight for all concepts, or as PyTorch initialises it."""
     for start in ("start=least_squares", "start=none"):
         check(configured("explainer.output=softplus", start))
+
+
+def test_corrections_to_a_start_have_the_sizes_of_its_weights():
+    with pytest.raises(ConfigError, match="module.concept_scale: .* Expected auto or null, or `start=none`"):
+        check(configured("start=prior", "module.concept_scale=3"))
+    for allowed in (["start=prior", "module.concept_scale=auto"], ["start=least_squares", "module.concept_scale=3"]):
+        check(configured(*allowed))
+
+
+@pytest.mark.parametrize(("scale", "got"), [("0", "greater than 0, got 0"), ("large", "got 'large'")])
+def test_a_concept_scale_is_a_positive_number(scale: str, got: str):
+    with pytest.raises(ConfigError, match=f"module.concept_scale: expected .*{got}"):
+        check(configured(f"module.concept_scale={scale}"))
 
 
 @pytest.mark.parametrize(

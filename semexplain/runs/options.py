@@ -268,10 +268,21 @@ def _concept_problems(config: DictConfig, values: dict[str, Any], performer: Per
             f"module.ablations: an {performer.kind.noun} of the head is taken away by setting it to its mean, where it "
             "must contribute nothing: `module.centre=true`."
         )
-    if values.get("start") is not None and values["explainer"].get("output") == "softplus":
+    if values.get("start") is not None:
         start = start_of(performer.kind) if config.start == "kind" else instantiate(config.start)
         if not start(n_concepts=1).taken_over:
-            yield "start: it is corrected in both directions, a softplus goes one way: `explainer.output=identity`."
+            yield from _correction_problems(values)
+
+
+def _correction_problems(values: dict[str, Any]) -> Iterator[str]:
+    """Of an explainer whose weights are corrections to those of a start."""
+    if values["explainer"].get("output") == "softplus":
+        yield "start: it is corrected in both directions, a softplus goes one way: `explainer.output=identity`."
+    if values["module"].get("concept_scale") not in (None, "auto"):
+        yield (
+            "module.concept_scale: corrections to a start have the sizes of its weights. Expected auto or null, or "
+            "`start=none`."
+        )
 
 
 def _prior_problems(config: DictConfig, values: dict[str, Any], performer: Performer) -> Iterator[str]:

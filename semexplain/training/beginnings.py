@@ -51,8 +51,8 @@ def standardise(
     explainer.standardise(totals[:-2] / totals[-1], totals[-2] / totals[-1])
 
 
-def begin(explainer: Explainer, start: Start, teacher: Teacher, batches: Batches) -> None:
-    """Fit what an explainer starts from, and let it start there."""
+def begin(explainer: Explainer, start: Start, teacher: Teacher, batches: Batches, concept_scale: Tensor) -> None:
+    """Fit what an explainer starts from, and let it start there; its own weights are of strengths over the scale."""
     log.info("Fitting what the explainer starts from.")
     if start.taken_over and explainer.output == "softplus":
         start = CommonWeight(len(teacher.columns)).to(teacher.device)
@@ -60,7 +60,7 @@ def begin(explainer: Explainer, start: Start, teacher: Teacher, batches: Batches
         images, strengths_suffice = start.training_images, start.strengths_suffice
         bias = start.begin(questions(teacher, batches, images, strengths_suffice=strengths_suffice))
         weights = start.coefficients if start.taken_over else torch.zeros(len(teacher.columns), device=teacher.device)
-    explainer.start_at(weights, bias)
+    explainer.start_at(weights * concept_scale, bias)
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Gt
 from torch import Tensor
 from torchmetrics import Metric
 
@@ -23,6 +23,7 @@ from semexplain.performers.grad_cam import score_heat
 from semexplain.system.trouble import Trouble
 from semexplain.training.beginnings import begin, standardise, take_means
 from semexplain.training.checkpoints import read_checkpoint
+from semexplain.training.concept_scale import scale_of_scores
 from semexplain.training.controls import Control
 from semexplain.training.measured import Measured
 from semexplain.training.measures import Answer, Measures
@@ -59,6 +60,9 @@ class Distillation(Measured):
         reads: What the explainer sees: the top ``feature_map`` (the paper) or the performer's last ``hidden`` layer.
         centre: Measure every concept from its mean over the training images. Then what a concept contributes is what
             sets the image apart, and an explainer cannot hide the score in the products of weights and means.
+        concept_scale: One constant s by which the strengths of all concepts are divided where the explainer weighs
+            them; weights and contributions are told of undivided strengths. ``auto`` takes it from the training images,
+            so that an untrained explainer predicts scores of the right size, and is 1 with a start, which has it already.
         correction_weight: Price of a correction: the factor on the mean sum of its squared contributions.
         ablations: Times per image and step that the explanation must also account for the score without a random
             subset of the concepts, or of the parts where filters have been named.
@@ -71,6 +75,8 @@ class Distillation(Measured):
     Raises:
         Trouble: When a checkpoint of another performer, target or concept set is loaded.
     """
+
+    concept_scale: Tensor
 
     def __init__(
         self,
@@ -86,6 +92,7 @@ class Distillation(Measured):
         start: Callable[..., Start] | Literal["kind"] | None = None,
         reads: Literal["feature_map", "hidden"] = "feature_map",
         centre: bool = False,
+        concept_scale: Annotated[float, Gt(0)] | Literal["auto"] | None = None,
         correction_weight: Annotated[float, Ge(0)] = 0.0,
         ablations: Annotated[int, Ge(0)] = 0,
         control: Control | None = None,
@@ -100,6 +107,9 @@ class Distillation(Measured):
         self.explainer = explainer(map_shape=shape, n_concepts=len(teacher.columns))
         make_start = start_of(performer.kind) if start == "kind" else start
         self.start = None if make_start is None else make_start(n_concepts=len(teacher.columns))
+        self.chooses_scale = concept_scale == "auto" and self.start is None
+        scale = torch.tensor(1.0 if concept_scale in ("auto", None) else float(concept_scale))
+        self.register_buffer("concept_scale", scale, persistent=concept_scale is not None)
         self.reads = reads
         self.correction_weight = correction_weight
         self.ablations = ablations
@@ -142,7 +152,9 @@ class Distillation(Measured):
         score, values, _, _ = performance
         raw = self.explainer(self.given(performance) if inputs is None else inputs)
         weights, correction = self.explainer.weights(raw), None
-        if self.start is not None and not self.start.taken_over:
+        if self.start is None or self.start.taken_over:
+            weights = weights / self.concept_scale
+        else:
             base, scale = self._started(self.start, performance, prior)
             correction = scale * weights
             weights = base + correction
@@ -200,8 +212,12 @@ class Distillation(Measured):
             take_means(self.teacher, self.training_batches)
         if begins and self.explainer.standardises:
             standardise(self.explainer, self.teacher, self.training_batches, self.given)
+        if begins and self.chooses_scale:
+            batches = self.training_batches(("score", "concepts"))
+            scale = scale_of_scores(map(self.teacher.strengths, batches), self.explainer.output)
+            self.concept_scale.copy_(scale)
         if begins and self.start is not None:
-            begin(self.explainer, self.start, self.teacher, self.training_batches)
+            begin(self.explainer, self.start, self.teacher, self.training_batches, self.concept_scale)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Eq. (3): distillation loss plus λ(t) times the prior loss."""
@@ -213,7 +229,8 @@ class Distillation(Measured):
         extra = self._extra_losses(performance, explanation, correction)
         disagreement = torch.zeros_like(distillation)
         if prior is not None and prior_counts:
-            disagreement = self.prior_loss(raw=raw, weights=explanation.weights, prior=prior)
+            weights = explanation.weights * self.concept_scale  # as the explainer gives them, whatever their unit
+            disagreement = self.prior_loss(raw=raw, weights=weights, prior=prior)
         self._epoch_losses.append(torch.stack([distillation.detach(), disagreement.detach()]))
         return distillation + self.prior_weight * disagreement + extra
 

@@ -18,7 +18,8 @@ PLACED = ("beta", "callbacks.prior_weight.beta", "concepts", "data.category", "p
 WHERE = ("data.cache", "data.cache_gb", "data.index", "data.num_workers", "data.root", "paths", "performer.checkpoint")
 CALLBACKS = ("callbacks.log_explanations", "callbacks.progress", "callbacks.write_explanations")
 SHOWN = (*CALLBACKS, "figures", "report_figures", "logger")
-OTHER = ("metrics", "module", "objective", "resume", "task")
+REPEATED = ("explainer", "prior", "prior_loss", "concepts", "control", "optimizer", "scheduler", "metrics", "start")
+OTHER = ("metrics", "objective", "resume", "task", *(f"module.{group}" for group in REPEATED))
 Setting = tuple[tuple[str, str], ...]
 
 
