@@ -12,7 +12,7 @@ from semexplain.explainers.base import Explainer, Output
 class NarrowResNetExplainer(Explainer):
     """ResNet-18 as :class:`~semexplain.explainers.resnet.ResNetExplainer` has it, with fewer channels in every layer.
 
-    With 16 instead of 64 channels in its first layer it has a sixteenth of the parameters, and a step costs a tenth: for
+    With 16 instead of 64 channels in its first layer it has a sixteenth of the parameters and costs a sixth: for
     many explainers of small maps on a CPU. It is not the paper's.
 
     Args:

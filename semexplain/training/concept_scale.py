@@ -15,8 +15,8 @@ from semexplain.system.processes import of_all_processes
 def scale_of_scores(performances: Iterator[Performance], output: Output) -> Tensor:
     r"""The constant s with which the first prediction of an untrained explainer varies as much as the scores do.
 
-    PyTorch's initialisation gives outputs ``u`` around 0. A softplus makes a weight of :math:`\ln 2` of each, so that the
-    first prediction is :math:`\ln 2 \sum_i y_i / s`; weights with signs are of size 1, one sign as likely as the other:
+    PyTorch's initialisation gives outputs ``u`` around 0. A softplus makes a weight of :math:`\ln 2` of each, so that
+    the first prediction is :math:`\ln 2 \sum_i y_i / s`; weights with signs are of size 1, either sign as likely:
 
     .. math:: s = \ln 2\; \frac{\mathrm{std}(\sum_i y_i)}{\mathrm{std}(\hat y)} \quad\text{(softplus)}, \qquad
               s = \frac{\sqrt{\sum_i \mathrm{var}(y_i)}}{\mathrm{std}(\hat y)} \quad\text{(identity)}

@@ -62,7 +62,7 @@ class Distillation(Measured):
             sets the image apart, and an explainer cannot hide the score in the products of weights and means.
         concept_scale: One constant s by which the strengths of all concepts are divided where the explainer weighs
             them; weights and contributions are told of undivided strengths. ``auto`` takes it from the training images,
-            so that an untrained explainer predicts scores of the right size, and is 1 with a start, which has it already.
+            so that an untrained explainer predicts scores of the right size; with a start, which has it, it is 1.
         correction_weight: Price of a correction: the factor on the mean sum of its squared contributions.
         ablations: Times per image and step that the explanation must also account for the score without a random
             subset of the concepts, or of the parts where filters have been named.

@@ -27,7 +27,7 @@ from semexplain.training.distillation import Distillation
 
 
 class Divided(Control):
-    """Other units for all concepts: strengths over four, and what the score is worth per strength four times as much."""
+    """Other units for all concepts: strengths over four, and weights four times as large."""
 
     def concepts(self, concepts: Tensor) -> Tensor:
         return concepts / 4
