@@ -225,6 +225,8 @@ def learned(evidence: Evidence) -> Statement:
     columns = evidence.columns
     if not len(evidence.redrawn) or len(columns) < 3:
         return _unknown("learned", "nothing is known of redrawn networks")
+    if bool((evidence.redrawn[:, :, columns] == evidence.effects[:, columns]).all()):
+        return _unknown("learned", "nothing above the feature map has weights that could be drawn anew")
     strengths = evidence.strengths[:, columns].double()
     strengths = torch.where(strengths.isfinite().all(0), strengths, 0)
 
