@@ -17,6 +17,7 @@ from PIL import Image
 from scipy.io import loadmat, savemat
 from support import ROOT, configured
 
+from evaluate import evaluate
 from semexplain.__main__ import main
 from semexplain.data.module import ready_data
 from semexplain.data.synthetic_animals import SyntheticAnimalsDataModule
@@ -26,6 +27,7 @@ from semexplain.runs.build import build
 from semexplain.runs.controls import trained_controls
 from semexplain.runs.performer_store import trained_performer
 from semexplain.runs.performer_training import class_weights
+from semexplain.runs.records import judgement
 from semexplain.runs.run import Run
 from semexplain.runs.tasks import evaluate_run
 from semexplain.system.config import ConfigError, instantiate
@@ -104,7 +106,31 @@ def test_every_control_measures_parts(control: str, run: Path, animals: Path, tm
         assert [metrics[name] for name in shares] == pytest.approx([own[name] for name in shares], rel=1e-3, abs=1e-5)
     if control == "constant":  # nothing gets worse with the same strengths again
         assert metrics["test/concept_reliance"] == pytest.approx(0, abs=1e-6)
-        assert metrics["test/faithful"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("asked", "rests", "images"),
+    [
+        ("auto", "drawing the image again without a concept", 12),
+        ("erased", "erasing a part from the image", 12),
+        ("moved", "taking concepts away at the feature x, not in the image", 40),
+    ],
+)
+def test_it_is_judged_by_what_its_images_allow(asked: str, rests: str, images: int, run: Path, tmp_path: Path):
+    words = (f"run={run}", f"verdict.means={asked}", f"verdict.images={images}", "metrics=[]")
+    metrics = evaluate(configured(*words, name="evaluate"), tmp_path)
+    found = judgement(tmp_path / "verdict.json")
+    assert found.means == rests
+    assert found.images <= images
+    assert metrics["test/faithful"] == {"FAITHFUL": 1, "NOT FAITHFUL": 0, "NOT SHOWN": 0.5}[found.word]
+    if found.images < 20:
+        assert (found.word, found.statements) == ("NOT SHOWN", [])
+        assert f"{found.images} images are too few" in found.reason
+        return
+    assert [s.name for s in found.statements] == ["adds_up", "own_concepts", "shares", "learned"]
+    for statement in found.statements:
+        for name, (value, low, high) in statement.numbers.items():
+            assert [metrics[f"test/verdict/{name}{end}"] for end in ("", "_low", "_high")] == [value, low, high]
 
 
 def by_removal(run: Path, folder: Path) -> dict[str, tuple[float, dict[str, float]]]:

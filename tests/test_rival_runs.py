@@ -9,12 +9,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from support import configured
+from support import FACES, configured, smoke
 
 from evaluate import evaluate
 from semexplain.runs.build import build
+from semexplain.runs.records import judgement
 from semexplain.runs.run import Run
 from semexplain.system.config import ConfigError
+from train import train
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The performer's convolutions start from random weights"),
@@ -144,3 +146,23 @@ def test_a_rival_answers_the_same_twice(sweep: Path, tmp_path: Path):
     torch.manual_seed(2)
     _, two = measured(sweep / "0", tmp_path / "two", "rival=lime", "rival.n_samples=50", "images=5")
     assert all((one[name] == two[name]).all() for name in one)
+
+
+@pytest.mark.parametrize("method", [(), ("method=semexplain",)], ids=["paper", "semexplain"])
+@pytest.mark.parametrize("means", ["drawn", "moved"])
+def test_random_shares_are_not_faithful(method: tuple[str, ...], means: str, tmp_path: Path):
+    """They add up, so that nothing but the verdict can tell."""
+    words = smoke(tmp_path / "faces", tmp_path, "data=synthetic_faces", "trainer.max_epochs=1", *method)
+    train(configured(*words, *(f"data.{key}={value}" for key, value in FACES.items())), tmp_path / "run")
+    asked = ("rival=random", f"verdict.means={means}", "metrics=[]")
+    metrics, _ = measured(tmp_path / "run", tmp_path / "judged", *asked)
+    found = judgement(tmp_path / "judged/verdict.json")
+    assert found.word != "FAITHFUL"
+    assert metrics["test/faithful"] < 1
+    assert found.statements[1].holds is not True
+
+
+def test_what_cannot_be_drawn_is_refused(sweep: Path, tmp_path: Path):
+    for means, needed in {"drawn": "drawn data", "erased": "named parts and their masks"}.items():
+        with pytest.raises(ConfigError, match=f"verdict.means: concepts cannot be {means} away here.* {needed}"):
+            measured(sweep / "0", tmp_path / means, f"verdict.means={means}")

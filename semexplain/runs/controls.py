@@ -1,7 +1,6 @@
 """Train a run's explainer on controls: once for all runs that differ in prior and seed alone."""
 
 import logging
-import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -65,9 +64,10 @@ def trained_controls(run: Run, names: Sequence[str]) -> dict[str, float]:
             description = control_description(settings, run.noted("sha256"), run.data.fingerprint())
             trained.append(_trained(settings, name, description))
         for measure in MEASURES:
-            values = [float(torch.nan if (value := m[f"test/{measure}"]) is None else value) for m in trained]
+            found = [metrics[f"test/{measure}"] for metrics in trained]
+            values = torch.tensor([torch.nan if value is None else value for value in found], dtype=torch.float64)
             key = f"{CONTROL}/{name}/{measure}"
-            table |= {key: statistics.fmean(values), f"{key}_std": statistics.stdev(values)}
+            table |= {key: float(values.mean()), f"{key}_std": float(values.std())}
     return table
 
 
