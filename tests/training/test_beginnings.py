@@ -54,7 +54,7 @@ def begun(faces: Path) -> dict[str, Any]:
     standardise(explainer, teacher, batches, lambda performance, _: performance.feature_map)
     ids.clear()
     SEEN.clear()
-    begin(explainer, Noted(), teacher, batches)
+    begin(explainer, Noted(), teacher, batches, torch.ones(()))
     assert sum(SEEN) == len(ids)
     numbers = {"reference": teacher.reference, "mean": explainer.mean, "scale": explainer.scale, "bias": explainer.bias}
     return {"ids": ids, **{name: value.detach().clone() for name, value in numbers.items()}}
