@@ -4,7 +4,7 @@ import json
 import math
 import subprocess
 import sys
-from html import escape
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -81,7 +81,7 @@ def test_the_report_and_the_comparison_flag_it(constant: Path, capsys: pytest.Ca
     page = (constant / "report.html").read_text("utf-8")
     judgement = json.loads((constant / "evaluations/1/verdict.json").read_text())
     assert f"{judgement['word'].capitalize()}." in page
-    assert all(escape(statement["reason"]) in page for statement in judgement["statements"])
+    assert all(statement["reason"] in unescape(page) for statement in judgement["statements"])
     assert "control: constant" in page
     metrics = json.loads((constant / "evaluations/1/metrics.json").read_text())
     for name in CONTROLS:
@@ -127,7 +127,7 @@ def test_an_explainer_that_starts_from_an_attribution_has_controls(constant: Pat
 
 def test_no_controls_are_asked_for(constant: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     metrics = evaluate(configured(f"run={constant}", "verdict=null", name="evaluate"), tmp_path)
-    assert not any(word in name for name in metrics for word in ("control", "verdict", "faithful"))
+    assert not any(name == "test/faithful" or "control" in name or "verdict" in name for name in metrics)
     assert "FAITHFUL" not in capsys.readouterr().out
     assert not (tmp_path / "verdict.json").exists()
     with pytest.raises(ConfigError, match=r"controls: expected some of constant, shuffled, redrawn, got shufled"):
