@@ -1,6 +1,6 @@
 """The cells of all tables as one long list: what a spreadsheet or a script reads."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from semexplain.report.paper import ATTRIBUTES, NETWORKS
 from semexplain.report.tables.groups import Group, Spread
@@ -32,11 +32,12 @@ def records(groups: Sequence[Group]) -> list[Record]:
 def behind(groups: Sequence[Group]) -> Table:
     """How many runs, seeds, images and objects stand behind the cells."""
     names = setting_names(groups)
-    header = [*PLACE, "data", "seeds", "test images", "different objects"]
+    header = [*PLACE, "data", "start", "seeds", "test images", "different objects"]
     rows = [
         [
             *place(names, (group.network, group.target, group.explainer, group.setting)),
             _data(group),
+            start_of(group.runs[0].options),
             " ".join(str(run.seed) for run in group.runs),
             *("–" if number is None else str(number) for number in (group.images, group.objects)),
         ]
@@ -45,6 +46,22 @@ def behind(groups: Sequence[Group]) -> Table:
     kinds = sorted({_data(group) for group in groups} - set(DATA))
     remark = f"{', '.join(kinds)}: not the paper's data; the paper's numbers are beside them for orientation only."
     return Table("runs", "Runs behind the cells", header, rows, [remark] if kinds else [])
+
+
+def start_of(options: Mapping[str, str]) -> str:
+    """Where an explainer begins: at PyTorch's weights, of concepts divided by a constant perhaps, or at an attribution.
+
+    Example:
+        >>> start_of({"start": "None", "module.concept_scale": "auto"})
+        'PyTorch, concepts / auto'
+        >>> start_of({"start._target_": "semexplain.attributions.linear_map.LeastSquares"})
+        'LeastSquares'
+    """
+    target = options.get("start._target_", options.get("start", "None")).rpartition(".")[2]
+    scale = options.get("module.concept_scale", "None")
+    if target != "None":
+        return target
+    return "PyTorch" if scale == "None" else f"PyTorch, concepts / {scale}"
 
 
 def _data(group: Group) -> str:

@@ -33,6 +33,14 @@ def test_places_and_pictures_make_no_difference_and_options_do(tmp_path: Path):
     assert list(setting_names(groups).values()) == [" A", " B"]
 
 
+def test_options_of_the_module_make_a_difference_and_its_repetitions_of_groups_do_not(tmp_path: Path):
+    for scale, start in ((None, "none"), ("auto", "none"), ("auto", "one that is told twice")):
+        finished(tmp_path, "Male", 0.2, options={"module": {"concept_scale": scale, "start": start}})
+    groups, left = grouped(map(Run, sorted(tmp_path.iterdir())))
+    assert [dict(group.setting) for group in groups] == [{"module.concept_scale": str(s)} for s in (None, "auto")]
+    assert len(left) == 1  # the same run again
+
+
 def test_an_option_in_which_categories_differ_keeps_them_out_of_one_average(tmp_path: Path):
     finished(tmp_path, "dog", 10, network="vgg16")
     finished(tmp_path, "cat", 10, network="vgg16", options={"explainer": {"depth": 18}})

@@ -134,5 +134,5 @@ def test_other_data_than_the_papers_are_named(tmp_path: Path):
     data = {"_target_": "semexplain.data.synthetic_faces.SyntheticFacesDataModule"}
     finished(tmp_path, "Male", 0.2, options={"data": data})
     table = behind(grouped(map(Run, sorted(tmp_path.iterdir())))[0])
-    assert row(table, "faces", "male", "ours") == ["–", "SyntheticFaces", "0", "–", "50"]
+    assert row(table, "faces", "male", "ours") == ["–", "SyntheticFaces", "PyTorch", "0", "–", "50"]
     assert table.notes[0].startswith("SyntheticFaces: not the paper's data")
