@@ -6,6 +6,7 @@ values of six parts, found by drawing test images in all their states.
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -29,7 +30,7 @@ from semexplain.runs.build import build
 from semexplain.runs.folder import METRICS
 from semexplain.runs.naming import PartNaming
 from semexplain.runs.run import Run
-from semexplain.system.files import whole_file, write_json, write_text
+from semexplain.system.files import whole_file, write_text
 from semexplain.system.quiet import hush
 from semexplain.system.trouble import told
 from train import train
@@ -276,7 +277,7 @@ def report(tables: Sequence[Table], folder: Path) -> None:
                 "interval": [round(edge, 4) for edge in found.interval],
             }
         )
-    write_json(folder / "parts.json", goals)
+    write_text(folder / "parts.json", json.dumps(goals, indent=1) + "\n")
     write_text(folder / "parts.md", written(tables, rows))
     print((folder / "parts.md").read_text(encoding="utf-8"))
 

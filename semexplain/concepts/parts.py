@@ -20,6 +20,7 @@ BACKGROUND = "background"  # ... and this is the column of what belongs to no pa
 SOURCES = ("erased", "peak", "iou", "manual")
 UNSAID = -2  # a person's file leaves this filter to the proposal
 DIGITS = 6  # of scores and shares in a file
+ROUNDING = 10.0**-DIGITS
 MOST = 1e300  # what is larger, or not a number, is no score
 
 
@@ -55,7 +56,8 @@ class Parts(NamedTuple):
             [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
         """
         matrix = self._hard(self.assignment) if self.matrix is None else self.matrix
-        return np.column_stack([matrix, (1 - matrix.sum(1)).clip(0)])
+        rest = 1 - matrix.sum(1)
+        return np.column_stack([matrix, np.where(rest > ROUNDING * len(self.names), rest, 0)])
 
     def contributions(self, contributions: Tensor, filters: Sequence[int] | None = None) -> Tensor:
         r"""What all filters contribute to each part, one column for each of ``names_with_background``.
@@ -200,9 +202,7 @@ def read_parts(path: Path, *, performer: Mapping[str, str | int]) -> Parts:
             f"{path}: `source` must be one of {', '.join(SOURCES)}, got {_short(source)}. Leave the line out."
         )
     scores, matrix = (_table(path, content, name, n) for name in ("scores", "matrix"))
-    if matrix is not None and (
-        bool((matrix < 0).any()) or bool((matrix.sum(1) > 1 + 10.0**-DIGITS * len(names)).any())
-    ):
+    if matrix is not None and (bool((matrix < 0).any()) or bool((matrix.sum(1) > 1 + ROUNDING * len(names)).any())):
         raise Trouble(
             f"{path}: the `matrix` must hold shares from 0 to 1 that add up to at most 1 for each filter. Delete "
             "`matrix`; then each filter belongs to the part of its name."

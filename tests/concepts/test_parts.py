@@ -266,6 +266,12 @@ def test_shares_of_a_filter_add_up_to_one() -> None:
     assert shares[:, 2].tolist() == [0.25, 1, 0]
 
 
+def test_what_a_file_rounds_off_is_no_background(tmp_path: Path) -> None:
+    thirds = np.array([[1 / 3, 2 / 3], [1 / 7, 6 / 7]])
+    write_parts(tmp_path / "parts.yaml", Parts(("eye", "leg"), (1, 1), "erased", None, {"n": 2}, matrix=thirds))
+    assert read_parts(tmp_path / "parts.yaml", performer={"n": 2}).shares[:, 2].tolist() == [0, 0]
+
+
 # -- files -------------------------------------------------------------------------------------------------------------
 
 
