@@ -162,8 +162,8 @@ def shares_of(run: Path) -> list[dict[str, float]]:
     """Which share of each filter each part and the background have, as the file of names says; without empty parts."""
     named = yaml.safe_load((run / "parts.yaml").read_text())
     rows = [dict(zip(named["parts"], row, strict=True)) for row in named["matrix"]]
-    shares = [{**row, "background": 1 - sum(row.values())} for row in rows]
-    return [{part: row[part] for part in row if any(abs(one[part]) > 1e-6 for one in shares)} for row in shares]
+    shares = [{**row, "background": float(sum(row.values()) < 0.5)} for row in rows]  # all of a filter, or nothing
+    return [{part: row[part] for part in row if any(one[part] for one in shares)} for row in shares]
 
 
 def test_the_explainer_of_filters_is_evaluated_beside_controls(run: Path, tmp_path: Path):
