@@ -23,7 +23,7 @@ from semexplain.runs.options import renamed
 from semexplain.runs.records import Judgement, judgement
 from semexplain.runs.run import Run
 from semexplain.runs.tasks import JUDGED_BY, WRITES, evaluate_run
-from semexplain.runs.verdicts import settings_of
+from semexplain.runs.verdicts import Asked
 from semexplain.system.config import ConfigError
 from semexplain.system.devices import require_devices
 from semexplain.system.processes import forget_stray_launcher, is_first
@@ -38,7 +38,6 @@ def evaluate(config: DictConfig, folder: Path) -> dict[str, float]:
     hush()
     if config.run is None:
         raise ConfigError("run: name the folder of the run to measure, `python evaluate.py run=outputs/...`.")
-    judged_by = settings_of(config.verdict)
     places = {
         f"{group}.{key}": config[group][key]
         for group in ("data", "performer", "trainer", "parts", "paths")
@@ -50,13 +49,14 @@ def evaluate(config: DictConfig, folder: Path) -> dict[str, float]:
     said = [group for group in WRITES if group in config]
     writes = {**WRITES, **{group: OmegaConf.to_container(config[group]) for group in said}}  # of the run's options
     rival, images = config.get("rival"), config.images
+    asked = Asked.of(config.verdict, run, rival=rival is not None)
     plain = rival is None and images is None  # controls are of the explainer, and measured on all test images
     names = list(config.controls or ()) if plain else []
     metrics = evaluate_run(
         run,
         folder,
         controls=trained_controls(run, names),
-        judged_by=judged_by,
+        asked=asked,
         rival=rival,
         images=images,
         metrics=config.get("metrics"),  # none with `metrics=[]`

@@ -166,3 +166,18 @@ def test_what_cannot_be_drawn_is_refused(sweep: Path, tmp_path: Path):
     for means, needed in {"drawn": "drawn data", "erased": "named parts and their masks"}.items():
         with pytest.raises(ConfigError, match=f"verdict.means: concepts cannot be {means} away here.* {needed}"):
             measured(sweep / "0", tmp_path / means, f"verdict.means={means}")
+
+
+def test_runs_of_several_seeds_are_judged_together(sweep: Path, tmp_path: Path, faces: Path):
+    other = tmp_path / "other"
+    train(configured(*smoke(faces, sweep.parent, "trainer.max_epochs=1", "beta=0", "seed=1")), other)
+    measured(sweep / "0", tmp_path / "judged", f"verdict.others=[{other}]", "metrics=[]")
+    found = judgement(tmp_path / "judged/verdict.json")
+    assert found.seeds == 2
+    assert found.said.endswith("23 images and 2 seeds.")
+    with pytest.raises(ConfigError, match="verdict.others: a rival is judged by itself"):
+        measured(sweep / "0", tmp_path / "rival", f"verdict.others=[{other}]", "rival=random")
+    words = smoke(faces, tmp_path, "trainer.max_epochs=1", "performer_training.seed=1")
+    train(configured(*words), tmp_path / "strange")
+    with pytest.raises(ConfigError, match="strange explains another performer or other data"):
+        measured(sweep / "0", tmp_path / "strange-judged", f"verdict.others=[{tmp_path / 'strange'}]")

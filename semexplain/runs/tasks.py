@@ -3,20 +3,22 @@
 import copy
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from semexplain.attributions.timed import TimedAttribution
 from semexplain.data.module import ImageDataModule
+from semexplain.judgement.verdict import Verdict
 from semexplain.runs.build import build, labelled_data
 from semexplain.runs.folder import BEST, CACHE, CHECKPOINTS, LAST, METRICS, PARTS, PERFORMER, VALIDATION, VERDICT
 from semexplain.runs.performer_store import performer_metrics, trained_performer
 from semexplain.runs.run import Run
-from semexplain.runs.verdicts import Means, verdict_on, write_verdict
+from semexplain.runs.verdicts import Asked, verdict_on, way_of, write_verdict
 from semexplain.system.config import ConfigError, check_group, instantiate
 from semexplain.system.files import write_json
 from semexplain.system.processes import is_first, together
@@ -77,7 +79,7 @@ def measure(
     folder: Path,
     *,
     controls: Mapping[str, float] | None = None,
-    judged_by: tuple[int, Means] | None = None,
+    judge: Callable[[Measured, torch.device], Verdict] | None = None,
 ) -> dict[str, float]:
     """Test a module; write ``metrics.json`` and, through the callback, ``explanations.parquet`` into a folder.
 
@@ -87,7 +89,7 @@ def measure(
         datamodule: Of the run.
         folder: Where the files are written.
         controls: Numbers of explainers that were trained on controls, by their names in ``metrics.json``.
-        judged_by: On how many images and by which interventions to judge; there is no verdict by default.
+        judge: Makes the verdict of the tested module, on a device; there is none by default.
 
     Returns:
         The numbers of ``metrics.json``, with those of the verdict, which the loggers get as well.
@@ -96,8 +98,8 @@ def measure(
         results = trainer.test(module, datamodule=datamodule, verbose=False)
     numbers = {name: float(value) for name, value in sorted(results[0].items())} | dict(controls or {})
     judgement = None
-    if judged_by is not None and trainer.is_global_zero:
-        judgement = verdict_on(module, datamodule, *judged_by, trainer.strategy.root_device)
+    if judge is not None and trainer.is_global_zero:
+        judgement = judge(module, trainer.strategy.root_device)
         write_verdict(judgement, folder / VERDICT)
     metrics = dict(sorted({**numbers, **(judgement.numbers if judgement else {})}.items()))
     further = {name: value for name, value in metrics.items() if name not in results[0]}
@@ -116,7 +118,7 @@ def evaluate_run(
     folder: Path,
     *,
     controls: Mapping[str, float] | None = None,
-    judged_by: tuple[int, Means] | None = None,
+    asked: Asked | None = None,
     rival: DictConfig | None = None,
     images: int | None = None,
     metrics: Mapping[str, Any] | None = None,
@@ -128,7 +130,7 @@ def evaluate_run(
         run: The run.
         folder: Where the new numbers are written.
         controls: Numbers of explainers that were trained on controls, to be shown beside.
-        judged_by: On how many images and by which interventions to judge; there is no verdict by default.
+        asked: How to judge; there is no verdict by default.
         rival: What to measure in the explainer's place, a configuration of the group ``rival``; ``rival_fit_seconds``
             and ``rival_milliseconds_per_image`` are measured with it.
         images: Measure on this many images, spread evenly over the test split; all by default.
@@ -153,9 +155,18 @@ def evaluate_run(
         write_json(folder / CACHE, read_json(run.path / CACHE))
     datamodule, module, trainer = build(config, folder, named=names, data=run.data, trains=False)
     datamodule.test_images = images
+    judge = None if asked is None else _judge(asked, module, datamodule)
     model: Measured = module if rival is None else RivalModule(module, _rival(config, module, trainer))
     model.restore(checkpoint)
-    return measure(trainer, model, datamodule, folder, controls=controls, judged_by=judged_by)
+    return measure(trainer, model, datamodule, folder, controls=controls, judge=judge)
+
+
+def _judge(
+    asked: Asked, module: Distillation, datamodule: ImageDataModule
+) -> Callable[[Measured, torch.device], Verdict]:
+    """The verdict to be made after the test; what cannot be is refused before it."""
+    way, others = way_of(module.teacher, datamodule, asked.means), [other.module for other in asked.others]
+    return lambda model, device: verdict_on(model, datamodule, way, asked.images, others, device)
 
 
 def _rival(config: DictConfig, module: Distillation, trainer: pl.Trainer) -> TimedAttribution:

@@ -1,9 +1,9 @@
 """The verdict on a run, or on a rival in its explainer's place: which images, which interventions, what is said."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import numpy as np
 import torch
@@ -19,49 +19,66 @@ from semexplain.judgement.interventions import Interventions
 from semexplain.judgement.moved import moved
 from semexplain.judgement.verdict import Verdict, judged
 from semexplain.runs.naming import PartData
+from semexplain.runs.run import Run
 from semexplain.system.config import ConfigError
 from semexplain.system.files import write_json
 from semexplain.training.measured import Measured
+from semexplain.training.teacher import Teacher
 
 Means = Literal["auto", "drawn", "erased", "moved"]
+Judged = tuple[Explanation, Interventions, Sequence[int] | np.ndarray]  # ... and which of the test images
 
 
-def settings_of(asked: Mapping[str, Any] | None) -> tuple[int, Means] | None:
-    """How many images to judge by, and by which interventions; none if no verdict is asked for.
+class Asked(NamedTuple):
+    """What is asked of a verdict.
 
-    Raises:
-        ConfigError: If they are none that can be.
-    """
-    if asked is None:
-        return None
-    images, means = asked["images"], asked["means"]
-    if not isinstance(images, int) or isinstance(images, bool) or images < 1:
-        raise ConfigError(f"verdict.images: expected a number of test images of at least 1, got {images!r}.")
-    if means not in get_args(Means):
-        raise ConfigError(f"verdict.means: expected one of {', '.join(get_args(Means))}, got {means!r}.")
-    return images, means
-
-
-def verdict_on(
-    model: Measured, datamodule: ImageDataModule, images: int, means: Means, device: torch.device
-) -> Verdict:
-    """Judge what a model says of test images.
-
-    Args:
-        model: An explainer or a rival that is fitted.
-        datamodule: After ``setup``.
+    Attributes:
         images: How many test images at most, spread evenly.
         means: ``drawn``: concepts or parts are drawn away; ``erased``: the masks of parts are filled; ``moved``:
             concepts are taken away at x; ``auto``: the first of these that is possible.
-        device: Where to compute.
+        others: Runs that differ from the judged one in the seed alone, judged together with it.
+    """
+
+    images: int
+    means: Means
+    others: tuple[Run, ...] = ()
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any] | None, run: Run, *, rival: bool) -> "Asked | None":
+        """What options of ``evaluate.py`` ask for; none if no verdict.
+
+        Raises:
+            ConfigError: If that cannot be.
+        """
+        if options is None:
+            return None
+        images, means, folders = options["images"], options["means"], options.get("others") or ()
+        if not isinstance(images, int) or isinstance(images, bool) or images < 1:
+            raise ConfigError(f"verdict.images: expected a number of test images of at least 1, got {images!r}.")
+        if means not in get_args(Means):
+            raise ConfigError(f"verdict.means: expected one of {', '.join(get_args(Means))}, got {means!r}.")
+        others = tuple(Run(folder, run.overrides, trust=run.trust) for folder in folders)
+        if others and rival:
+            raise ConfigError("verdict.others: a rival is judged by itself. Leave the other runs out.")
+        for other in others:
+            for fact in ("sha256", "data_sha256"):
+                if other.noted(fact) != run.noted(fact):
+                    raise ConfigError(
+                        f"verdict.others: {other.path} explains another performer or other data. Give runs that differ "
+                        "in the seed alone."
+                    )
+        return cls(images, means, others)
+
+
+def way_of(teacher: Teacher, datamodule: ImageDataModule, means: Means) -> str:
+    """By which interventions to judge.
 
     Raises:
         ConfigError: If what is asked for is not possible.
     """
-    parts = model.teacher.parts
-    possible: dict[str, bool] = {
-        "drawn": isinstance(datamodule, Redrawable)
-        and (parts is not None or not model.teacher.performer.kind.own_maps),
+    parts = teacher.parts
+    possible = {
+        "drawn": isinstance(datamodule, Redrawable) and (parts is not None or not teacher.performer.kind.own_maps),
         "erased": parts is not None and hasattr(datamodule, "part_map"),
         "moved": True,
     }
@@ -70,8 +87,33 @@ def verdict_on(
         raise ConfigError(
             f"verdict.means: concepts cannot be {way} away here, which needs {NEEDED[way]}. Use `verdict.means=auto`."
         )
-    explanation, facts = WAYS[way](model.to(device).eval(), datamodule, images)
-    return judged(explanation, facts)
+    return way
+
+
+def verdict_on(
+    model: Measured,
+    datamodule: ImageDataModule,
+    way: str,
+    images: int,
+    others: Iterable[Measured],
+    device: torch.device,
+) -> Verdict:
+    """Judge what a model says of test images.
+
+    Args:
+        model: An explainer, or a rival that is fitted.
+        datamodule: After ``setup``.
+        way: See :func:`way_of`.
+        images: How many test images at most, spread evenly.
+        others: The same explainer of other seeds.
+        device: Where to compute.
+    """
+    explanation, facts, positions = WAYS[way](model.to(device).eval(), datamodule, images)
+    several = [explanation]
+    for other in others:
+        told = _explained(other.to(device).eval(), datamodule, positions)[0]
+        several.append(told if way == "moved" else _of_parts(told))
+    return judged(several, facts)
 
 
 def write_verdict(verdict: Verdict, path: Path) -> None:
@@ -84,30 +126,30 @@ def write_verdict(verdict: Verdict, path: Path) -> None:
     write_json(path, {**words, "images": verdict.images, "seeds": verdict.seeds, "statements": statements})
 
 
-def _moved(model: Measured, datamodule: ImageDataModule, images: int) -> tuple[Explanation, Interventions]:
+def _moved(model: Measured, datamodule: ImageDataModule, images: int) -> Judged:
     positions = evenly(np.unique(datamodule.splits["test"].order()), images)
     explanation, maps, _ = _explained(model, datamodule, positions)
     teacher = model.teacher
     reference = teacher.reference if bool(teacher.reference.any()) else None
-    return explanation, moved(teacher.performer, maps, teacher.columns, explanation.ids, reference, progress=True)
+    facts = moved(teacher.performer, maps, teacher.columns, explanation.ids, reference, progress=True)
+    return explanation, facts, positions
 
 
-def _drawn(model: Measured, datamodule: ImageDataModule, images: int) -> tuple[Explanation, Interventions]:
+def _drawn(model: Measured, datamodule: ImageDataModule, images: int) -> Judged:
     assert isinstance(datamodule, Redrawable)
     scenes = datamodule.scenes("test")
     if not scenes:
         raise ConfigError("verdict.means: no test image can be drawn again. Use more images, or `verdict.means=moved`.")
     scenes = [scenes[number] for number in evenly(np.arange(len(scenes)), images)]
-    explanation, _, strengths = _explained(model, datamodule, [scene.position for scene in scenes])
+    positions = [scene.position for scene in scenes]
+    explanation, _, strengths = _explained(model, datamodule, positions)
     names, rates = datamodule.redrawable, datamodule.rates()
-    told = _told(model, strengths, names)
-    workers = datamodule.num_workers
-    return _of_parts(explanation), drawn(
-        model.teacher.performer, scenes, names, rates, explanation.ids, told, workers=workers, progress=True
-    )
+    told, workers = _told(model, strengths, names), datamodule.num_workers
+    facts = drawn(model.teacher.performer, scenes, names, rates, explanation.ids, told, workers=workers, progress=True)
+    return _of_parts(explanation), facts, positions
 
 
-def _erased(model: Measured, datamodule: ImageDataModule, images: int) -> tuple[Explanation, Interventions]:
+def _erased(model: Measured, datamodule: ImageDataModule, images: int) -> Judged:
     data, split, parts = cast(PartData, datamodule), datamodule.splits["test"], model.teacher.parts
     assert parts is not None
     target = datamodule.names.index(model.teacher.performer.target_name)
@@ -121,10 +163,11 @@ def _erased(model: Measured, datamodule: ImageDataModule, images: int) -> tuple[
     pictures = ((split.read(at, datamodule.image_size), data.part_map(split, at)) for at in positions)
     bar = tqdm(pictures, total=len(positions), desc="Erasing parts", unit="image")
     told = _told(model, strengths, parts.names)
-    return _of_parts(explanation), erased(model.teacher.performer, bar, parts.names, explanation.ids, told)
+    facts = erased(model.teacher.performer, bar, parts.names, explanation.ids, told)
+    return _of_parts(explanation), facts, positions
 
 
-WAYS: dict[str, Callable[[Measured, ImageDataModule, int], tuple[Explanation, Interventions]]] = {
+WAYS: dict[str, Callable[[Measured, ImageDataModule, int], Judged]] = {
     "drawn": _drawn,
     "erased": _erased,
     "moved": _moved,
