@@ -1,0 +1,118 @@
+"""Facts where concepts are taken away by drawing the image again: exact, for every state was drawn."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from benchmarks.head_to_head.shapley import interventional, shapley_values
+from benchmarks.verdict.facts import REDRAWN, REST, Facts, explained, unknown_rest, with_rest
+from benchmarks.verdict.pictures import Pictures
+from semexplain.judgement.interventions import Interventions
+from semexplain.performers.base import Performer
+from semexplain.training.controls import Redrawn
+
+
+class Scores(NamedTuple):
+    """What a network and ``R`` redrawn ones say of the pictures.
+
+    Attributes:
+        explained: By target, ``(1 + R, N, 2**k)``.
+        memory: By target, ``(M, 1 + k)``, of the network itself.
+        maps: Feature maps ``(N, C, h, w)`` of the explained images.
+        memory_maps: ``(M, C, h, w)``.
+    """
+
+    explained: dict[str, Tensor]
+    memory: dict[str, Tensor]
+    maps: Tensor
+    memory_maps: Tensor
+
+
+@torch.no_grad()
+def scored(performers: dict[str, Performer], images: Pictures, memory: Pictures, batch_size: int = 256) -> Scores:
+    """Scores of all pictures; each is encoded once for all targets and heads."""
+    encode = next(iter(performers.values())).encode
+    networks = {
+        target: [one, *(Redrawn(seed).performer(one) for seed in REDRAWN)] for target, one in performers.items()
+    }
+    own = (images.own.long() @ 2 ** torch.arange(images.own.shape[1])).tolist()
+    scores: dict[str, list[Tensor]] = {target: [] for target in networks}
+    maps = []
+    for number, pixels in enumerate(images.pixels):
+        encoded = torch.cat([encode(part) for part in torch.from_numpy(pixels.copy()).split(batch_size)])
+        maps.append(encoded[own[number]])
+        for target, every in networks.items():
+            scores[target].append(torch.stack([network.head(network.feature(encoded))[0] for network in every]))
+
+    states = memory.pixels.shape[1]
+    remembered: dict[str, list[Tensor]] = {target: [] for target in networks}
+    memory_maps = []
+    for start in range(0, len(memory.pixels), max(1, batch_size // states)):
+        pixels = memory.pixels[start : start + max(1, batch_size // states)]
+        encoded = encode(torch.from_numpy(pixels.copy()).flatten(0, 1))
+        memory_maps.append(encoded[::states].clone())
+        for target, every in networks.items():
+            remembered[target].append(every[0].head(every[0].feature(encoded))[0].unflatten(0, (-1, states)))
+    return Scores(
+        explained={target: torch.stack(rows, 1).double() for target, rows in scores.items()},
+        memory={target: torch.cat(rows).double() for target, rows in remembered.items()},
+        maps=torch.stack(maps),
+        memory_maps=torch.cat(memory_maps),
+    )
+
+
+def drawn_facts(scores: Scores, target: str, names: Sequence[str], images: Pictures, memory: Pictures) -> Facts:
+    """What is true of a score, with exact Shapley values and single removals."""
+    own, rates, tables = images.own, images.rates, scores.explained[target]
+    games = [interventional(table, own, rates) for table in tables]
+    score, base = games[0][:, -1], float(games[0][:, 0].mean())
+    effects = torch.stack([single_removals(table, own, rates) for table in tables])
+    interventions = Interventions(
+        means="drawing the image again without a concept",
+        ids=images.ids,
+        names=(*names, REST),
+        score=score,
+        effects=unknown_rest(effects[0]),
+        redrawn=unknown_rest(effects[1:]),
+        strengths=unknown_rest(images.strengths),
+    )
+    truths = {"Shapley values": shapley_values(games[0]), "single removals": effects[0]}
+    others = [interventional(scores.explained[name][0], own, rates) for name in scores.explained if name != target]
+    whole, changed = scores.memory[target][:, :1], scores.memory[target][:, 1:]
+    removed = torch.where(memory.own, 1 - rates, rates) * (whole - changed)
+    return Facts(
+        interventions=interventions,
+        target=target,
+        base=base,
+        truths={
+            name: explained(interventions, with_rest(shares, score - base), base, target)
+            for name, shares in truths.items()
+        },
+        labels=score > score.median(),
+        redrawn=_shared(games[1]),
+        other=_shared(others[0]) if others else None,
+        memory=memory.strengths,
+        remembered=with_rest(removed, whole[:, 0] - base),
+    )
+
+
+def single_removals(scores: Tensor, own: Tensor, rates: Tensor) -> Tensor:
+    """How much scores ``(N, 2**k)`` fall when one concept is drawn anew, on average, ``(N, k)``.
+
+    Example:
+        A score that counts; the image has the first concept only.
+
+        >>> scores, own = torch.tensor([[0.0, 1.0, 1.0, 2.0]]), torch.tensor([[True, False]])
+        >>> single_removals(scores, own, torch.tensor([0.5, 0.25]))
+        tensor([[ 0.5000, -0.2500]])
+    """
+    bits = 2 ** torch.arange(own.shape[1])
+    state = (own.long() @ bits)[:, None]
+    return torch.where(own, 1 - rates, rates) * (scores.gather(1, state) - scores.gather(1, state ^ bits))
+
+
+def _shared(game: Tensor) -> Tensor:
+    """Shapley values of a game ``(N, 2**k)``, and everything else."""
+    return with_rest(shapley_values(game), game[:, -1] - game[:, 0].mean())

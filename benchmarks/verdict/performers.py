@@ -1,0 +1,122 @@
+"""The known performers: small networks for drawn faces or drawn dogs, trained with the package's own training."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from semexplain.data.module import ImageDataModule
+from semexplain.performers.base import Performer
+from semexplain.runs.build import built_performer, labelled_data
+from semexplain.runs.performer_store import performer_metrics, trained_performer
+
+ROOT = Path(__file__).parents[2]
+
+
+class World(NamedTuple):
+    """Pictures that are drawn once, for all performers that look at them.
+
+    Attributes:
+        name: Of the world.
+        overrides: Its experiment and its data.
+        concepts: The ``k`` that are drawn away; all ``2**k`` states of an explained image are drawn.
+        images: Test images that are explained.
+        memory: Training images of which only the effects of single removals are known.
+    """
+
+    name: str
+    overrides: tuple[str, ...]
+    concepts: tuple[str, ...]
+    images: int
+    memory: int
+
+
+class Known(NamedTuple):
+    """A performer of the bench; one of faces is explained for several scores.
+
+    Attributes:
+        world: What it sees.
+        targets: What its scores stand for.
+        width: Channels of its first convolution.
+        seed: Of its training.
+        tuning: Whether thresholds may be set on it; then it is not reported.
+    """
+
+    world: World
+    targets: tuple[str, ...]
+    width: int
+    seed: int
+    tuning: bool = False
+
+    @property
+    def name(self) -> str:
+        """Unlike that of any other performer."""
+        return f"{self.world.name.replace(' ', '_')}-width{self.width}-seed{self.seed}"
+
+
+CAUSES = (
+    *("Arched_Eyebrows", "Bags_Under_Eyes", "Big_Nose", "Eyeglasses", "Smiling", "Wavy_Hair", "Wearing_Lipstick"),
+)
+PARTS = ("ear", "eye", "leg", "mouth_and_nose", "tail", "torso")
+FACES_TRAINED = (
+    *("experiment=demo", "data.train=2500", "data.valid=400", "data.test=400", "data.num_workers=0"),
+    *("performer.dropout=0.1", "performer.hidden=128", "performer_training.max_epochs=14"),
+    *("performer_training.patience=null", "performer_training.batch_size=32", "performer_training.optimizer.lr=2e-3"),
+    "+performer_training.scheduler={_target_: torch.optim.lr_scheduler.CosineAnnealingLR, _partial_: true, T_max: 14}",
+)
+ANIMALS_TRAINED = (
+    *("experiment=known_animals", "data.train=1800", "data.valid=1200", "data.negatives_count=500"),
+    *("data.draw_size=128", "data.num_workers=0", "performer.hidden=128", "performer_training.max_epochs=10"),
+)
+FACES = World("drawn faces", (*FACES_TRAINED, "data.draw_seed=0"), CAUSES, 150, 600)
+DOGS = World("drawn dogs", (*ANIMALS_TRAINED, "data.draw_seed=0"), PARTS, 150, 300)
+# Other pictures than those of the reported performers.
+OTHER_FACES = World("other faces", (*FACES_TRAINED, "data.draw_seed=1"), CAUSES, 150, 600)
+OTHER_DOGS = World("other dogs", (*ANIMALS_TRAINED, "data.draw_seed=1"), PARTS, 150, 300)
+
+LOOKS, ROLES, DOG = ("Attractive", "Heavy_Makeup"), ("Attractive", "Male"), ("dog",)
+PERFORMERS = (
+    Known(FACES, LOOKS, 8, 1),
+    Known(FACES, ROLES, 8, 2),
+    Known(FACES, LOOKS, 10, 3),
+    Known(FACES, ROLES, 10, 4),
+    Known(FACES, LOOKS, 12, 5),
+    Known(DOGS, DOG, 8, 1),
+    Known(DOGS, DOG, 8, 2),
+    Known(DOGS, DOG, 12, 3),
+    Known(DOGS, DOG, 12, 4),
+    Known(DOGS, DOG, 16, 5),
+    Known(OTHER_FACES, LOOKS, 8, 11, tuning=True),
+    Known(OTHER_FACES, ROLES, 10, 12, tuning=True),
+    Known(OTHER_DOGS, DOG, 8, 11, tuning=True),
+    Known(OTHER_DOGS, DOG, 12, 12, tuning=True),
+)
+
+
+def composed(known: Known, place: Path) -> DictConfig:
+    """The configuration of a performer, with all that it keeps in one folder."""
+    paths = [f"paths.{name}={place / name}" for name in ("data", "performers", "cache", "outputs")]
+    own = [f"performer.target={known.targets[0]}", f"performer.width={known.width}"]
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        training = [f"performer_training.seed={known.seed}", "trainer=cpu", "logger=[csv]"]
+        return compose("train", [*known.world.overrides, *own, *training, *paths])
+
+
+def trained(known: Known, place: Path) -> tuple[dict[str, Performer], ImageDataModule, dict[str, float]]:
+    """The performer for each of its targets, frozen; its data; and how well it does. It is trained if nobody has.
+
+    Returns:
+        By target the performer, the data after ``setup``, and by target the balanced accuracy on test images.
+    """
+    config = composed(known, place)
+    datamodule = labelled_data(config)
+    checkpoint = trained_performer(config, datamodule)
+    assert checkpoint is not None
+    measured = performer_metrics(checkpoint)
+    accuracy = {target: measured[f"test/balanced_accuracy/{target}"] for target in known.targets}
+    performers = {}
+    for target in known.targets:
+        config.performer.target = target
+        performers[target] = built_performer(config, checkpoint).freeze()
+    return performers, datamodule, accuracy
