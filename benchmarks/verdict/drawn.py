@@ -1,17 +1,17 @@
 """Facts where concepts are taken away by drawing the image again: exact, for every state was drawn."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from benchmarks.head_to_head.shapley import interventional, shapley_values
-from benchmarks.verdict.facts import REDRAWN, REST, Facts, explained, unknown_rest, with_rest
+from benchmarks.verdict.facts import REST, Facts, explained, unknown_rest, with_rest
+from benchmarks.verdict.performers import other_scores
 from benchmarks.verdict.pictures import Pictures
 from semexplain.judgement.interventions import Interventions
 from semexplain.performers.base import Performer
-from semexplain.training.controls import Redrawn
+from semexplain.performers.redrawn import HEADS, with_redrawn_head
 
 
 class Scores(NamedTuple):
@@ -34,9 +34,7 @@ class Scores(NamedTuple):
 def scored(performers: dict[str, Performer], images: Pictures, memory: Pictures, batch_size: int = 256) -> Scores:
     """Scores of all pictures; each is encoded once for all targets and heads."""
     encode = next(iter(performers.values())).encode
-    networks = {
-        target: [one, *(Redrawn(seed).performer(one) for seed in REDRAWN)] for target, one in performers.items()
-    }
+    networks = {score: [one, *(with_redrawn_head(one, seed) for seed in HEADS)] for score, one in performers.items()}
     own = (images.own.long() @ 2 ** torch.arange(images.own.shape[1])).tolist()
     scores: dict[str, list[Tensor]] = {target: [] for target in networks}
     maps = []
@@ -63,8 +61,20 @@ def scored(performers: dict[str, Performer], images: Pictures, memory: Pictures,
     )
 
 
-def drawn_facts(scores: Scores, target: str, names: Sequence[str], images: Pictures, memory: Pictures) -> Facts:
-    """What is true of a score, with exact Shapley values and single removals."""
+def drawn_facts(performer: Performer, scores: Scores, images: Pictures, memory: Pictures) -> Facts:
+    """What is true of a score, with exact Shapley values and single removals.
+
+    Parts are as strong as they are large, attributes as strong as the network finds them.
+    """
+    target, names = performer.target_name, images.concepts
+    strengths, remembered = images.strengths, memory.strengths
+    if set(names) <= set(performer.concept_names):
+        columns = [performer.concept_names.index(name) for name in names]
+        with torch.no_grad():
+            strengths, remembered = (
+                performer.head(performer.feature(maps))[1][:, columns].double()
+                for maps in (scores.maps, scores.memory_maps)
+            )
     own, rates, tables = images.own, images.rates, scores.explained[target]
     games = [interventional(table, own, rates) for table in tables]
     score, base = games[0][:, -1], float(games[0][:, 0].mean())
@@ -76,10 +86,14 @@ def drawn_facts(scores: Scores, target: str, names: Sequence[str], images: Pictu
         score=score,
         effects=unknown_rest(effects[0]),
         redrawn=unknown_rest(effects[1:]),
-        strengths=unknown_rest(images.strengths),
+        strengths=unknown_rest(strengths),
     )
     truths = {"Shapley values": shapley_values(games[0]), "single removals": effects[0]}
-    others = [interventional(scores.explained[name][0], own, rates) for name in scores.explained if name != target]
+    others = {
+        kind: _shared(interventional(scores.explained[name][0], own, rates))
+        for kind, name in other_scores(target).items()
+        if name in scores.explained
+    }
     whole, changed = scores.memory[target][:, :1], scores.memory[target][:, 1:]
     removed = torch.where(memory.own, 1 - rates, rates) * (whole - changed)
     return Facts(
@@ -92,8 +106,8 @@ def drawn_facts(scores: Scores, target: str, names: Sequence[str], images: Pictu
         },
         labels=score > score.median(),
         redrawn=_shared(games[1]),
-        other=_shared(others[0]) if others else None,
-        memory=memory.strengths,
+        others=others,
+        memory=remembered,
         remembered=with_rest(removed, whole[:, 0] - base),
     )
 

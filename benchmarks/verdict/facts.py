@@ -1,7 +1,7 @@
 """What is true of a performer: what its scores lose without each concept, and exact shares of them."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,7 +11,6 @@ from semexplain.judgement.interventions import Interventions
 from semexplain.system.files import whole_file
 
 REST = "everything else"
-REDRAWN = (0, 1, 2)  # seeds of redrawn networks
 
 
 class Facts(NamedTuple):
@@ -24,7 +23,7 @@ class Facts(NamedTuple):
         truths: By name, explanations that are exact; the first is what liars distort.
         labels: bool ``(N,)``. Whether the network says yes, as far as the images tell.
         redrawn: ``(N, n + 1)``. True contributions of a network whose head was drawn anew.
-        other: ``(N, n + 1)``. True contributions to another score of the same network, if there is one.
+        others: By what they are to the score, true contributions ``(N, n + 1)`` to other scores of the same network.
         memory: ``(M, n)``. Strengths of other images.
         remembered: ``(M, n + 1)``. Their truth.
     """
@@ -35,7 +34,7 @@ class Facts(NamedTuple):
     truths: dict[str, Explanation]
     labels: Tensor
     redrawn: Tensor
-    other: Tensor | None
+    others: dict[str, Tensor]
     memory: Tensor
     remembered: Tensor
 
@@ -101,7 +100,7 @@ def load_facts(path: Path) -> dict[str, Facts]:
     facts = {}
     for regime, fields in torch.load(path, weights_only=True).items():
         interventions = Interventions(**fields["interventions"])
-        told = {"score": interventions.score, "concepts": interventions.names, "ids": interventions.ids}
+        told: dict[str, Any] = {"score": interventions.score, "concepts": interventions.names, "ids": interventions.ids}
         truths = {
             name: Explanation(**truth, **told, target=fields["target"]) for name, truth in fields["truths"].items()
         }

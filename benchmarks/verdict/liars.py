@@ -7,7 +7,7 @@ it distorts. ``(N, n + 1)`` contributions have a last column for everything else
 import torch
 from torch import Tensor
 
-from benchmarks.verdict.facts import REST, Facts, explained, with_rest
+from benchmarks.verdict.facts import Facts, explained, with_rest
 from semexplain.explanation import Explanation
 
 
@@ -84,8 +84,8 @@ def _of_others(facts: Facts, seed: int) -> dict[str, Tensor]:
     }
     if len(torch.unique(weights.round(decimals=9), dim=0)) > 1:  # a linear map has the same weights everywhere
         found["weights of another image"] = _closed(weights[another] * strengths)
-    if facts.other is not None:
-        found["another score's"] = _levelled(_rescaled(facts.other[:, :n], total), total)
+    for kind, shares in facts.others.items():
+        found[f"{kind}'s"] = _levelled(_rescaled(shares[:, :n], total), total)
     return found
 
 
@@ -163,6 +163,3 @@ def _nearest(strengths: Tensor, among: Tensor, itself: bool = False) -> Tensor:
     if itself:
         distances.fill_diagonal_(torch.inf)
     return distances.argmin(1)
-
-
-__all__ = ["REST", "liars"]

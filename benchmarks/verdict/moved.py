@@ -7,13 +7,14 @@ import torch
 from torch import Tensor
 
 from benchmarks.verdict.drawn import Scores
-from benchmarks.verdict.facts import REDRAWN, REST, Facts, explained, unknown_rest, with_rest
+from benchmarks.verdict.facts import REST, Facts, explained, unknown_rest, with_rest
+from benchmarks.verdict.performers import other_scores
 from semexplain.concepts.base import Game
 from semexplain.concepts.filters import filter_game
 from semexplain.concepts.outputs import Outputs, output_game
 from semexplain.judgement.interventions import Interventions
 from semexplain.performers.base import Performer
-from semexplain.training.controls import Redrawn
+from semexplain.performers.redrawn import HEADS, with_redrawn_head
 
 AT_ONCE = 2**24  # numbers in the features that a game is played on at once
 PAIRS = 20  # random orders, each with its reverse, of which Shapley values are means
@@ -102,10 +103,12 @@ def moved_facts(
 ) -> tuple[dict[str, Facts], float]:
     """What is true of a score, and of one that is linear in the same concepts, by regime; how sure the first is."""
     performer = performers[target]
-    networks = [
-        layers_of(one, scores) for one in (performer, *(Redrawn(seed).performer(performer) for seed in REDRAWN))
-    ]
-    others = [layers_of(one, scores) for name, one in performers.items() if name != target]
+    networks = [layers_of(one, scores) for one in (performer, *(with_redrawn_head(performer, seed) for seed in HEADS))]
+    others = {
+        kind: _others(performers[name], scores, performer.concept_names)
+        for kind, name in other_scores(target).items()
+        if name in performers
+    }
     lines = [line_of(layers, seed) for seed, layers in enumerate(networks)]
     names, known = performer.concept_names, networks[0]
     n = len(names)
@@ -127,7 +130,7 @@ def moved_facts(
         truths=truths,
         labels=score > score.median(),
         redrawn=_removals(networks[1]),
-        other=_others(others[0], performers, target, names) if others else None,
+        others=others,
         memory=known.strengths(known.memory),
         remembered=with_rest(removed, whole - base),
     )
@@ -156,7 +159,7 @@ def linear_facts(lines: list[Line], names: tuple[str, ...], ids: tuple[str, ...]
         truths=truths,
         labels=score > score.median(),
         redrawn=_line_shares(lines[1]),
-        other=_line_shares(line_of(layers, seed=10)),
+        others={"another score": _line_shares(line_of(layers, seed=10))},
         memory=memory,
         remembered=with_rest(memory * weights, memory @ weights),
     )
@@ -164,15 +167,22 @@ def linear_facts(lines: list[Line], names: tuple[str, ...], ids: tuple[str, ...]
 
 @torch.no_grad()
 def line_of(layers: Layers, seed: int) -> Line:
-    """The same layers with a score that is a random linear map of the concepts."""
-    strengths = layers.head(layers.memory)[1]
-    spread = strengths.std(0)
+    """A network whose score is a random linear map of the same concepts.
+
+    Maps of x stay where they are. Outputs become the feature themselves, a bottleneck: there each can be taken away
+    and all others left alone, which at x holds to first order only.
+    """
+    if not layers.filters:
+        x, memory = layers.head(layers.x)[1], layers.head(layers.memory)[1]
+        layers = layers._replace(head=lambda y: (y.sum(1), y), x=x, memory=memory)
+    concepts = layers.head
+    spread = concepts(layers.memory)[1].std(0)
     random = torch.randn(len(spread), generator=torch.Generator().manual_seed(seed))
     weights = random / spread.clamp_min(1e-3 * float(spread.max())) / len(spread) ** 0.5
 
     def head(x: Tensor) -> tuple[Tensor, Tensor]:
-        concepts = layers.head(x)[1]
-        return concepts @ weights + OFFSET, concepts
+        y = concepts(x)[1]
+        return y @ weights + OFFSET, y
 
     return Line(layers._replace(head=head), weights.double())
 
@@ -206,9 +216,9 @@ def _line_shares(line: Line) -> Tensor:
     return with_rest(strengths, strengths.sum(1))
 
 
-def _others(layers: Layers, performers: dict[str, Performer], target: str, names: tuple[str, ...]) -> Tensor:
+def _others(other: Performer, scores: Scores, names: tuple[str, ...]) -> Tensor:
     """Single removals of another score, in the columns of these concepts; what is not its concept has 0."""
-    other = next(one for name, one in performers.items() if name != target)
+    layers = layers_of(other, scores)
     score, bare, effects = layers.removals(layers.x)
     table = torch.zeros(len(effects), len(names), dtype=effects.dtype)
     for column, name in enumerate(names):

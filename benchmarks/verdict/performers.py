@@ -20,6 +20,7 @@ class World(NamedTuple):
     Attributes:
         name: Of the world.
         overrides: Its experiment and its data.
+        scores: All scores whose truth is found; not all are explained.
         concepts: The ``k`` that are drawn away; all ``2**k`` states of an explained image are drawn.
         images: Test images that are explained.
         memory: Training images of which only the effects of single removals are known.
@@ -27,6 +28,7 @@ class World(NamedTuple):
 
     name: str
     overrides: tuple[str, ...]
+    scores: tuple[str, ...]
     concepts: tuple[str, ...]
     images: int
     memory: int
@@ -55,6 +57,9 @@ class Known(NamedTuple):
         return f"{self.world.name.replace(' ', '_')}-width{self.width}-seed{self.seed}"
 
 
+SCORES, DOG = ("Attractive", "Heavy_Makeup", "Male", "Young"), ("dog",)
+KINDRED = {"Attractive": "Heavy_Makeup", "Heavy_Makeup": "Attractive"}  # scores that share most of their causes
+DIFFERENT = "Young"
 CAUSES = (
     *("Arched_Eyebrows", "Bags_Under_Eyes", "Big_Nose", "Eyeglasses", "Smiling", "Wavy_Hair", "Wearing_Lipstick"),
 )
@@ -69,13 +74,13 @@ ANIMALS_TRAINED = (
     *("experiment=known_animals", "data.train=1800", "data.valid=1200", "data.negatives_count=500"),
     *("data.draw_size=128", "data.num_workers=0", "performer.hidden=128", "performer_training.max_epochs=10"),
 )
-FACES = World("drawn faces", (*FACES_TRAINED, "data.draw_seed=0"), CAUSES, 150, 600)
-DOGS = World("drawn dogs", (*ANIMALS_TRAINED, "data.draw_seed=0"), PARTS, 150, 300)
+FACES = World("drawn faces", (*FACES_TRAINED, "data.draw_seed=0"), SCORES, CAUSES, 150, 600)
+DOGS = World("drawn dogs", (*ANIMALS_TRAINED, "data.draw_seed=0"), DOG, PARTS, 150, 300)
 # Other pictures than those of the reported performers.
-OTHER_FACES = World("other faces", (*FACES_TRAINED, "data.draw_seed=1"), CAUSES, 150, 600)
-OTHER_DOGS = World("other dogs", (*ANIMALS_TRAINED, "data.draw_seed=1"), PARTS, 150, 300)
+OTHER_FACES = World("other faces", (*FACES_TRAINED, "data.draw_seed=1"), SCORES, CAUSES, 150, 600)
+OTHER_DOGS = World("other dogs", (*ANIMALS_TRAINED, "data.draw_seed=1"), DOG, PARTS, 150, 300)
 
-LOOKS, ROLES, DOG = ("Attractive", "Heavy_Makeup"), ("Attractive", "Male"), ("dog",)
+LOOKS, ROLES = ("Attractive", "Heavy_Makeup"), ("Attractive", "Male")
 PERFORMERS = (
     Known(FACES, LOOKS, 8, 1),
     Known(FACES, ROLES, 8, 2),
@@ -94,6 +99,17 @@ PERFORMERS = (
 )
 
 
+def other_scores(target: str) -> dict[str, str]:
+    """Scores whose explanations are no explanations of this one, by what they are to it.
+
+    Example:
+        >>> other_scores("Male")
+        {'another score': 'Young'}
+    """
+    kindred = {"a kindred score": KINDRED[target]} if target in KINDRED else {}
+    return {"another score": DIFFERENT, **kindred}
+
+
 def composed(known: Known, place: Path) -> DictConfig:
     """The configuration of a performer, with all that it keeps in one folder."""
     paths = [f"paths.{name}={place / name}" for name in ("data", "performers", "cache", "outputs")]
@@ -104,10 +120,10 @@ def composed(known: Known, place: Path) -> DictConfig:
 
 
 def trained(known: Known, place: Path) -> tuple[dict[str, Performer], ImageDataModule, dict[str, float]]:
-    """The performer for each of its targets, frozen; its data; and how well it does. It is trained if nobody has.
+    """The performer for each score, frozen; its data; and how well it does. It is trained if nobody has.
 
     Returns:
-        By target the performer, the data after ``setup``, and by target the balanced accuracy on test images.
+        By score the performer, the data after ``setup``, and by target the balanced accuracy on test images.
     """
     config = composed(known, place)
     datamodule = labelled_data(config)
@@ -116,7 +132,7 @@ def trained(known: Known, place: Path) -> tuple[dict[str, Performer], ImageDataM
     measured = performer_metrics(checkpoint)
     accuracy = {target: measured[f"test/balanced_accuracy/{target}"] for target in known.targets}
     performers = {}
-    for target in known.targets:
+    for target in known.world.scores:
         config.performer.target = target
         performers[target] = built_performer(config, checkpoint).freeze()
     return performers, datamodule, accuracy

@@ -24,22 +24,22 @@ class Pictures(NamedTuple):
     """Images of a split, each in several states of its ``k`` concepts.
 
     Attributes:
+        concepts: Names of the ``k`` concepts.
         ids: Names of the ``N`` images.
         pixels: uint8 ``(N, S, 3, H, W)``, each image in ``S`` states, on the disk.
         states: bool ``(N, S, k)``. Which concepts each picture shows.
         own: bool ``(N, k)``. Which the image has.
         strengths: ``(N, k)``. Of an attribute 1 or -1, of a part its share of the image's pixels.
         rates: ``(k,)``. How often a concept that is taken away is there nevertheless.
-        labels: ``(N, K)`` of the data module's names.
     """
 
+    concepts: tuple[str, ...]
     ids: tuple[str, ...]
     pixels: NDArray[np.uint8]
     states: Tensor
     own: Tensor
     strengths: Tensor
     rates: Tensor
-    labels: Tensor
 
 
 def pictures(world: World, datamodule: ImageDataModule, split: str, place: Path) -> Pictures:
@@ -67,13 +67,13 @@ def pictures(world: World, datamodule: ImageDataModule, split: str, place: Path)
     data = datamodule.splits[split]
     at = [scene.position for scene in scenes]
     return Pictures(
+        concepts=world.concepts,
         ids=tuple(data.ids[position] for position in at),
         pixels=np.load(path, mmap_mode="r"),
         states=states,
         own=own,
         strengths=_strengths(datamodule, split, at, world.concepts, own),
         rates=torch.from_numpy(datamodule.rates()[columns]),
-        labels=torch.from_numpy(data.labels[at]),
     )
 
 

@@ -1,0 +1,92 @@
+"""The verdict as an instrument: ``python -m benchmarks.verdict [--out FOLDER]``; what was computed before is kept."""
+
+import argparse
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from semexplain.runs.build import labelled_data
+from semexplain.system.files import write_text
+from semexplain.system.quiet import hush
+from semexplain.system.trouble import told
+
+from .figure import accepted
+from .measure import measure
+from .performers import PERFORMERS, ROOT, Known, composed
+from .pictures import pictures
+from .verdicts import Judgement, goals, judge
+
+
+def main() -> int:
+    """Draw, train, take concepts away, judge; write verdict.json and verdict.png; 0 if nothing failed."""
+    named = {known.name: known for known in PERFORMERS}
+    parser = argparse.ArgumentParser(prog="benchmarks.verdict", description="How often is the verdict wrong?")
+    parser.add_argument("--out", type=Path, default=Path("outputs/verdict"), help="pictures, performers, what is known")
+    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks/results")
+    parser.add_argument("--tuning", action="store_true", help="the performers on which thresholds may be set, instead")
+    parser.add_argument("--performer", choices=list(named), help="measure this one only, in this process")
+    parser.add_argument("--pictures", action="store_true", help="only draw its world")
+    given = parser.parse_args()
+    place = given.out.resolve()
+    hush()
+    logging.getLogger().setLevel(logging.ERROR)
+    if given.performer:
+        (draw if given.pictures else measure_and_judge)(named[given.performer], place)
+        return 0
+    chosen = [known for known in PERFORMERS if known.tuning == given.tuning]
+    worlds = list({known.world.name: known for known in chosen}.values())
+    words = ["--out", str(place)]
+    failed = run_apart(worlds, [*words, "--pictures"])
+    failed = failed or run_apart(sorted(chosen, key=lambda known: -known.width), words)
+    if not failed:
+        report([row for known in chosen for row in judge(known, place)], given.results, given.tuning)
+    return failed
+
+
+def draw(known: Known, place: Path) -> None:
+    """Draw all pictures of a performer's world."""
+    datamodule = labelled_data(composed(known, place))
+    for split in ("test", "train"):
+        pictures(known.world, datamodule, split, place)
+
+
+def measure_and_judge(known: Known, place: Path) -> None:
+    """All of one performer."""
+    measure(known, place)
+    rows = judge(known, place)
+    lies, truths = [r for r in rows if not r.honest], [r for r in rows if r.honest]
+    wrong = sum(row.accepted for row in lies), sum(not row.accepted for row in truths)
+    print(f"{known.name}: {wrong[0]} of {len(lies)} lies accepted, {wrong[1]} of {len(truths)} truths not", flush=True)
+
+
+def run_apart(several: Sequence[Known], words: Sequence[str]) -> int:
+    """Each performer in a process of its own with one thread, as many at a time as there are cores; how many failed."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+    def failed(known: Known) -> bool:
+        command = [sys.executable, "-m", "benchmarks.verdict", *words, "--performer", known.name]
+        return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode != 0
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return sum(pool.map(failed, several))
+
+
+def report(rows: Sequence[Judgement], folder: Path, tuning: bool) -> None:
+    """``verdict.json`` and ``verdict.png``; ``tuning.json`` and ``tuning.png`` of the others."""
+    name = "tuning" if tuning else "verdict"
+    found = goals(rows)
+    write_text(folder / f"{name}.json", json.dumps(found, indent=1) + "\n")
+    accepted(rows).savefig(folder / f"{name}.png", dpi=150)
+    for goal in found:
+        met = {True: "met", False: "MISSED", None: ""}[goal["met"]]
+        print(f"{goal['goal']:70s} {goal['value']:6.1%} of {goal['of']:4d}  {met}")
+
+
+if __name__ == "__main__":
+    with told():
+        sys.exit(main())
