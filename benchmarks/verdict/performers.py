@@ -83,17 +83,17 @@ OTHER_DOGS = World("other dogs", (*ANIMALS_TRAINED, "data.draw_seed=1"), DOG, PA
 LOOKS, ROLES = ("Attractive", "Heavy_Makeup"), ("Attractive", "Male")
 PERFORMERS = (
     Known(FACES, LOOKS, 8, 1),
-    Known(FACES, ROLES, 8, 2),
-    Known(FACES, LOOKS, 10, 3),
+    Known(FACES, ROLES, 6, 2),
+    Known(FACES, LOOKS, 8, 3),
     Known(FACES, ROLES, 10, 4),
-    Known(FACES, LOOKS, 12, 5),
+    Known(FACES, LOOKS, 6, 5),
     Known(DOGS, DOG, 8, 1),
     Known(DOGS, DOG, 8, 2),
-    Known(DOGS, DOG, 12, 3),
+    Known(DOGS, DOG, 4, 3),
     Known(DOGS, DOG, 12, 4),
-    Known(DOGS, DOG, 16, 5),
+    Known(DOGS, DOG, 4, 5),
     Known(OTHER_FACES, LOOKS, 8, 11, tuning=True),
-    Known(OTHER_FACES, ROLES, 10, 12, tuning=True),
+    Known(OTHER_FACES, ROLES, 6, 12, tuning=True),
     Known(OTHER_DOGS, DOG, 8, 11, tuning=True),
     Known(OTHER_DOGS, DOG, 12, 12, tuning=True),
 )
