@@ -6,7 +6,7 @@ LOWEST := .venv-lowest
 PIP = $(if $(shell command -v uv),VIRTUAL_ENV=$(VENV) uv pip,$(PYTHON) -m pip)
 
 .DEFAULT_GOAL := help
-.PHONY: help install comparisons demo tables bench benchmark test test-all soak lowest lint format clean
+.PHONY: help install comparisons demo tables bench benchmark verdict test test-all soak lowest lint format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -51,6 +51,10 @@ benchmark: $(READY) ## who explains best where the truth is known; FACES="data.r
 	@{ if command -v uv >/dev/null; then uv pip install -q --python $(PYTHON) -c constraints.txt -e ".[rivals]"; \
 		else $(PYTHON) -m pip install -q -c constraints.txt -e ".[rivals]"; fi; } || echo "captum, shap, zennit or scikit-learn cannot be installed: what needs them is left out"
 	$(PYTHON) -m benchmarks.head_to_head $(if $(FACES),--faces $(FACES)) $(if $(ANIMALS),--animals $(ANIMALS))
+
+VERDICT ?= outputs/verdict
+verdict: $(READY) ## how often the verdict is wrong about explanations that are known to be true or false; half an hour, goes on where it was
+	$(PYTHON) -m benchmarks.verdict --out $(VERDICT)
 
 test: $(READY) ## the tests that CI runs
 	$(PYTHON) -m pytest -m "not slow"
