@@ -20,10 +20,10 @@ def accepted(rows: Sequence[Judgement]) -> Figure:
         for j, place in enumerate(places):
             own = [row.accepted for row in rows if ((row.kind, row.honest), (row.world, row.regime)) == (kind, place)]
             share[i, j] = np.mean(own) if own else np.nan
-    figure = Figure(figsize=(9, 0.27 * len(kinds) + 1.8), layout="constrained")
+    figure = Figure(figsize=(9, 0.22 * len(kinds) + 1.5), layout="constrained")
     axes = figure.add_subplot()
     right = np.array([1.0 if honest else 0.0 for _, honest in kinds])[:, None]
-    axes.imshow(np.ma.masked_invalid(abs(share - right)), cmap="RdYlGn_r", vmin=0, vmax=1, aspect="auto")
+    axes.imshow(np.ma.masked_invalid(abs(share - right)), cmap="RdYlGn_r", vmin=0, vmax=1, alpha=0.6, aspect="auto")
     for (i, j), value in np.ndenumerate(share):
         if np.isfinite(value):
             axes.text(j, i, f"{value:.0%}", ha="center", va="center", fontsize=7)
