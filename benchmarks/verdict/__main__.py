@@ -6,9 +6,10 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from semexplain.runs.build import labelled_data
 from semexplain.system.files import write_text
@@ -19,7 +20,7 @@ from .figure import accepted
 from .measure import measure
 from .performers import PERFORMERS, ROOT, Known, composed
 from .pictures import pictures
-from .verdicts import Judgement, goals, judge
+from .verdicts import Judgement, goals, judge, left_out
 
 
 def main() -> int:
@@ -44,7 +45,8 @@ def main() -> int:
     failed = run_apart(worlds, [*words, "--pictures"])
     failed = failed or run_apart(sorted(chosen, key=lambda known: -known.width), words)
     if not failed:
-        report([row for known in chosen for row in judge(known, place)], given.results, given.tuning)
+        rows = [row for known in chosen for row in judge(known, place)]
+        report(rows, [*goals(rows), left_out(chosen, place)], given.results / ("tuning" if given.tuning else "verdict"))
     return failed
 
 
@@ -76,12 +78,10 @@ def run_apart(several: Sequence[Known], words: Sequence[str]) -> int:
         return sum(pool.map(failed, several))
 
 
-def report(rows: Sequence[Judgement], folder: Path, tuning: bool) -> None:
-    """``verdict.json`` and ``verdict.png``; ``tuning.json`` and ``tuning.png`` of the others."""
-    name = "tuning" if tuning else "verdict"
-    found = goals(rows)
-    write_text(folder / f"{name}.json", json.dumps(found, indent=1) + "\n")
-    accepted(rows).savefig(folder / f"{name}.png", dpi=150)
+def report(rows: Sequence[Judgement], found: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """``path.json``, ``path.png`` and a table in the terminal."""
+    write_text(path.with_suffix(".json"), json.dumps(found, indent=1) + "\n")
+    accepted(rows).savefig(path.with_suffix(".png"), dpi=150)
     for goal in found:
         met = {True: "met", False: "MISSED", None: ""}[goal["met"]]
         print(f"{goal['goal']:70s} {goal['value']:6.1%} of {goal['of']:4d}  {met}")

@@ -78,7 +78,8 @@ def drawn_facts(performer: Performer, scores: Scores, images: Pictures, memory: 
     own, rates, tables = images.own, images.rates, scores.explained[target]
     games = [interventional(table, own, rates) for table in tables]
     score, base = games[0][:, -1], float(games[0][:, 0].mean())
-    effects = torch.stack([single_removals(table, own, rates) for table in tables])
+    ends = torch.stack([torch.stack(_ends(table, own, rates)) for table in tables])  # (1 + R, 1 or 2, N, k)
+    effects = ends.mean(1)
     interventions = Interventions(
         means="drawing the image again without a concept",
         ids=images.ids,
@@ -87,8 +88,9 @@ def drawn_facts(performer: Performer, scores: Scores, images: Pictures, memory: 
         effects=unknown_rest(effects[0]),
         redrawn=unknown_rest(effects[1:]),
         strengths=unknown_rest(strengths),
+        ends=unknown_rest(ends[0]) if ends.shape[1] > 1 else None,
     )
-    truths = {"Shapley values": shapley_values(games[0]), "single removals": effects[0]}
+    truths = {"Shapley values": shapley_values(games[0]), "single removals": ends[0, 0]}
     others = {
         kind: _shared(interventional(scores.explained[name][0], own, rates))
         for kind, name in other_scores(target).items()
@@ -125,6 +127,15 @@ def single_removals(scores: Tensor, own: Tensor, rates: Tensor) -> Tensor:
     bits = 2 ** torch.arange(own.shape[1])
     state = (own.long() @ bits)[:, None]
     return torch.where(own, 1 - rates, rates) * (scores.gather(1, state) - scores.gather(1, state ^ bits))
+
+
+def _ends(scores: Tensor, own: Tensor, rates: Tensor) -> list[Tensor]:
+    """Single removals; where concepts are absent that are taken away, also what each adds when it is alone."""
+    removals = [single_removals(scores, own, rates)]
+    if not rates.any():
+        alone = scores[:, 2 ** torch.arange(own.shape[1])] - scores[:, :1]
+        removals.append(torch.where(own, alone, 0.0))
+    return removals
 
 
 def _shared(game: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 import semexplain.concepts.filters
 import semexplain.concepts.outputs
 import semexplain.judgement.interventions
+import semexplain.judgement.moved
 import semexplain.performers.redrawn
 from benchmarks.verdict import drawn, facts, moved
 from benchmarks.verdict.drawn import Scores, drawn_facts, scored
@@ -24,7 +25,7 @@ from semexplain.system.files import whole_file
 # What decides the facts, beside performers and pictures: whoever changes these asks for new ones.
 DECIDING = (
     *(drawn, moved, facts, semexplain.concepts.filters, semexplain.concepts.outputs),
-    *(semexplain.judgement.interventions, semexplain.performers.redrawn),
+    *(semexplain.judgement.interventions, semexplain.judgement.moved, semexplain.performers.redrawn),
 )
 
 
@@ -60,7 +61,10 @@ def measure(known: Known, place: Path) -> None:
         found, error = moved_facts(performers, target, scores, images.ids)
         found["drawn"] = drawn_facts(performers[target], scores, images, memory)
         save_facts(found, facts_path(known, target, place))
-        told(f"{target} is known; Shapley values at x to {error:.1%} of their spread")
+        sure = (
+            f"Shapley values at x to {error:.1%} of their spread" if "moved" in found else "nothing can be moved at x"
+        )
+        told(f"{target} is known; {sure}")
 
 
 def _scores(known: Known, performers: dict[str, Performer], images: Pictures, memory: Pictures, place: Path) -> Scores:

@@ -1,6 +1,7 @@
 """Facts where concepts are taken away at x: outputs get their mean over other images, filters are set to 0."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -13,11 +14,13 @@ from semexplain.concepts.base import Game
 from semexplain.concepts.filters import filter_game
 from semexplain.concepts.outputs import Outputs, output_game
 from semexplain.judgement.interventions import Interventions
+from semexplain.judgement.moved import moved
 from semexplain.performers.base import Performer
 from semexplain.performers.redrawn import HEADS, with_redrawn_head
 
 AT_ONCE = 2**24  # numbers in the features that a game is played on at once
 PAIRS = 20  # random orders, each with its reverse, of which Shapley values are means
+FEWEST = 3  # concepts that can be taken away, for a regime to be one
 OFFSET = 0.5  # of the scores that are linear in the concepts
 Head = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -70,25 +73,35 @@ def played(game: Game, states: Tensor, x: Tensor) -> Tensor:
     return torch.cat([game(some[:, None].expand(-1, len(x), -1)) for some in states.split(at_once)]).double()
 
 
-def sampled_shapley(game: Game, x: Tensor, n: int, pairs: int = PAIRS) -> tuple[Tensor, float]:
+def sampled_shapley(
+    game: Game, x: Tensor, n: int, pairs: int = PAIRS, columns: Sequence[int] | None = None
+) -> tuple[Tensor, float]:
     """Shapley values ``(N, n)`` from random orders, each with its reverse, and how sure they are.
 
+    Args:
+        game: Scores of images without some of their ``n`` concepts.
+        x: Of the ``N`` images.
+        n: Number of concepts.
+        pairs: Orders, without their reverses.
+        columns: The concepts that share the score out; the others stay and get 0. All by default.
+
     Returns:
-        The values, and the mean of their standard errors over the mean of their standard deviations.
+        The values, and the mean of their standard errors over their standard deviation.
     """
+    players = torch.arange(n) if columns is None else torch.tensor(list(columns))
     random = torch.Generator().manual_seed(0)
     samples = []
     for _ in range(pairs):
-        order = torch.randperm(n, generator=random)
-        both = []
+        order = players[torch.randperm(len(players), generator=random)]
+        values = torch.zeros(len(x), n, dtype=torch.float64)
         for one in (order, order.flip(0)):
-            rank = torch.empty(n, dtype=torch.long).scatter_(0, one, torch.arange(n))
-            found = played(game, (rank < torch.arange(n + 1)[:, None]).float(), x)  # the first s of the order
-            both.append((found[1:] - found[:-1])[rank].T)
-        samples.append((both[0] + both[1]) / 2)
-    values = torch.stack(samples)
-    error = values.std(0).mean() / pairs**0.5
-    return values.mean(0), float(error / values.mean(0).std())
+            rank = torch.full((n,), -1).scatter_(0, one, torch.arange(len(one)))  # who stays was there before
+            found = played(game, (rank < torch.arange(len(one) + 1)[:, None]).float(), x)
+            values[:, one] += (found[1:] - found[:-1]).T / 2
+        samples.append(values)
+    table = torch.stack(samples)
+    error = table.std(0)[:, players].mean() / pairs**0.5
+    return table.mean(0), float(error / table.mean(0)[:, players].std())
 
 
 def layers_of(network: Performer, scores: Scores) -> Layers:
@@ -101,40 +114,57 @@ def layers_of(network: Performer, scores: Scores) -> Layers:
 def moved_facts(
     performers: dict[str, Performer], target: str, scores: Scores, ids: tuple[str, ...]
 ) -> tuple[dict[str, Facts], float]:
-    """What is true of a score, and of one that is linear in the same concepts, by regime; how sure the first is."""
+    """What is true of a score, and of one that is linear in the same concepts, by regime; how sure the first is.
+
+    The first is left out, and nan is how sure it is, if fewer than three of the concepts can be taken away at x.
+    """
     performer = performers[target]
     networks = [layers_of(one, scores) for one in (performer, *(with_redrawn_head(performer, seed) for seed in HEADS))]
-    others = {
-        kind: _others(performers[name], scores, performer.concept_names)
-        for kind, name in other_scores(target).items()
-        if name in performers
-    }
     lines = [line_of(layers, seed) for seed, layers in enumerate(networks)]
-    names, known = performer.concept_names, networks[0]
-    n = len(names)
+    found = {"moved, linear head": linear_facts(lines, performer.concept_names, ids, target)}
+    known = networks[0]
+    means = known.strengths(known.memory).mean(0).float()
+    n = len(means)
+    facts = moved(performer, scores.maps, range(n), ids, means)
+    columns = facts.effects.isfinite().all(0).nonzero()[:, 0].tolist()
+    if len(columns) < FEWEST:
+        return found, torch.nan
 
-    interventions, bare = interventions_of(networks, names, ids)
-    base, score = float(bare.mean()), interventions.score
-    shares, error = sampled_shapley(known.game(known.x), known.x, n)
-    truths = {
-        "Shapley values": explained(interventions, with_rest(shares, score - base), base, target),
-        "single removals": explained(
-            interventions, with_rest(interventions.effects[:, :n], score - base), base, target
-        ),
-    }
+    game, states = known.game(known.x), torch.ones(1, n)
+    states[:, columns] = 0
+    bare = played(game, states, known.x)[0]
+    base, score = float(bare.mean()), facts.score.double()
+    shares, error = sampled_shapley(game, known.x, n, columns=columns)
+    effects = facts.effects.double()
+    interventions = replace(
+        facts,
+        names=(*facts.names, REST),
+        score=score,
+        effects=unknown_rest(effects),
+        redrawn=unknown_rest(facts.redrawn.double()),
+        strengths=unknown_rest(facts.strengths.double()),
+    )
+    truths = {"Shapley values": shares, "single removals": effects.nan_to_num(0.0)}
     whole, _, removed = known.removals(known.memory)
-    moved = Facts(
+    found["moved"] = Facts(
         interventions=interventions,
         target=target,
         base=base,
-        truths=truths,
+        truths={
+            name: explained(interventions, with_rest(table, score - base), base, target)
+            for name, table in truths.items()
+        },
         labels=score > score.median(),
         redrawn=_removals(networks[1]),
-        others=others,
+        others={
+            kind: _others(performers[name], scores, performer.concept_names)
+            for kind, name in other_scores(target).items()
+            if name in performers
+        },
         memory=known.strengths(known.memory),
         remembered=with_rest(removed, whole - base),
     )
-    return {"moved": moved, "moved, linear head": linear_facts(lines, names, ids, target)}, error
+    return found, error
 
 
 def linear_facts(lines: list[Line], names: tuple[str, ...], ids: tuple[str, ...], target: str) -> Facts:

@@ -107,6 +107,18 @@ def goals(rows: Sequence[Judgement]) -> list[dict[str, Any]]:
     return [goal for goal in found if goal["of"]]
 
 
+def left_out(several: Sequence[Known], place: Path) -> dict[str, Any]:
+    """How many scores' concepts cannot be taken away at x: there nothing is judged, neither lies nor truths."""
+    every = [facts_of(known, target, place) for known in several for target in known.targets]
+    return {
+        "goal": "scores whose concepts cannot be taken away at x, left out",
+        "value": sum("moved" not in facts for facts in every) / len(every),
+        "of": len(every),
+        "target": None,
+        "met": None,
+    }
+
+
 def _by(rows: Sequence[Judgement], field: str) -> list[tuple[str, list[Judgement]]]:
     names = dict.fromkeys(getattr(row, field) for row in rows)
     return [(name, [row for row in rows if getattr(row, field) == name]) for name in names]
