@@ -82,12 +82,12 @@ OTHER_DOGS = World("other dogs", (*ANIMALS_TRAINED, "data.draw_seed=1"), DOG, PA
 
 LOOKS, ROLES = ("Attractive", "Heavy_Makeup"), ("Attractive", "Male")
 PERFORMERS = (
-    Known(FACES, LOOKS, 8, 1),
+    Known(FACES, LOOKS, 8, 6),
     Known(FACES, ROLES, 6, 2),
     Known(FACES, LOOKS, 8, 3),
     Known(FACES, ROLES, 10, 4),
     Known(FACES, LOOKS, 6, 5),
-    Known(DOGS, DOG, 8, 1),
+    Known(DOGS, DOG, 8, 6),
     Known(DOGS, DOG, 8, 2),
     Known(DOGS, DOG, 4, 3),
     Known(DOGS, DOG, 12, 4),
