@@ -99,6 +99,7 @@ def goals(rows: Sequence[Judgement]) -> list[dict[str, Any]]:
     found += [_goal(f"false accepts of {kind}", some, _accepted, BY_KIND) for kind, some in _by(lies, "kind")]
     found += [_goal("false rejects of exact truths, overall", truths, _rejected, REJECTS)]
     found += [_goal(f"false rejects of {kind}", some, _rejected, None) for kind, some in _by(truths, "kind")]
+    found.append(_goal("lies that are NOT SHOWN, not NOT FAITHFUL", lies, _not_shown, None))
     for regime, some in _by(rows, "regime"):
         for world, own in _by(some, "world"):
             words = f"{regime}, {world}"
@@ -130,6 +131,10 @@ def _accepted(row: Judgement) -> bool:
 
 def _rejected(row: Judgement) -> bool:
     return not row.accepted
+
+
+def _not_shown(row: Judgement) -> bool:
+    return row.word == "NOT SHOWN"
 
 
 def _goal(
