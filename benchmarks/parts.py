@@ -275,6 +275,7 @@ def report(tables: Sequence[Table], folder: Path) -> None:
                 "target": target,
                 "met": found.value >= target,
                 "interval": [round(edge, 4) for edge in found.interval],
+                "performers": len(tables),
             }
         )
     write_text(folder / "parts.json", json.dumps(goals, indent=1) + "\n")
