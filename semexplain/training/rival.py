@@ -60,11 +60,8 @@ class RivalModule(Measured):
     def _explain(self, question: Question) -> Explanation:
         score, values, _, _ = question.performance
         weights = torch.where(values == 0, 0, self.rival.contributions(question) / values)
-        names, strengths = (
-            (self.teacher.concept_names, self.teacher.performer.target_name),
-            self.teacher.uncentred(values),
-        )
-        return Explanation(score, values, weights, self.rival.base_value.to(score), *names, strengths=strengths)
+        names, base = (self.teacher.concept_names, self.teacher.performer.target_name), self.rival.base_value.to(score)
+        return Explanation(score, values, weights, base, *names, strengths=self.teacher.uncentred(values))
 
     def _explain_maps(self, feature_map: Tensor) -> Explanation:
         performance, _ = self.teacher.perform({"feature_map": feature_map}, with_prior=False)
