@@ -121,7 +121,8 @@ def test_pages_draw_what_the_configuration_says(sweep: Path):
     assert page.count("<figure>") == 1
     assert "<h3>What counts overall</h3>" in page
     page = run_report(Run(sweep / "0"), most=3).read_text("utf-8")
-    titles = ["What counts overall", "How contributions are spread", "From b to the score: ", "Signed contributions"]
+    titles = ["What counts overall", "How contributions are spread", "Every contribution", "From b to the score: "]
+    titles.append("Signed contributions")
     places = [page.index(f"<h3>{title}") for title in titles]
     assert places == sorted(places)
     assert page.count("<figure>") == len(titles)  # no pie: there are no parts

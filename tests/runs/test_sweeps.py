@@ -239,6 +239,7 @@ PRESETS = {
     "beta": ("beta/celeba_male/laptop", [5]),
     "seeds": ("seeds/celeba_male/laptop", [5]),
     "concept_count": ("concept_count/celeba_male/laptop", [8, 5]),
+    "figure8": ("figure8/laptop", [4, 8, 5]),
     "table1_celeba": ("table1_celeba/laptop", [4, 2, 3]),
     "table1_pascal_part": ("table1_pascal_part/laptop", [4, 6, 2]),
 }

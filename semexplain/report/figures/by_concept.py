@@ -82,7 +82,7 @@ def _draw(axes: Axes, explanation: Explanation, row: int, named: int) -> None:
         (1.0, [i for i in strongest if values[i] >= 0]),
         (0.02, [i for i in strongest if values[i] < 0]),
     ):
-        for i, place in zip(side, spread([(i + 0.5) / n for i in side], NAME), strict=True):
+        for i, place in zip(side, _apart([(i + 0.5) / n for i in side], NAME), strict=True):
             axes.annotate(
                 _name(explanation, row, i),
                 (i, values[i]),
@@ -96,11 +96,11 @@ def _draw(axes: Axes, explanation: Explanation, row: int, named: int) -> None:
             )
 
 
-def spread(places: Sequence[float], width: float) -> list[float]:
+def _apart(places: Sequence[float], width: float) -> list[float]:
     """Places between 0 and 1, in order, moved as far as it takes for names of a width not to cover each other.
 
     Example:
-        >>> spread([0.05, 0.5, 0.55, 0.99], 0.2)
+        >>> _apart([0.05, 0.5, 0.55, 0.99], 0.2)
         [0.1, 0.5, 0.7, 0.9]
     """
     moved: list[float] = []
