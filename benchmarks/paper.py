@@ -146,4 +146,5 @@ def part_effects(run: Run) -> Tensor | None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    with told():
+        raise SystemExit(main())
