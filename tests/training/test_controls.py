@@ -130,7 +130,13 @@ def test_the_linear_start_is_that_of_what_is_told(
         if explaining.performer is not performer:
             cache.attach_answers(explaining.performer, feature_ratio)
     explaining.trainer = type("Trainer", (), {"datamodule": datamodule})()
-    begin(explaining.explainer, explaining.start, explaining.teacher, explaining.training_batches)
+    begin(
+        explaining.explainer,
+        explaining.start,
+        explaining.teacher,
+        explaining.training_batches,
+        explaining.concept_scale,
+    )
     weights, bias = explaining.explainer.last_layer()[1].detach(), explaining.explainer.bias.detach()
     told = control.performer(performer)
     batches = [told(batch["image"]) for batch in data(faces).ordered("train")]
