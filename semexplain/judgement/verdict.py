@@ -14,6 +14,7 @@ from semexplain.system.trouble import Trouble
 
 Word = Literal["FAITHFUL", "NOT FAITHFUL", "NOT SHOWN"]
 FEWEST = 20  # images
+JUDGED = 0.5  # least part of what is said, as spread over images, that is said of concepts that can be taken away
 SAME = 0.05  # share of the range of scores by which those of a stored map, or of a picture drawn again, may differ
 
 
@@ -70,12 +71,29 @@ def judged(
     images = len(evidence.score)
     if trouble := _nothing_to_judge(evidence):
         return Verdict(trouble[0], trouble[1], (), interventions.means, images, len(several))
-    statements = tuple(statement(evidence) for statement in (adds_up, own_concepts, shares, learned))
+    statements = _statements(evidence)
     failed = [s.reason for s in statements if s.holds is False]
     unsure = [s.reason for s in statements if s.holds is None]
+    if len(several) > 1 and not failed:  # the mean of several seeds hides one that lies
+        alone = [s for seed in several for s in _statements(_evidence([seed], interventions, draws))]
+        failed += [f"of one seed, {s.reason}" for s in alone if s.holds is False]
+        unsure += [f"of one seed, {s.reason}" for s in alone if s.holds is None]
+    if (part := _judged_part(evidence)) < JUDGED:
+        unsure.append(f"concepts that can be taken away carry {part:.0%} of what is said, {JUDGED:.0%} is asked")
     word: Word = "NOT FAITHFUL" if failed else "NOT SHOWN" if unsure else "FAITHFUL"
     reason = (failed or unsure or ["all four statements hold"])[0]
     return Verdict(word, reason, statements, interventions.means, images, len(several))
+
+
+def _statements(evidence: Evidence) -> tuple[Statement, ...]:
+    return tuple(statement(evidence) for statement in (adds_up, own_concepts, shares, learned))
+
+
+def _judged_part(evidence: Evidence) -> float:
+    """Least part, over the seeds, of contributions' spread that is of concepts that could be taken away."""
+    spread = evidence.contributions.std(1, correction=0)
+    parts = spread[:, evidence.columns].sum(1) / spread.sum(1).clamp_min(1e-300)
+    return float(parts.min())
 
 
 def _evidence(several: Sequence[Explanation], interventions: Interventions, draws: int) -> Evidence:
@@ -89,7 +107,11 @@ def _evidence(several: Sequence[Explanation], interventions: Interventions, draw
             raise Trouble(
                 "Explanations that are judged together must be of the same images and concepts, in the same order."
             )
+    if len(set(names)) < len(names):
+        raise Trouble("A concept is named twice in the explanations. Give each concept its own name.")
     facts = interventions.aligned(first.ids, names)
+    if not bool(facts.score.isfinite().all()):
+        raise Trouble("Some scores are not numbers. Give images that the network can score.")
     distance = (facts.score - first.score.cpu()).abs().max()
     if distance > SAME * (facts.score.max() - facts.score.min()) + 1e-3 * facts.score.abs().max():
         raise Trouble(

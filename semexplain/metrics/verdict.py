@@ -68,6 +68,18 @@ VERDICT = (
         unit="ratio",
     ),
     *_interval(
+        "between_agreement",
+        "agreement with what lies between",
+        "Correlation, apart from the score, of contributions with the nearest values between the two kinds of effects.",
+        unit="correlation",
+    ),
+    *_interval(
+        "altogether_agreement",
+        "agreement altogether",
+        "Correlation of contributions with effects over all images and concepts, no mean taken away.",
+        unit="correlation",
+    ),
+    *_interval(
         "share_agreement",
         "agreement of shares",
         "Correlation over an image's concepts of contributions and effects, mean over the images.",

@@ -28,7 +28,7 @@ def test_draws_are_with_replacement_and_of_one_seed_there_is_nothing_to_draw():
 
 
 def test_numbers_of_the_same_images_are_paired():
-    hard = torch.randn(1, 50, dtype=torch.float64)
+    hard = torch.randn(1, 50, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     resampling = Resampling(50)
     difference = resampling.mean(hard + 1 - hard)
     assert (difference.low, difference.high) == pytest.approx((1, 1))
