@@ -23,7 +23,7 @@ def sees_whole_object(maps: Maps, part_maps: np.ndarray, geometry: MapGeometry) 
     Example:
         >>> maps, part_maps = np.zeros((1, 2, 4, 4)), np.full((1, 32, 32), -1)
         >>> maps[0, :, 1, 1], part_maps[0, 8:14, 8:16] = 1, 0
-        >>> [sees_whole_object(maps, part_maps, MapGeometry(8, 3.5, field))[0].item() for field in (8, 20)]
+        >>> [sees_whole_object(maps, part_maps, MapGeometry(8, 3.5, field))[0].item() for field in (4, 20)]
         [0.0, 1.0]
     """
     images, cells, strengths = strongest_peaks(maps)

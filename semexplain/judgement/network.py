@@ -46,10 +46,24 @@ def verdict(
         Trouble: If explanations, network and images do not belong together.
 
     Example:
-        >>> explainer = semexplain.load("outputs/celeba_attractive/...")  # doctest: +SKIP
-        >>> explanation = explainer.explain(paths, pictures=True)  # doctest: +SKIP
-        >>> print(semexplain.verdict(explanation, explainer.performer))  # doctest: +SKIP
-        NOT FAITHFUL: ...
+        Contributions from elsewhere, and what is known of a network that is linear in three concepts:
+
+        >>> strengths = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
+        >>> truth = strengths * torch.tensor([3.0, -2.0, 1.0])
+        >>> facts = Interventions(
+        ...     means="setting a concept to 0",
+        ...     ids=tuple(map(str, range(60))),
+        ...     names=("Smiling", "Goatee", "Young"),
+        ...     score=truth.sum(1),
+        ...     effects=truth,
+        ...     redrawn=(strengths * torch.tensor([1.0, 1.0, -4.0]))[None],
+        ...     strengths=strengths,
+        ... )
+        >>> print(verdict(truth, facts))
+        FAITHFUL: all four statements hold. It rests on setting a concept to 0, 60 images and one seed.
+        >>> equal = truth.sum(1, keepdim=True).expand(-1, 3) / 3
+        >>> verdict(equal, facts).word
+        'NOT FAITHFUL'
     """
     several = (
         [explanations] if isinstance(explanations, Explanation) or hasattr(explanations, "shape") else explanations
@@ -57,6 +71,19 @@ def verdict(
     several = list(several)
     if isinstance(network, Interventions):
         return judged([_as_explanation(one, network) for one in several], network)
+    pictures = _pictures(several, images)
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    network.freeze()
+    with torch.no_grad():
+        maps = torch.cat([network.encode(some.to(device)).float().cpu() for some in pictures.split(AT_ONCE)])
+    ids = several[0].ids if several and isinstance(several[0], Explanation) else [str(i) for i in range(len(maps))]
+    columns = list(range(len(network.concept_names)))
+    facts = moved(network, maps, columns, ids, progress=progress)
+    return judged([_as_explanation(one, facts) for one in several], facts)
+
+
+def _pictures(several: Sequence[Explanation | Table], images: Tensor | None) -> Tensor:
+    """The explained images: those that are given, or else those in the first explanation."""
     pictures = images
     if pictures is None and several and isinstance(several[0], Explanation):
         pictures = several[0].image
@@ -66,14 +93,7 @@ def verdict(
             f"images: expected the explained images as uint8 (N, 3, H, W), got {given}. Explain with `pictures=True`, "
             "or give `images`."
         )
-    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-    network.freeze()
-    with torch.no_grad():
-        maps = torch.cat([network.encode(some.to(device)).float().cpu() for some in pictures.split(AT_ONCE)])
-    ids = several[0].ids if several and isinstance(several[0], Explanation) else [str(i) for i in range(len(maps))]
-    columns = list(range(len(network.concept_names)))
-    facts = moved(network, maps, columns, ids, progress=progress)
-    return judged([_as_explanation(one, facts) for one in several], facts)
+    return pictures
 
 
 def _as_explanation(given: Explanation | Table, facts: Interventions) -> Explanation:
