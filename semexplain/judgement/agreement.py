@@ -44,7 +44,7 @@ def along(weights: Tensor, products: Tensor, first: Tensor, second: Tensor) -> T
         weights: ``(D, N)``.
         products: ``(S, N)``.
         first: Squares of the one ``(S, N)``.
-        second: Squares of the other ``(1, N)``.
+        second: Squares of the other ``(S, N)``, or ``(1, N)`` if it is the same for all seeds.
 
     Returns:
         ``(D, S)``; 0 where one has no spread.

@@ -1,7 +1,7 @@
 """The four statements that an explanation has to stand by, each with its numbers and their intervals."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -73,6 +73,14 @@ class Evidence:
         """Concepts that could be taken away from every image."""
         return self.effects.isfinite().all(0).nonzero()[:, 0].tolist()
 
+    def of_seed(self, seed: int) -> "Evidence":
+        """The same of one seed alone."""
+        one, images = slice(seed, seed + 1), self.resampling.images
+        resampling = Resampling(images.shape[1], draws=len(images))
+        return replace(
+            self, contributions=self.contributions[one], base_value=self.base_value[one], resampling=resampling
+        )
+
 
 def adds_up(evidence: Evidence) -> Statement:
     r"""Contributions and base value add up to the score: as closely as the concepts alone can tell it.
@@ -136,10 +144,7 @@ def own_concepts(evidence: Evidence) -> Statement:
     near_e, near_d = (
         table[..., columns] - table[..., other, :][..., columns] for table in (evidence.contributions, evidence.effects)
     )
-    own, near = (
-        resample.of(partial(along, products=(x * y).sum(2), first=x.square().sum(2), second=y.square().sum(1)[None]))
-        for x, y in ((e, d), (near_e, near_d))
-    )
+    own, near = correlation(resample, e, d[None]), correlation(resample, near_e, near_d[None])
     estimates = {
         "own_agreement": own,
         "swapped_agreement": resample.of(lambda w: along(w, pairs, e.square().sum(2), size)),
@@ -156,9 +161,9 @@ def own_concepts(evidence: Evidence) -> Statement:
     if holds and (close := near.above(asked_near)) is not True:
         holds, reason = (
             close,
-            "the nearest image would get this explanation: what sets them apart agrees with effects by ",
+            "the nearest image would get this explanation: what sets them apart agrees with effects by",
         )
-        reason += f"{near}, {asked_near:.2f} is asked"
+        reason += f" {near}, {asked_near:.2f} is asked"
     if holds and (fits := estimates["size"].within(SIZES)) is not True:
         holds, reason = fits, f"contributions and effects differ in size: the slope is {estimates['size']}"
     if pair := _followed(evidence, e, d, columns):
@@ -180,6 +185,12 @@ def _least(ends: Tensor, middle: Tensor) -> float:
     """How far the one of two tables ``(2, N, n)`` that agrees less with their mean agrees with it."""
     sizes = ends.square().sum((1, 2)) * middle.square().sum()
     return float(((ends * middle).sum((1, 2)) / sizes.clamp_min(1e-300).sqrt()).min())
+
+
+def correlation(resample: Resampling, first: Tensor, second: Tensor) -> Estimate:
+    """Of two tables ``(S, N, n)``, the second perhaps the same for all seeds ``(1, N, n)``, over images and columns."""
+    products, squares = (first * second).sum(2), [table.square().sum(2) for table in (first, second)]
+    return resample.of(lambda weights: along(weights, products, *squares))
 
 
 def slope(resample: Resampling, first: Tensor, second: Tensor) -> Estimate:
@@ -208,14 +219,13 @@ def shares(evidence: Evidence) -> Statement:
     columns = evidence.columns
     if len(columns) < 3:
         return _unknown("shares", "fewer than three concepts can be taken away")
-    effects = evidence.effects[:, columns]
-    agreement = cosine(evidence.contributions[:, :, columns], effects)
+    contributions, effects = evidence.contributions[:, :, columns], evidence.effects[:, columns]
+    agreement = cosine(contributions, effects)
     total = evidence.contributions.sum(2).mean(0)
     generator = torch.Generator().manual_seed(0)
     noise = torch.rand(RANDOM_DRAWS, *effects.shape, generator=generator, dtype=torch.float64)
     random = cosine(noise / noise.sum(2, keepdim=True) * total[:, None], effects).mean(0)
     centred = effects - effects.mean(0)
-    contributions = evidence.contributions[:, :, columns]
     above_mean = cosine(contributions - contributions.mean(1, keepdim=True), centred)
     above_mean = above_mean - cosine(centred - residual(evidence.score, effects), centred)
     resample = evidence.resampling
@@ -238,12 +248,7 @@ def shares(evidence: Evidence) -> Statement:
 def _altogether(evidence: Evidence, columns: list[int]) -> tuple[dict[str, Estimate], tuple[bool | None, str]]:
     """Agreement with no mean taken away, and with what lies between two kinds of effects; whether both suffice."""
     contributions, effects = evidence.contributions[:, :, columns], evidence.effects[:, columns]
-
-    def agreement(first: Tensor, second: Tensor) -> Estimate:
-        sums = (first * second).sum(2), first.square().sum(2), second.square().sum(2)
-        seeds = [tuple(table.expand(len(first), -1)[s : s + 1] for table in sums) for s in range(len(first))]
-        return evidence.resampling.of(lambda w: torch.cat([along(w, *seed) for seed in seeds], 1))
-
+    agreement = partial(correlation, evidence.resampling)
     asked = ALTOGETHER
     tables = conventions(effects, evidence.strengths[:, columns])
     estimates, between = {}, None

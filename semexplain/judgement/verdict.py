@@ -75,7 +75,7 @@ def judged(
     failed = [s.reason for s in statements if s.holds is False]
     unsure = [s.reason for s in statements if s.holds is None]
     if len(several) > 1 and not failed:  # the mean of several seeds hides one that lies
-        alone = [s for seed in several for s in _statements(_evidence([seed], interventions, draws))]
+        alone = [s for seed in range(len(several)) for s in _statements(evidence.of_seed(seed))]
         failed += [f"of one seed, {s.reason}" for s in alone if s.holds is False]
         unsure += [f"of one seed, {s.reason}" for s in alone if s.holds is None]
     if (part := _judged_part(evidence)) < JUDGED:
