@@ -283,8 +283,7 @@ def _spread(scenes: Sequence[Scene], count: int) -> list[Scene]:
 
 
 def _scores(performer: Performer, picture: Tensor) -> Tensor:
-    device = next((parameter.device for parameter in performer.parameters()), picture.device)
-    return performer(picture.to(device)).score.float().cpu()
+    return performer(picture.to(performer.device)).score.float().cpu()
 
 
 def _require_same(

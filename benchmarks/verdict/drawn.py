@@ -11,7 +11,7 @@ from benchmarks.verdict.performers import other_scores
 from benchmarks.verdict.pictures import Pictures
 from semexplain.judgement.interventions import Interventions
 from semexplain.performers.base import Performer
-from semexplain.performers.redrawn import HEADS, with_redrawn_head
+from semexplain.performers.redrawn import beside_redrawn
 
 
 class Scores(NamedTuple):
@@ -34,7 +34,7 @@ class Scores(NamedTuple):
 def scored(performers: dict[str, Performer], images: Pictures, memory: Pictures, batch_size: int = 256) -> Scores:
     """Scores of all pictures; each is encoded once for all targets and heads."""
     encode = next(iter(performers.values())).encode
-    networks = {score: [one, *(with_redrawn_head(one, seed) for seed in HEADS)] for score, one in performers.items()}
+    networks = {score: beside_redrawn(one) for score, one in performers.items()}
     own = (images.own.long() @ 2 ** torch.arange(images.own.shape[1])).tolist()
     scores: dict[str, list[Tensor]] = {target: [] for target in networks}
     maps = []

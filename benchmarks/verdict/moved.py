@@ -16,7 +16,7 @@ from semexplain.concepts.outputs import Outputs, output_game
 from semexplain.judgement.interventions import Interventions
 from semexplain.judgement.moved import moved
 from semexplain.performers.base import Performer
-from semexplain.performers.redrawn import HEADS, with_redrawn_head
+from semexplain.performers.redrawn import beside_redrawn
 
 AT_ONCE = 2**24  # numbers in the features that a game is played on at once
 PAIRS = 20  # random orders, each with its reverse, of which Shapley values are means
@@ -119,7 +119,7 @@ def moved_facts(
     The first is left out, and nan is how sure it is, if fewer than three of the concepts can be taken away at x.
     """
     performer = performers[target]
-    networks = [layers_of(one, scores) for one in (performer, *(with_redrawn_head(performer, seed) for seed in HEADS))]
+    networks = [layers_of(one, scores) for one in beside_redrawn(performer)]
     lines = [line_of(layers, seed) for seed, layers in enumerate(networks)]
     found = {"moved, linear head": linear_facts(lines, performer.concept_names, ids, target)}
     known = networks[0]

@@ -1,6 +1,6 @@
 """Interventions in drawn images: each is drawn again without one of its concepts, all else pixel by pixel as it was."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from tqdm import tqdm
 from semexplain.data.drawn.scenes import Scene
 from semexplain.judgement.interventions import Interventions
 from semexplain.performers.base import Performer
-from semexplain.performers.redrawn import HEADS, with_redrawn_head
+from semexplain.performers.redrawn import beside_redrawn, scores_of
 
 MEANS = "drawing the image again without a concept"
 BATCH = 128
@@ -49,9 +49,11 @@ def drawn(
         workers: Processes that draw.
         progress: Show a progress bar.
     """
-    networks = [performer, *(with_redrawn_head(performer, seed).freeze() for seed in HEADS)]
+    networks = beside_redrawn(performer)
     pictures, n = _Pictures(scenes, alone=not rates.any()), len(names)
-    scores = torch.cat(list(_scored(networks, pictures, workers, progress)), 1).view(len(networks), -1, pictures.each)
+    loader = DataLoader(pictures, BATCH, num_workers=workers, generator=torch.Generator())
+    bar = tqdm(loader, desc="Drawing concepts away", unit="batch", disable=not progress)
+    scores = torch.cat([scores_of(networks, batch) for batch in bar], 1).view(len(networks), -1, pictures.each)
     present = torch.from_numpy(np.stack([scene.present for scene in scenes])).double()
     chance = (present - torch.from_numpy(rates)).abs().float()
     ends = [chance * (scores[:, :, :1] - scores[:, :, 1 : n + 1])]
@@ -68,16 +70,6 @@ def drawn(
         strengths,
         torch.stack(ends)[:, 0] if pictures.alone else None,
     )
-
-
-@torch.no_grad()
-def _scored(networks: Sequence[Performer], pictures: "_Pictures", workers: int, progress: bool) -> Iterator[Tensor]:
-    """Scores of pictures by networks that share the layers below, ``(networks, B)``, a batch at a time."""
-    device = next((parameter.device for parameter in networks[0].parameters()), torch.device("cpu"))
-    loader = DataLoader(pictures, BATCH, num_workers=workers, generator=torch.Generator())
-    for batch in tqdm(loader, desc="Drawing concepts away", unit="batch", disable=not progress):
-        feature_map = networks[0].encode(batch.to(device)).float()
-        yield torch.stack([network.head(network.feature(feature_map))[0] for network in networks]).cpu()
 
 
 class _Pictures(Dataset[Tensor]):

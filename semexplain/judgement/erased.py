@@ -9,7 +9,7 @@ from torch import Tensor
 from semexplain.concepts.erasing import filled, region_of
 from semexplain.judgement.interventions import Interventions
 from semexplain.performers.base import Performer
-from semexplain.performers.redrawn import HEADS, with_redrawn_head
+from semexplain.performers.redrawn import beside_redrawn, scores_of
 
 MEANS = "erasing a part from the image"
 
@@ -35,23 +35,20 @@ def erased(
         ids: Names of the images.
         strengths: ``(N, P)``, how strong the performer finds the parts; nan where it does not say.
     """
-    networks = [performer, *(with_redrawn_head(performer, seed).freeze() for seed in HEADS)]
+    networks = beside_redrawn(performer)
     scores, effects = zip(*(_without_parts(networks, *image, len(names)) for image in images), strict=True)
     table = torch.stack(effects, 1)  # (networks, N, P)
     return Interventions(MEANS, tuple(ids), tuple(names), torch.stack(scores), table[0], table[1:], strengths)
 
 
-@torch.no_grad()
 def _without_parts(networks: Sequence[Performer], image: Tensor, part_map: np.ndarray, n: int) -> tuple[Tensor, Tensor]:
     """The network's score ``()`` of an image, and what all networks lose without each part ``(networks, P)``."""
-    device = next((parameter.device for parameter in networks[0].parameters()), torch.device("cpu"))
     present = [part for part in range(n) if (part_map == part).any()]
     pictures = image[None]
     if present:
         without = filled(image, [region_of(part_map, part) for part in present])
         pictures = torch.cat([pictures, without.flatten(0, 1)])
-    feature_map = networks[0].encode(pictures.to(device)).float()
-    scores = torch.stack([network.head(network.feature(feature_map))[0] for network in networks]).cpu()
+    scores = scores_of(networks, pictures)
     effects = torch.zeros(len(networks), n)
     if present:
         effects[:, present] = scores[:, :1] - scores[:, 1:].unflatten(1, (len(present), -1)).mean(2)

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from semexplain.judgement.interventions import Interventions
 from semexplain.performers.base import Performer
-from semexplain.performers.redrawn import HEADS, with_redrawn_head
+from semexplain.performers.redrawn import beside_redrawn
 
 MEANS = "taking concepts away at the feature x, not in the image"
 AT_LEAST, AT_MOST = 0.5, 0.5  # of the way that a concept has to go when it is taken away, and that others may go
@@ -46,8 +46,8 @@ def moved(
     score, effects, strengths = _taken_away(performer, feature_maps, columns, reference, progress=progress)
     means = strengths.mean(0) if reference is None else reference.cpu()
     redrawn = [
-        _taken_away(with_redrawn_head(performer, seed).freeze(), feature_maps, columns, None, progress=progress)[1]
-        for seed in HEADS
+        _taken_away(network, feature_maps, columns, None, progress=progress)[1]
+        for network in beside_redrawn(performer)[1:]
     ]
     effects = torch.where(_reached(performer, strengths, feature_maps, columns, means), effects, torch.nan)
     names = tuple(performer.concept_names[i] for i in columns)
@@ -59,7 +59,7 @@ def _taken_away(
     performer: Performer, feature_maps: Tensor, columns: Sequence[int], reference: Tensor | None, *, progress: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Scores ``(N,)``, effects ``(N, n)`` and strengths ``(N, n)``."""
-    device = next((parameter.device for parameter in performer.parameters()), feature_maps.device)
+    device = performer.device
     batches = feature_maps.split(BATCH)
     answers = [performer.perform(maps.to(device), None, columns)[0] for maps in batches]
     score = torch.cat([answer.score for answer in answers])
@@ -83,7 +83,7 @@ def _reached(
     performer: Performer, strengths: Tensor, feature_maps: Tensor, columns: Sequence[int], means: Tensor
 ) -> Tensor:
     """Whether each concept can be taken away at x ``(n,)``."""
-    device = next((parameter.device for parameter in performer.parameters()), feature_maps.device)
+    device = performer.device
     spread = strengths.std(0).clamp_min(1e-12)
     size = ((strengths - means) / spread).square().sum(0)
     own, others = torch.zeros_like(size), torch.zeros_like(size)

@@ -72,10 +72,9 @@ def verdict(
     if isinstance(network, Interventions):
         return judged([_as_explanation(one, network) for one in several], network)
     pictures = _pictures(several, images)
-    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     network.freeze()
     with torch.no_grad():
-        maps = torch.cat([network.encode(some.to(device)).float().cpu() for some in pictures.split(AT_ONCE)])
+        maps = torch.cat([network.encode(some.to(network.device)).float().cpu() for some in pictures.split(AT_ONCE)])
     ids = several[0].ids if several and isinstance(several[0], Explanation) else [str(i) for i in range(len(maps))]
     columns = list(range(len(network.concept_names)))
     facts = moved(network, maps, columns, ids, progress=progress)

@@ -58,6 +58,11 @@ class Performer(nn.Module, ABC):
     def outputs(self, feature: Tensor) -> Tensor:
         """All outputs ``(B, K)`` before any sigmoid or softmax, functions of ``x``."""
 
+    @property
+    def device(self) -> torch.device:
+        """Where its parameters are, and images have to be; the CPU, if it has none."""
+        return next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
+
     @cached_property
     def target_index(self) -> int:
         """Which of the outputs is the score."""
@@ -123,16 +128,14 @@ class Performer(nn.Module, ABC):
             m.register_forward_hook(lambda module, *_: layers.append(module)) for m in self.modules() if m is not self
         ]
         try:
-            device = next((parameter.device for parameter in self.parameters()), None)
-            self.encode(torch.zeros(1, *self.image_shape, dtype=torch.uint8, device=device))
+            self.encode(torch.zeros(1, *self.image_shape, dtype=torch.uint8, device=self.device))
         finally:
             for hook in hooks:
                 hook.remove()
         return list(dict.fromkeys(layers))
 
     def _empty_map(self) -> Tensor:
-        device = next((parameter.device for parameter in self.parameters()), None)
-        return torch.zeros(1, *self.map_shape, device=device)
+        return torch.zeros(1, *self.map_shape, device=self.device)
 
     def freeze(self) -> "Performer":
         """Stay in evaluation mode and without gradients from now on, whatever ``train`` is called with."""

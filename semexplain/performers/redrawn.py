@@ -1,8 +1,10 @@
 """A performer with random layers above its feature map: what explanations of a trained one should differ from."""
 
 import copy
+from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from semexplain.performers.base import Performer
 
@@ -27,3 +29,23 @@ def with_redrawn_head(performer: Performer, seed: int) -> Performer:
             if module not in modules and callable(reset):
                 reset()
     return network
+
+
+def beside_redrawn(performer: Performer) -> list[Performer]:
+    """A performer, then those with redrawn heads that it is compared with, all frozen."""
+    return [performer.freeze(), *(with_redrawn_head(performer, seed).freeze() for seed in HEADS)]
+
+
+@torch.no_grad()
+def scores_of(networks: Sequence[Performer], image: Tensor) -> Tensor:
+    """Scores of images by networks that share the layers below, which compute once.
+
+    Args:
+        networks: ``R``, as :func:`beside_redrawn` makes them.
+        image: uint8 ``(B, 3, H, W)``.
+
+    Returns:
+        ``(R, B)`` on the CPU.
+    """
+    feature_map = networks[0].encode(image.to(networks[0].device)).float()
+    return torch.stack([network.head(network.feature(feature_map))[0] for network in networks]).cpu()
