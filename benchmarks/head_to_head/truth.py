@@ -20,6 +20,7 @@ from benchmarks.head_to_head.shapley import coalitions, interventional, shapley_
 from semexplain.data.drawn.scenes import Redrawable, Scene
 from semexplain.data.module import ImageDataModule, evenly
 from semexplain.explanation.table import METADATA, read_noted
+from semexplain.judgement.drawn import change_when_drawn_anew
 from semexplain.metrics.ranks import rank_correlation
 from semexplain.performers.base import Performer
 from semexplain.system.files import whole_file
@@ -213,7 +214,7 @@ def known_truth(
         names=tuple(names),
         values=shapley_values(game),
         removable=datamodule.redrawable,
-        removal=torch.where(present, 1 - rates, rates) * (score - changed),  # how often it changes, and what then
+        removal=change_when_drawn_anew(present, rates, score, changed),
         rates=rates,
         score=score[:, 0],
         base=game[:, 0],

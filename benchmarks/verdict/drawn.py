@@ -9,6 +9,7 @@ from benchmarks.head_to_head.shapley import interventional, shapley_values
 from benchmarks.verdict.facts import REST, Facts, explained, unknown_rest, with_rest
 from benchmarks.verdict.performers import other_scores
 from benchmarks.verdict.pictures import Pictures
+from semexplain.judgement.drawn import MEANS, change_when_drawn_anew
 from semexplain.judgement.interventions import Interventions
 from semexplain.performers.base import Performer
 from semexplain.performers.redrawn import beside_redrawn
@@ -81,7 +82,7 @@ def drawn_facts(performer: Performer, scores: Scores, images: Pictures, memory: 
     ends = torch.stack([torch.stack(_ends(table, own, rates)) for table in tables])  # (1 + R, 1 or 2, N, k)
     effects = ends.mean(1)
     interventions = Interventions(
-        means="drawing the image again without a concept",
+        means=MEANS,
         ids=images.ids,
         names=(*names, REST),
         score=score,
@@ -97,7 +98,7 @@ def drawn_facts(performer: Performer, scores: Scores, images: Pictures, memory: 
         if name in scores.explained
     }
     whole, changed = scores.memory[target][:, :1], scores.memory[target][:, 1:]
-    removed = torch.where(memory.own, 1 - rates, rates) * (whole - changed)
+    removed = change_when_drawn_anew(memory.own, rates, whole, changed)
     return Facts(
         interventions=interventions,
         target=target,
@@ -126,15 +127,14 @@ def single_removals(scores: Tensor, own: Tensor, rates: Tensor) -> Tensor:
     """
     bits = 2 ** torch.arange(own.shape[1])
     state = (own.long() @ bits)[:, None]
-    return torch.where(own, 1 - rates, rates) * (scores.gather(1, state) - scores.gather(1, state ^ bits))
+    return change_when_drawn_anew(own, rates, scores.gather(1, state), scores.gather(1, state ^ bits))
 
 
 def _ends(scores: Tensor, own: Tensor, rates: Tensor) -> list[Tensor]:
     """Single removals; where concepts are absent that are taken away, also what each adds when it is alone."""
     removals = [single_removals(scores, own, rates)]
     if not rates.any():
-        alone = scores[:, 2 ** torch.arange(own.shape[1])] - scores[:, :1]
-        removals.append(torch.where(own, alone, 0.0))
+        removals.append(change_when_drawn_anew(own, rates, scores[:, 2 ** torch.arange(own.shape[1])], scores[:, :1]))
     return removals
 
 

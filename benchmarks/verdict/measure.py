@@ -10,6 +10,7 @@ import torch
 
 import semexplain.concepts.filters
 import semexplain.concepts.outputs
+import semexplain.judgement.drawn
 import semexplain.judgement.interventions
 import semexplain.judgement.moved
 import semexplain.performers.redrawn
@@ -25,7 +26,8 @@ from semexplain.system.files import whole_file
 # What decides the facts, beside performers and pictures: whoever changes these asks for new ones.
 DECIDING = (
     *(drawn, moved, facts, semexplain.concepts.filters, semexplain.concepts.outputs),
-    *(semexplain.judgement.interventions, semexplain.judgement.moved, semexplain.performers.redrawn),
+    *(semexplain.judgement.drawn, semexplain.judgement.interventions, semexplain.judgement.moved),
+    semexplain.performers.redrawn,
 )
 
 

@@ -1,6 +1,7 @@
 """Interventions in drawn images: each is drawn again without one of its concepts, all else pixel by pixel as it was."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -54,11 +55,12 @@ def drawn(
     loader = DataLoader(pictures, BATCH, num_workers=workers, generator=torch.Generator())
     bar = tqdm(loader, desc="Drawing concepts away", unit="batch", disable=not progress)
     scores = torch.cat([scores_of(networks, batch) for batch in bar], 1).view(len(networks), -1, pictures.each)
-    present = torch.from_numpy(np.stack([scene.present for scene in scenes])).double()
-    chance = (present - torch.from_numpy(rates)).abs().float()
-    ends = [chance * (scores[:, :, :1] - scores[:, :, 1 : n + 1])]
+    drawn_anew = partial(
+        change_when_drawn_anew, torch.from_numpy(np.stack([scene.present for scene in scenes])), torch.from_numpy(rates)
+    )
+    ends = [drawn_anew(scores[:, :, :1], scores[:, :, 1 : n + 1])]
     if pictures.alone:
-        ends.append(chance * (scores[:, :, n + 2 :] - scores[:, :, n + 1 : n + 2]))
+        ends.append(drawn_anew(scores[:, :, n + 2 :], scores[:, :, n + 1 : n + 2]))
     effects = torch.stack(ends).mean(0)
     return Interventions(
         MEANS,
@@ -70,6 +72,25 @@ def drawn(
         strengths,
         torch.stack(ends)[:, 0] if pictures.alone else None,
     )
+
+
+def change_when_drawn_anew(present: Tensor, rates: Tensor, with_own: Tensor, changed: Tensor) -> Tensor:
+    r"""What scores lose on average when a concept is drawn anew, be it as before or not.
+
+    .. math:: |p_i - r_i| \, (\hat y - \bar y_i)
+
+    Args:
+        present: bool ``(N, K)``. Which concepts an image has.
+        rates: ``(K,)``. How often a concept that is drawn anew is present.
+        with_own: Scores ``(..., N, K)`` of images with their own concept.
+        changed: Of the same with it changed.
+
+    Example:
+        >>> present, rates = torch.tensor([[True, False]]), torch.tensor([0.25, 0.25])
+        >>> change_when_drawn_anew(present, rates, torch.tensor([[4.0, 4.0]]), torch.tensor([[0.0, 8.0]]))
+        tensor([[ 3., -1.]])
+    """
+    return torch.where(present, 1 - rates, rates).to(with_own) * (with_own - changed)
 
 
 class _Pictures(Dataset[Tensor]):
