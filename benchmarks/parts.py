@@ -7,8 +7,6 @@ values of six parts, found by drawing test images in all their states.
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.apart import run_apart
 from benchmarks.head_to_head.measure import ROOT, composed, evaluated
 from benchmarks.head_to_head.truth import Truth, known_truth
 from semexplain.concepts.erasing import filled, region_of, soft_assignment
@@ -67,24 +66,12 @@ def main() -> int:
     if given.performer is not None:
         measure(PERFORMERS[given.performer], given.images, given.options, given.out)
         return 0
-    failed = run_apart(range(len(PERFORMERS)), sys.argv[1:])
+    count = len(PERFORMERS)
+    words = {f"performer {i + 1} of {count}": [*sys.argv[1:], "--performer", str(i)] for i in range(count)}
+    failed = run_apart("benchmarks.parts", words)
     files = [path for setting in PERFORMERS if (path := record_of(setting, given.out)).exists()]
     if not failed:
         report([load(path) for path in files], given.results)
-    return failed
-
-
-def run_apart(numbers: Sequence[int], words: Sequence[str]) -> int:
-    """Each performer in a process of its own with one thread; how many failed."""
-    waiting, running, failed = list(numbers), [], 0
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    while waiting or running:
-        while waiting and len(running) < max(1, os.cpu_count() or 1):
-            number = waiting.pop(0)
-            print(f"performer {number + 1} of {len(PERFORMERS)} …", flush=True)
-            command = [sys.executable, "-m", "benchmarks.parts", *words, "--performer", str(number)]
-            running.append(subprocess.Popen(command, cwd=ROOT, env=environment))
-        failed += running.pop(0).wait() != 0
     return failed
 
 

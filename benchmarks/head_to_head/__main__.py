@@ -1,19 +1,18 @@
 """The head-to-head: ``python -m benchmarks.head_to_head [--out FOLDER]``; what was measured before is kept."""
 
 import argparse
-import os
-import subprocess
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.apart import run_apart
 from semexplain.system.files import write_text
 from semexplain.system.quiet import hush
 from semexplain.system.trouble import told
 
 from .figures import agreement_over_cost, deviation_and_control
-from .measure import ROOT, composed, keep_trained, rival_record
+from .measure import composed, keep_trained, rival_record
 from .records import Record, load_all
 from .table import table
 from .verdict import verdict
@@ -45,22 +44,10 @@ def main() -> int:
         )
         return 0
     worlds = [world for world in named.values() if world not in missing]
-    failed = run_apart(worlds, sys.argv[1:])
+    failed = run_apart(
+        "benchmarks.head_to_head", {world.name: [*sys.argv[1:], "--world", world.name] for world in worlds}
+    )
     report(load_all(given.out), given.out, missing)
-    return failed
-
-
-def run_apart(worlds: Sequence[World], words: Sequence[str]) -> int:
-    """Each world in a process of its own with one thread, so that times are comparable; how many failed."""
-    waiting, running, failed = list(worlds), [], 0
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    while waiting or running:
-        while waiting and len(running) < max(1, os.cpu_count() or 1):
-            world = waiting.pop(0)
-            print(f"{world.name} …", flush=True)
-            command = [sys.executable, "-m", "benchmarks.head_to_head", *words, "--world", world.name]
-            running.append(subprocess.Popen(command, cwd=ROOT, env=environment))
-        failed += running.pop(0).wait() != 0
     return failed
 
 

@@ -3,14 +3,12 @@
 import argparse
 import json
 import logging
-import os
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from benchmarks.apart import run_apart
 from semexplain.runs.build import labelled_data
 from semexplain.system.files import write_text
 from semexplain.system.quiet import hush
@@ -42,8 +40,9 @@ def main() -> int:
     chosen = [known for known in PERFORMERS if known.tuning == given.tuning]
     worlds = list({known.world.name: known for known in chosen}.values())
     words = ["--out", str(place)]
-    failed = run_apart(worlds, [*words, "--pictures"])
-    failed = failed or run_apart(sorted(chosen, key=lambda known: -known.width), words)
+    drawn = {known.world.name: [*words, "--pictures", "--performer", known.name] for known in worlds}
+    measured = {k.name: [*words, "--performer", k.name] for k in sorted(chosen, key=lambda known: -known.width)}
+    failed = run_apart("benchmarks.verdict", drawn) or run_apart("benchmarks.verdict", measured)
     if not failed:
         rows = [row for known in chosen for row in judge(known, place)]
         report(rows, [*goals(rows), left_out(chosen, place)], given.results / ("tuning" if given.tuning else "verdict"))
@@ -64,18 +63,6 @@ def measure_and_judge(known: Known, place: Path) -> None:
     lies, truths = [r for r in rows if not r.honest], [r for r in rows if r.honest]
     wrong = sum(row.accepted for row in lies), sum(not row.accepted for row in truths)
     print(f"{known.name}: {wrong[0]} of {len(lies)} lies accepted, {wrong[1]} of {len(truths)} truths not", flush=True)
-
-
-def run_apart(several: Sequence[Known], words: Sequence[str]) -> int:
-    """Each performer in a process of its own with one thread, as many at a time as there are cores; how many failed."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-
-    def failed(known: Known) -> bool:
-        command = [sys.executable, "-m", "benchmarks.verdict", *words, "--performer", known.name]
-        return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode != 0
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return sum(pool.map(failed, several))
 
 
 def report(rows: Sequence[Judgement], found: Sequence[Mapping[str, Any]], path: Path) -> None:
