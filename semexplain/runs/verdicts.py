@@ -1,6 +1,6 @@
 """The verdict on a run, or on a rival in its explainer's place: which images, which interventions, what is said."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast, get_args
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from semexplain.attributions.question import Question
 from semexplain.data.drawn.scenes import Redrawable
 from semexplain.data.module import ImageDataModule, evenly
 from semexplain.explanation import Explanation
@@ -111,7 +112,7 @@ def verdict_on(
     explanation, facts, positions = WAYS[way](model.to(device).eval(), datamodule, images)
     several = [explanation]
     for other in others:
-        told = _explained(other.to(device).eval(), datamodule, positions)[0]
+        told, _ = _explained(other.to(device).eval(), datamodule, positions)
         several.append(told if way == "moved" else _of_parts(told))
     return judged(several, facts)
 
@@ -128,7 +129,7 @@ def write_verdict(verdict: Verdict, path: Path) -> None:
 
 def _moved(model: Measured, datamodule: ImageDataModule, images: int) -> Judged:
     positions = evenly(np.unique(datamodule.splits["test"].order()), images)
-    explanation, maps, _ = _explained(model, datamodule, positions)
+    explanation, maps = _explained(model, datamodule, positions, lambda question: question.performance.feature_map)
     teacher = model.teacher
     reference = teacher.reference if bool(teacher.reference.any()) else None
     facts = moved(teacher.performer, maps, teacher.columns, explanation.ids, reference, progress=True)
@@ -142,7 +143,7 @@ def _drawn(model: Measured, datamodule: ImageDataModule, images: int) -> Judged:
         raise ConfigError("verdict.means: no test image can be drawn again. Use more images, or `verdict.means=moved`.")
     scenes = [scenes[number] for number in evenly(np.arange(len(scenes)), images)]
     positions = [scene.position for scene in scenes]
-    explanation, _, strengths = _explained(model, datamodule, positions)
+    explanation, strengths = _explained(model, datamodule, positions, lambda question: question.strengths)
     names, rates = datamodule.redrawable, datamodule.rates()
     told, workers = _told(model, strengths, names), datamodule.num_workers
     facts = drawn(model.teacher.performer, scenes, names, rates, explanation.ids, told, workers=workers, progress=True)
@@ -159,7 +160,7 @@ def _erased(model: Measured, datamodule: ImageDataModule, images: int) -> Judged
     if not shown:
         raise ConfigError("verdict.means: no test image has part masks. Use `verdict.means=moved`.")
     positions = evenly(np.array(shown), images)
-    explanation, _, strengths = _explained(model, datamodule, positions)
+    explanation, strengths = _explained(model, datamodule, positions, lambda question: question.strengths)
     pictures = ((split.read(at, datamodule.image_size), data.part_map(split, at)) for at in positions)
     bar = tqdm(pictures, total=len(positions), desc="Erasing parts", unit="image")
     told = _told(model, strengths, parts.names)
@@ -209,22 +210,17 @@ def _of_parts(explanation: Explanation) -> Explanation:
 
 @torch.no_grad()
 def _explained(
-    model: Measured, datamodule: ImageDataModule, positions: Sequence[int] | np.ndarray
-) -> tuple[Explanation, Tensor, Tensor]:
-    """Explanations of test images, their feature maps, and how strong the performer finds their concepts."""
-    explanations, maps, strengths = [], [], []
-    for batch in _batches(model, datamodule, positions):
-        answer = model.answer(batch, with_prior=False)
+    model: Measured,
+    datamodule: ImageDataModule,
+    positions: Sequence[int] | np.ndarray,
+    told: Callable[[Question], Tensor] = lambda question: question.performance.score,
+) -> tuple[Explanation, Tensor]:
+    """Explanations of test images, and what else is told of them, by default their scores."""
+    explanations, tables = [], []
+    for batch in datamodule.chosen("test", positions):
+        answer = model.answer(model.transfer_batch_to_device(batch, model.device, 0), with_prior=False)
         explanations.append(model.presented(answer.explanation))
-        maps.append(answer.question.performance.feature_map.float().cpu())
-        strengths.append(answer.question.strengths.cpu())
+        tables.append(told(answer.question).float().cpu())
     ids = datamodule.splits["test"].ids
     explanation = replace(Explanation.join(explanations), ids=tuple(ids[position] for position in positions))
-    return explanation, torch.cat(maps), torch.cat(strengths)
-
-
-def _batches(
-    model: Measured, datamodule: ImageDataModule, positions: Sequence[int] | np.ndarray
-) -> Iterator[Mapping[str, Tensor]]:
-    for batch in datamodule.chosen("test", positions):
-        yield model.transfer_batch_to_device(batch, model.device, 0)
+    return explanation, torch.cat(tables)

@@ -6,8 +6,8 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from semexplain.metrics.catalogue import measures_of
+from semexplain.metrics.verdict import FAITHFUL_AS
 
-FAITHFUL = "FAITHFUL"
 GOALS = {"higher": "max", "lower": "min"}
 
 
@@ -46,7 +46,7 @@ class WeightsAndBiases(WandbLogger):
             said: All that is said of it.
         """
         self.experiment.summary.update({"verdict": word, "verdict_reason": reason})
-        if word != FAITHFUL:
+        if FAITHFUL_AS[word] < 1:
             self.experiment.tags = (*(self.experiment.tags or ()), word.lower())
             self.experiment.notes = said
 
