@@ -1,15 +1,16 @@
 """A small explainer for small images: a ResNet-18 with fewer channels."""
 
-from typing import Annotated, cast
+from typing import Annotated
 
 from annotated_types import Ge
-from torch import Tensor, nn
+from torch import nn
 from torchvision.models.resnet import BasicBlock, conv1x1
 
-from semexplain.explainers.base import Explainer, Output
+from semexplain.explainers.base import Output
+from semexplain.explainers.resnet import Residual
 
 
-class NarrowResNetExplainer(Explainer):
+class NarrowResNetExplainer(Residual):
     """ResNet-18 as :class:`~semexplain.explainers.resnet.ResNetExplainer` has it, with fewer channels in every layer.
 
     With 16 instead of 64 channels in its first layer it has a sixteenth of the parameters and costs a sixth: for
@@ -35,25 +36,13 @@ class NarrowResNetExplainer(Explainer):
         width: Annotated[int, Ge(1)] = 16,
         output: Output = "identity",
     ) -> None:
-        super().__init__(output)
-        channels, *extent = map_shape
-        conv1 = nn.Conv2d(channels, width, kernel_size=7, stride=2, padding=3, bias=False)
+        conv1 = nn.Conv2d(map_shape[0], width, kernel_size=7, stride=2, padding=3, bias=False)
         stages = [_stage(width * before, width * size, stride) for before, size, stride in STAGES]
-        self.body = nn.Sequential(conv1, nn.BatchNorm2d(width), nn.ReLU(inplace=True), *stages)
-        for layer in self.body.modules():
+        body = nn.Sequential(conv1, nn.BatchNorm2d(width), nn.ReLU(inplace=True), *stages)
+        for layer in body.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-        for _ in range(4):  # conv1 and the stages 2, 3 and 4 halve the map, rounding up
-            extent = [-(-side // 2) for side in extent]
-        self.head = nn.Conv2d(8 * width, n_concepts, kernel_size=(extent[0], extent[1]))
-
-    def forward(self, feature_map: Tensor) -> Tensor:
-        """``u``, the last convolution's output ``(B, n)``, before the output function."""
-        return self.head(self.body(feature_map)).flatten(1)
-
-    def last_layer(self) -> tuple[Tensor, Tensor]:
-        """Kernel ``(n, C', h', w')`` and bias ``(n,)`` of the last convolution."""
-        return self.head.weight, cast(Tensor, self.head.bias)
+        super().__init__(body, 8 * width, map_shape, n_concepts, output)
 
 
 STAGES = ((1, 1, 1), (1, 2, 2), (2, 4, 2), (4, 8, 2))  # channels before and after in widths, and the stride
