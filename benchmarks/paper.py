@@ -14,11 +14,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from semexplain.judgement.resampling import Estimate, Resampling
-from semexplain.metrics.part_error import TABLE_3
+from semexplain.metrics.contribution_entropy import contribution_entropy
+from semexplain.metrics.part_error import TABLE_3, scaled_effects
 from semexplain.runs.run import Run
 from semexplain.system.trouble import Trouble, told
-
-SMALLEST = 1e-3  # of the score, that removing all parts changes
 
 
 class Numbers(NamedTuple):
@@ -68,15 +67,12 @@ def report(folders: Sequence[Path]) -> list[str]:
 def numbers(runs: Sequence[Run], effects: Tensor | None) -> Numbers:
     """Of runs that differ in the seed."""
     explanations = [run.explanation for run in runs]
-    size = torch.stack([e.contributions.double().abs() for e in explanations])
     score = torch.stack([e.score.double() for e in explanations])
     label = torch.stack([torch.zeros(len(e), dtype=torch.bool) if e.label is None else e.label for e in explanations])
     error = None
     if effects is not None:
-        total = effects.sum(1, keepdim=True)
-        usable = (total.abs() >= SMALLEST * score[0, :, None].abs()) & (total != 0)
-        label = label & usable[:, 0]
-        true = torch.where(usable, score[0, :, None] / total, 0) * effects
+        true, usable = scaled_effects(score[0], effects)
+        label = label & usable
         parts = runs[0].parts
         assert parts is not None
         given = torch.stack([parts.contributions(e.contributions.double()) for e in explanations])
@@ -85,7 +81,7 @@ def numbers(runs: Sequence[Run], effects: Tensor | None) -> Numbers:
     return Numbers(
         score,
         label,
-        torch.special.entr(size / size.sum(2, keepdim=True).clamp_min(1e-30)).sum(2),
+        torch.stack([contribution_entropy(e.contributions.double()) for e in explanations]).nan_to_num(0),
         torch.stack([e.residual.double().abs() for e in explanations]),
         error,
     )
@@ -132,14 +128,15 @@ def part_effects(run: Run) -> Tensor | None:
     if parts is None:
         return None
     performer, data = run.performer, run.data
-    shares = parts.contributions(torch.eye(len(performer.concept_names)))  # (n, P)
+    n = len(performer.concept_names)
+    shares = parts.contributions(torch.eye(n))  # (n, P)
+    states = torch.cat([torch.ones(1, n), 1 - shares.T])  # the whole image, and without each part
     rows = []
     data.setup("test")
     for batch in tqdm(data.ordered("test"), desc="removing parts", unit="batch", leave=False):
-        x = performer.feature(performer.encode(batch["image"]))
-        whole = performer.head(x)[0].double()
-        drops = [whole - performer.head(x * (1 - share)[:, None, None])[0].double() for share in shares.T]
-        rows.append(torch.stack(drops, 1))
+        game = performer.game(performer.encode(batch["image"]), range(n))
+        whole, *without = game(states[:, None].expand(-1, len(batch["image"]), -1)).double()
+        rows.append(whole[:, None] - torch.stack(without, 1))
     effects = torch.cat(rows)
     order = {name: row for row, name in enumerate(data.splits["test"].ids)}
     return effects[[order[name] for name in run.explanation.ids]] * shares.any(0)

@@ -12,6 +12,29 @@ from semexplain.metrics.measure import Measure
 TABLE_3 = ("eye", "mouth_and_nose", "ear", "torso", "leg")
 
 
+def scaled_effects(score: Tensor, effects: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Effects of removing parts, scaled so that all parts together account for the score.
+
+    .. math:: y^*_p = \hat y\, \frac{\Delta_p}{\sum_{p'} \Delta_{p'}}
+
+    Args:
+        score: ``(B,)``.
+        effects: ``(B, P)``.
+
+    Returns:
+        Scaled effects ``(B, P)``, and bool ``(B,)``: whether an image has a scale; where effects cancel,
+        :math:`|\sum_p \Delta_p| < 10^{-3} |\hat y|`, its scaled effects are 0.
+
+    Example:
+        >>> scaled_effects(torch.tensor([4.0, 4.0]), torch.tensor([[1.0, 1.0], [1.0, -1.0]]))
+        (tensor([[2., 2.],
+                [0., -0.]]), tensor([ True, False]))
+    """
+    total = effects.sum(1)
+    usable = (total.abs() >= 1e-3 * score.abs()) & (total != 0)
+    return torch.where(usable, score / torch.where(usable, total, 1), 0)[:, None] * effects, usable
+
+
 class PartError(PreciseMetric):
     r"""Mean absolute error of each part's contribution, as a fraction of the mean score of the images.
 
@@ -106,9 +129,7 @@ class PartError(PreciseMetric):
         """
         positive = label.bool()
         score, effects = score.detach().double()[positive], part_effects.detach().double()[positive]
-        total = effects.sum(1)
-        usable = (total.abs() >= 1e-3 * score.abs()) & (total != 0)
-        true = torch.where(usable, score / torch.where(usable, total, 1), 0)[:, None] * effects
+        true, usable = scaled_effects(score, effects)
 
         def error(values: Tensor) -> Tensor:
             distance = (values.detach().double()[positive] - true).abs()
