@@ -175,6 +175,8 @@ def test_runs_of_several_seeds_are_judged_together(sweep: Path, tmp_path: Path, 
     found = judgement(tmp_path / "judged/verdict.json")
     assert found.seeds == 2
     assert found.said.endswith("23 images and 2 seeds.")
+    with pytest.raises(ConfigError, match=r"verdict.others: .*nowhere is not the folder of a run, it has no performer"):
+        measured(sweep / "0", tmp_path / "none", f"verdict.others=[{tmp_path / 'nowhere'}]")
     with pytest.raises(ConfigError, match="verdict.others: a rival is judged by itself"):
         measured(sweep / "0", tmp_path / "rival", f"verdict.others=[{other}]", "rival=random")
     words = smoke(faces, tmp_path, "trainer.max_epochs=1", "performer_training.seed=1")

@@ -19,6 +19,7 @@ from semexplain.judgement.erased import erased
 from semexplain.judgement.interventions import Interventions
 from semexplain.judgement.moved import moved
 from semexplain.judgement.verdict import Verdict, judged
+from semexplain.runs.folder import PERFORMER
 from semexplain.runs.naming import PartData
 from semexplain.runs.run import Run
 from semexplain.system.config import ConfigError
@@ -62,6 +63,8 @@ class Asked(NamedTuple):
         if others and rival:
             raise ConfigError("verdict.others: a rival is judged by itself. Leave the other runs out.")
         for other in others:
+            if not (other.path / PERFORMER).exists():
+                raise ConfigError(f"verdict.others: {other.path} is not the folder of a run, it has no {PERFORMER}.")
             for fact in ("sha256", "data_sha256"):
                 if other.noted(fact) != run.noted(fact):
                     raise ConfigError(
@@ -154,14 +157,13 @@ def _erased(model: Measured, datamodule: ImageDataModule, images: int) -> Judged
     data, split, parts = cast(PartData, datamodule), datamodule.splits["test"], model.teacher.parts
     assert parts is not None
     target = datamodule.names.index(model.teacher.performer.target_name)
-    shown = [
-        at for at in np.unique(split.order()) if split.labels[at, target] and (data.part_map(split, at) >= 0).any()
-    ]
+    part_maps = {at: data.part_map(split, at) for at in np.unique(split.order()) if split.labels[at, target]}
+    shown = [at for at, part_map in part_maps.items() if (part_map >= 0).any()]
     if not shown:
         raise ConfigError("verdict.means: no test image has part masks. Use `verdict.means=moved`.")
     positions = evenly(np.array(shown), images)
     explanation, strengths = _explained(model, datamodule, positions, lambda question: question.strengths)
-    pictures = ((split.read(at, datamodule.image_size), data.part_map(split, at)) for at in positions)
+    pictures = ((split.read(at, datamodule.image_size), part_maps[at]) for at in positions)
     bar = tqdm(pictures, total=len(positions), desc="Erasing parts", unit="image")
     told = _told(model, strengths, parts.names)
     facts = erased(model.teacher.performer, bar, parts.names, explanation.ids, told)
