@@ -113,7 +113,9 @@ def _distorted(facts: Facts, seed: int) -> dict[str, Tensor]:
         "two concepts exchanged": exchanged,
         "all concepts mixed up": mixed,
         "twice the truth": 2 * truth,
+        "twice the truth, made to add up": with_rest(2 * truth[:, :n], total),
         "half the truth": truth / 2,
+        "half the truth, made to add up": with_rest(truth[:, :n] / 2, total),
         "the sign flipped": -truth,
         "the sign flipped, made to add up": with_rest(-truth[:, :n], total),
     }
