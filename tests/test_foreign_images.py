@@ -12,8 +12,8 @@ from PIL import Image
 from support import ROOT, configured, smoke
 
 from semexplain.__main__ import main
+from semexplain.data.framing import read_image
 from semexplain.explanation import Explanation, printable
-from semexplain.runs.trained import as_square
 from semexplain.system.image_files import ImageError
 from train import train
 
@@ -78,13 +78,13 @@ def test_a_picture_means_the_same_in_a_file_and_in_memory(tmp_path: Path) -> Non
     }
     for name, picture in pictures.items():
         picture.save(tmp_path / name)
-        assert torch.equal(as_square(tmp_path / name, 8), as_square(picture, 8)), name
+        assert torch.equal(read_image(tmp_path / name, 8), read_image(picture, 8)), name
     Image.fromarray(noise).save(tmp_path / "turned.png", exif=tags)
     with Image.open(tmp_path / "turned.png") as opened:
-        assert torch.equal(as_square(opened, 8), as_square(tmp_path / "turned.png", 8))
-    assert torch.equal(as_square(noise, 8), as_square(tmp_path / "alpha.png", 8))
+        assert torch.equal(read_image(opened, 8), read_image(tmp_path / "turned.png", 8))
+    assert torch.equal(read_image(noise, 8), read_image(tmp_path / "alpha.png", 8))
     with pytest.raises(ImageError, match="A picture cannot be read: expected 8 or 16 bits"):
-        as_square(Image.fromarray(np.full((8, 8), 300, dtype=np.int32)), 8)
+        read_image(Image.fromarray(np.full((8, 8), 300, dtype=np.int32)), 8)
 
 
 def test_one_place_opens_image_files() -> None:

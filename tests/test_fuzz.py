@@ -20,12 +20,11 @@ from malformed.weights import LEGACY, PTH, SAFE, trunk
 
 from semexplain.concepts.parts import Parts, read_parts
 from semexplain.data.celeba import read_attributes, read_partition
-from semexplain.data.images import read_image
+from semexplain.data.framing import read_image
 from semexplain.data.pascal_annotations import read_annotation
 from semexplain.data.pascal_objects import boxed_objects
 from semexplain.explanation import Explanation
 from semexplain.report.own_images import image_files
-from semexplain.runs.trained import as_square
 from semexplain.system.image_files import ImageError
 from semexplain.system.trouble import Trouble
 
@@ -173,7 +172,7 @@ def test_arrays_of_any_kind_are_pictures_or_refused(kind: str, shape: list[int],
     assume(not (tensor and kind == "object"))
     array = np.zeros(shape, dtype=kind)
     with contextlib.suppress(TypeError, ValueError):
-        assert as_square(torch.from_numpy(array) if tensor else array, 8).shape == (3, 8, 8)
+        assert read_image(torch.from_numpy(array) if tensor else array, 8).shape == (3, 8, 8)
 
 
 @given(names=st.lists(st.text(alphabet="ab[]*?!-~'\" \nä.", min_size=1, max_size=6), min_size=1, max_size=3))

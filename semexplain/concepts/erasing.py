@@ -31,9 +31,9 @@ def erasing_effects(
     far as the object has them, around a pixel drawn by chance. A part that is not in the image takes nothing.
 
     Args:
-        strengths: From images ``(k, 3, H, W)``, uint8, to the strengths ``(k, n)`` of the concepts; the score does not
+        strengths: From images ``(k, C, H, W)`` to the strengths ``(k, n)`` of the concepts; the score does not
             take part.
-        image: uint8 ``(3, H, W)``.
+        image: ``(C, H, W)``, whole numbers or fractions.
         part_map: ``(H, W)``. Number of the part at each pixel, -1 for none.
         n_parts: ``P``.
         seed: Of the patches.
@@ -75,11 +75,11 @@ def filled(image: Tensor, regions: Sequence[np.ndarray]) -> Tensor:
     """An image without each of some regions: filled with the mean of the ring around it, and with the blurred image.
 
     Args:
-        image: uint8 ``(3, H, W)``.
+        image: ``(C, H, W)``, whole numbers or fractions.
         regions: ``R``, each bool ``(H, W)``.
 
     Returns:
-        uint8 ``(R, 2, 3, H, W)``.
+        ``(R, 2, C, H, W)``, of the same type.
 
     Example:
         >>> image, region = torch.full((3, 6, 6), 7, dtype=torch.uint8), np.zeros((6, 6), bool)
@@ -93,8 +93,12 @@ def filled(image: Tensor, regions: Sequence[np.ndarray]) -> Tensor:
     for region in regions:
         ring = ~region & (ndimage.distance_transform_edt(~region) <= max(1, RING * diagonal))
         mean = pixels[:, ring if ring.any() else region].mean(1)[:, None, None]
-        pictures.append([np.where(region, fill, pixels).round().astype(np.uint8) for fill in (mean, blurred)])
+        pictures.append([_as_kept(np.where(region, fill, pixels), pixels.dtype) for fill in (mean, blurred)])
     return torch.from_numpy(np.array(pictures))
+
+
+def _as_kept(numbers: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    return (numbers if np.issubdtype(dtype, np.floating) else numbers.round()).astype(dtype)
 
 
 def soft_assignment(effects: np.ndarray) -> tuple[list[int], np.ndarray]:

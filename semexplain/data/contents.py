@@ -6,9 +6,14 @@ import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
 
 from semexplain.system.files import write_text
+from semexplain.system.image_files import ORIENTATION
 from semexplain.system.once import ReadOnlyError, held
 
 log = logging.getLogger(__name__)
@@ -45,6 +50,26 @@ def content_digests(paths: Sequence[Path], index: Path) -> dict[Path, str]:
             log.info("What the images hold cannot be remembered, so it is read in every run: %s", error)
             known = _completed(known, stamps)
     return {path: known[str(path)][-1] for path in paths}
+
+
+def picture_digest(picture: Path | str | IO[bytes] | Image.Image | np.ndarray | Tensor) -> str:
+    """SHA-256 of the content of a picture: its bytes, or the kind, shape and numbers of one in memory.
+
+    Example:
+        >>> picture_digest(np.zeros((2, 2))) == picture_digest(np.zeros((2, 2), np.uint8))
+        False
+    """
+    if isinstance(picture, Path | str):
+        return _digest(Path(picture))
+    if isinstance(picture, Image.Image):
+        orientation = picture.getexif().get(ORIENTATION)  # which decides how it is read
+        kind, data = f"{picture.mode} {picture.size} {orientation} {picture.getpalette()}", picture.tobytes()
+    elif isinstance(picture, np.ndarray | Tensor):
+        array = picture.cpu().numpy() if isinstance(picture, Tensor) else picture
+        kind, data = f"{type(picture).__name__} {array.dtype} {array.shape}", np.ascontiguousarray(array).tobytes()
+    else:
+        kind, data = "", picture.read()
+    return hashlib.sha256(kind.encode() + data).hexdigest()
 
 
 def _remembered(index: Path) -> Entries:

@@ -2,22 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from semexplain.data.framing import Framing, ImageSize, Picture, read_image
 from semexplain.data.loading import generator
-from semexplain.system.image_files import ImageError, Mode, decoded
+from semexplain.system.image_files import ImageError
 
 SPLITS = ("train", "val", "test")
-ImageSize = int | Sequence[int]  # side of a square RGB image, or channels, height and width
-MODES: dict[int, Mode] = {1: "L", 3: "RGB"}  # of Pillow, by channels
-
-
 LEAVE_OUT = "or leave the image out of the data set's list"
 
 
@@ -38,6 +34,13 @@ class Split(NamedTuple):
     """int ``(N,)``: how often the image occurs in one pass over the split; None: once."""
     groups: np.ndarray | None = None
     """int ``(N,)``: images with the same number show the same object; None: all differ."""
+    pictures: tuple[Picture, ...] | None = None
+    """The images themselves, where they are in memory and ``paths`` is empty; None: they are in files."""
+
+    @property
+    def sources(self) -> Sequence[Picture]:
+        """What each image is read from."""
+        return self.paths if self.pictures is None else self.pictures
 
     def first(self, count: int | None) -> "Split":
         """The first ``count`` images; all by default."""
@@ -48,31 +51,32 @@ class Split(NamedTuple):
         positions = np.arange(len(self.ids))
         return positions if self.repeats is None else np.repeat(positions, self.repeats)
 
-    def read(self, index: int, size: ImageSize) -> Tensor:
-        """The image at a position as uint8, see :func:`read_image`.
+    def read(self, index: int, size: Framing | ImageSize) -> Tensor:
+        """The image at a position as a network takes it, see :func:`~semexplain.data.framing.read_image`.
 
         Raises:
-            ImageError: If the file is gone or cannot be read; the message says how a data set does without it.
+            ImageError: If it is gone or cannot be read; the message says how a data set does without it.
         """
         box = None if self.boxes is None else self.boxes[index]
+        source = self.sources[index]
         try:
-            image = read_image(self.paths[index], size, box)
+            image = read_image(source, size, box)
         except FileNotFoundError as error:
-            raise ImageError(f"The image {self.paths[index]} is gone. Put it back, {LEAVE_OUT}.") from error
-        except ImageError as error:
-            raise ImageError(f"{str(error).removesuffix('.')}, {LEAVE_OUT}.") from error
+            raise ImageError(f"The image {source} is gone. Put it back, {LEAVE_OUT}.") from error
+        except (TypeError, ValueError) as error:
+            where = "" if isinstance(source, Path) else f"The image {self.ids[index]!r}: "
+            raise ImageError(f"{where}{str(error).removesuffix('.')}, {LEAVE_OUT}.") from error
         return image.flip(2) if self.mirrored is not None and self.mirrored[index] else image
 
 
 class ImageDataset(Dataset[dict[str, Tensor]]):
-    """Images of a split as uint8.
+    """Images of a split, framed.
 
-    Resizing is bilinear and does not keep the aspect ratio. With ``flip`` each image is mirrored in half of the
-    epochs; which ones depends on seed, epoch and index alone, not on the worker process that reads the image.
+    With ``flip`` each image is mirrored in half of the epochs; which ones depends on seed, epoch and index alone, not on the worker process that reads the image.
 
     Args:
         split: Files and labels.
-        image_size: Side of the square RGB images returned, or channels, height and width.
+        size: How images are framed, or the side of square RGB images, or channels, height and width.
         flip: Mirror images at random.
         seed: Seed of the flips.
 
@@ -80,9 +84,9 @@ class ImageDataset(Dataset[dict[str, Tensor]]):
         ValueError: If a file is not a readable image.
     """
 
-    def __init__(self, split: Split, image_size: ImageSize, *, flip: bool = False, seed: int = 0) -> None:
+    def __init__(self, split: Split, size: Framing | ImageSize, *, flip: bool = False, seed: int = 0) -> None:
         self.split = split
-        self.image_size = image_size
+        self.framing = Framing.of(size)
         self.flip = flip
         self.seed = seed
         # shared, because worker processes that outlive an epoch hold a copy of everything else
@@ -96,8 +100,8 @@ class ImageDataset(Dataset[dict[str, Tensor]]):
         return len(self.split.ids)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """``image``: uint8 ``(3, S, S)``; ``label``: bool ``(K,)``; ``index``, ``object_id``: int64 ``()``."""
-        image = self.split.read(index, self.image_size)
+        """``image``: ``(C, H, W)``; ``label``: bool ``(K,)``; ``index``, ``object_id``: int64 ``()``."""
+        image = self.split.read(index, self.framing)
         if self.flip and mirrored(self.seed, int(self._epoch), index):
             image = image.flip(2)
         number = index if self.split.groups is None else int(self.split.groups[index])
@@ -107,54 +111,6 @@ class ImageDataset(Dataset[dict[str, Tensor]]):
             "index": torch.tensor(index),
             "object_id": torch.tensor(number),
         }
-
-
-def image_shape(size: ImageSize) -> tuple[int, int, int]:
-    """Channels, height and width of an image.
-
-    Example:
-        >>> image_shape(32), image_shape((1, 24, 40))
-        ((3, 32, 32), (1, 24, 40))
-    """
-    if not isinstance(size, int) and len(size) != 3:
-        raise ValueError(f"Expected the side of an image, or its channels, height and width, got {size}.")
-    channels, height, width = (3, size, size) if isinstance(size, int) else size
-    if channels not in MODES:
-        raise ValueError(f"Images are read with {' or '.join(map(str, MODES))} channels, not {channels}.")
-    return channels, height, width
-
-
-def read_image(path: Path | IO[bytes], size: ImageSize, box: Sequence[int] | np.ndarray | None = None) -> Tensor:
-    """Decode an image file to uint8, RGB or grey, see :func:`semexplain.system.image_files.decoded`.
-
-    Args:
-        path: The file, or one that is open.
-        size: Side of a square RGB image, or channels, height and width; the aspect ratio is not kept.
-        box: Left, top, right and bottom (exclusive) of the part to take, clipped to the image; the whole by default.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ImageError: If the file is damaged or not an image, or the box lies outside it.
-    """
-    image = decoded(path, MODES[image_shape(size)[0]])
-    if box is not None:
-        left, top, right, bottom = (int(edge) for edge in box)
-        edges = (max(left, 0), max(top, 0), min(right, image.width), min(bottom, image.height))
-        if edges[0] >= edges[2] or edges[1] >= edges[3]:
-            raise ImageError(
-                f"The box {left}, {top}, {right}, {bottom} (left, top, right, bottom) holds nothing of {path}, which "
-                f"is {image.width} wide and {image.height} high. Mend the box."
-            )
-        image = image.crop(edges)
-    return pixels(image, size)
-
-
-def pixels(image: Image.Image, size: ImageSize) -> Tensor:
-    """A picture, grey or RGB, as uint8 ``(C, H, W)``: resized bilinearly, the aspect ratio not kept."""
-    channels, height, width = image_shape(size)
-    if image.size != (width, height):
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-    return torch.from_numpy(np.array(image)).view(height, width, channels).permute(2, 0, 1).contiguous()
 
 
 def mirrored(seed: int, epoch: int, index: int) -> bool:

@@ -15,14 +15,16 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from semexplain.data.arrays import MIRRORED, ArrayDataset, RowArray, plain_names, whole_batch
-from semexplain.data.images import SPLITS, ImageDataset, ImageSize, Split, image_shape
+from semexplain.data.contents import picture_digest
+from semexplain.data.framing import Framing, ImageSize
+from semexplain.data.images import SPLITS, ImageDataset, Split
 from semexplain.data.loading import EpochSampler, ResumableLoader, UnpaddedSampler
 from semexplain.system.config import ConfigError, instantiate
 from semexplain.system.seed import Seed
 
 
 class ViewDataset(Dataset[Tensor]):
-    """Single views of a data module's images, uint8 RGB ``(3, S, S)``.
+    """Single views of a data module's images, ``(C, H, W)``.
 
     Args:
         datamodule: Where the images are from.
@@ -31,7 +33,7 @@ class ViewDataset(Dataset[Tensor]):
 
     def __init__(self, datamodule: "ImageDataModule", views: Sequence[tuple[str, int, bool]]) -> None:
         self.splits = datamodule.splits
-        self.image_size = datamodule.image_size
+        self.framing = datamodule.framing
         self.views = views
 
     def __len__(self) -> int:
@@ -39,14 +41,14 @@ class ViewDataset(Dataset[Tensor]):
 
     def __getitem__(self, index: int) -> Tensor:
         split, at, flipped = self.views[index]
-        image = self.splits[split].read(at, self.image_size)
+        image = self.splits[split].read(at, self.framing)
         return image.flip(2) if flipped else image
 
 
 class ImageDataModule(pl.LightningDataModule, ABC):
     """Splits of labelled images as batches ``{"image", "label", "index", "object_id"}``.
 
-    ``image``: uint8 ``(B, 3, H, W)``; ``label``: bool ``(B, K)``; ``index``: int64 ``(B,)``, position within the
+    ``image``: ``(B, C, H, W)``; ``label``: bool ``(B, K)``; ``index``: int64 ``(B,)``, position within the
     split; ``object_id``: int64 ``(B,)``, equal for images of the same object. A data set is a subclass with a ``read``
     method that returns its splits and, where they are not known before, sets ``names``.
 
@@ -54,6 +56,9 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         batch_size: Images per batch and process.
         image_size: Side of the square RGB images, or channels, height and width, as the performer takes them; a run
             completes null.
+        framing: How pictures are brought to that size, where they are not stretched bilinearly to uint8: ``shorter``,
+            ``interpolation``, ``dtype`` and ``top`` of a :class:`~semexplain.data.framing.Framing`; a run completes
+            null.
         num_workers: Worker processes per loader; 0 reads in the main process.
         seed: Seed of order and flips in training.
         flip: Mirror training images at random.
@@ -64,7 +69,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         cache_dtype: In which the feature maps are kept. Scores, concepts and priors are kept in float32.
 
     Attributes:
-        names: The ``K`` attributes, in the order of the label columns.
+        names: The ``K`` attributes, in the order of the label columns; none where nothing is known of the images.
         varies: Whether reading an image twice may give two results other than its mirror image, so that nothing
             computed from it can be kept. A subclass that augments sets it.
         splits: ``train``, ``val`` and ``test``, filled by ``setup``.
@@ -80,6 +85,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         *,
         batch_size: Annotated[int, Ge(2)] = 64,
         image_size: int | list[int] | None = 224,
+        framing: dict[str, Any] | None = None,
         num_workers: Annotated[int, Ge(0)] = 2,
         seed: Seed = 0,
         flip: bool = False,
@@ -90,8 +96,9 @@ class ImageDataModule(pl.LightningDataModule, ABC):
     ) -> None:
         super().__init__()
         size: ImageSize = image_size if isinstance(image_size, int) else tuple(image_size or ())
-        if size == () or min(image_shape(size)[1:]) < 8:
+        if size == () or min(Framing.of(size).shape[1:]) < 8:
             raise ValueError(f"`image_size` must be at least 8 pixels, got {image_size}.")
+        self.framing = Framing.of(size, framing)
         self.limit = limit
         self.cache = cache
         self.cache_gb = cache_gb
@@ -104,6 +111,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         self.test_images: int | None = None
         self.splits: dict[str, Split] = {}
         self._arrays: dict[str, dict[str, RowArray | Tensor]] = {}
+        self._digests: dict[str, list[str]] = {}
         self._fingerprint: str | None = None
 
     @abstractmethod
@@ -149,16 +157,18 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         return self._arrays.get(split, {})
 
     def fingerprint(self) -> str:
-        """SHA-256 of what decides the batches: names, ids, file sizes, boxes, labels of each split, and the image size.
+        """SHA-256 of what decides the batches: names, ids, file sizes, boxes, labels of each split, and the framing.
 
         It stays the same when the data are moved or copied, so that results computed from them can be found again.
-        The content of the files enters by its size only.
+        The content of the files enters by its size only, that of images in memory by all of it.
         """
         if self._fingerprint is None:
-            digest = hashlib.sha256(json.dumps([self.names, self.image_size]).encode())
+            framing = [self.framing.options] if self.framing.options else []
+            digest = hashlib.sha256(json.dumps([self.names, self.image_size, *framing]).encode())
             for name in SPLITS:
                 split = self._split(name)
-                digest.update(json.dumps([name, split.ids, [os.path.getsize(path) for path in split.paths]]).encode())
+                contents: list[Any] = self.digests(name) or [os.path.getsize(path) for path in split.paths]
+                digest.update(json.dumps([name, split.ids, contents]).encode())
                 digest.update(np.packbits(split.labels).tobytes())
                 for field in ("boxes", "mirrored", "repeats"):
                     value = getattr(split, field)
@@ -166,6 +176,17 @@ class ImageDataModule(pl.LightningDataModule, ABC):
                         digest.update(json.dumps([field, value.tolist()]).encode())
             self._fingerprint = digest.hexdigest()
         return self._fingerprint
+
+    def digests(self, split: str) -> list[str] | None:
+        """SHA-256 of every image of a split that is in memory; None where they are in files."""
+        pictures = self._split(split).pictures
+        if pictures is not None and split not in self._digests:
+            self._digests[split] = [picture_digest(picture) for picture in pictures]
+        return self._digests.get(split)
+
+    def column(self, name: str) -> int | None:
+        """Which column of the labels an attribute has; None if nothing is known of it."""
+        return self.names.index(name) if name in self.names else None
 
     def dataset(self, split: str, flip: bool = False, only: Sequence[str] | None = None) -> ImageDataset | ArrayDataset:
         """The attached arrays of a split, all or ``only`` some, or else its images.
@@ -178,7 +199,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         if split in self._arrays:
             arrays = {name: array for name, array in self._arrays[split].items() if only is None or name in only}
             return ArrayDataset(arrays, data.labels, groups=data.groups, flip=flip, seed=self.seed)
-        return ImageDataset(data, self.image_size, flip=flip, seed=self.seed)
+        return ImageDataset(data, self.framing, flip=flip, seed=self.seed)
 
     def loader(
         self,
@@ -285,11 +306,11 @@ def _check(splits: Mapping[str, Split], names: Sequence[str]) -> None:
     if sorted(splits) != sorted(SPLITS):
         raise ValueError(f"`read` must return the splits {', '.join(SPLITS)}, got {', '.join(splits) or 'none'}.")
     for name, split in splits.items():
-        ids, paths, labels = split[:3]
+        ids, labels = split.ids, split.labels
         if not ids:
             raise ValueError(f"The split {name!r} has no images.")
-        if len(paths) != len(ids):
-            raise ValueError(f"The split {name!r} has {len(ids)} ids but {len(paths)} files.")
+        if len(split.sources) != len(ids):
+            raise ValueError(f"The split {name!r} has {len(ids)} ids but {len(split.sources)} files.")
         if labels.dtype != np.bool_ or labels.shape != (len(ids), len(names)):
             raise ValueError(
                 f"The labels of split {name!r} must be bool of shape {(len(ids), len(names))}, "

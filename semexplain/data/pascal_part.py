@@ -9,7 +9,7 @@ import numpy as np
 from annotated_types import Interval
 from PIL import Image
 
-from semexplain.data.images import Split, image_shape
+from semexplain.data.images import Split
 from semexplain.data.module import ImageDataModule
 from semexplain.data.pascal_annotations import (
     BACK_TO_FRONT,
@@ -181,7 +181,7 @@ class PascalPartDataModule(ImageDataModule):
         """
         photo, _, number = split.ids[index].removesuffix("/mirrored").rpartition("/")
         path = self._annotation(photo)
-        _, height, width = image_shape(self.image_size)
+        height, width = self.framing.height, self.framing.width
         if not split.labels[index, 0] or split.boxes is None or not path.is_file():
             return np.full((height, width), -1, dtype=np.int16)
         left, top, right, bottom = split.boxes[index].tolist()

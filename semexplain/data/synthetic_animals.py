@@ -20,7 +20,7 @@ from tqdm import tqdm
 from semexplain.data.drawn.animals import CLASS_NUMBERS, SMALLEST_SIZE, VERSION, Drawing, render, render_negative
 from semexplain.data.drawn.folder import jpeg, require_at_least, write_once
 from semexplain.data.drawn.scenes import Redrawable, Scene, as_read
-from semexplain.data.images import ImageSize
+from semexplain.data.framing import Framing
 from semexplain.data.pascal_annotations import PARTS, Category
 from semexplain.data.pascal_part import PascalPartDataModule
 from semexplain.system.seed import Seed
@@ -182,7 +182,7 @@ class SyntheticAnimalsDataModule(Redrawable, PascalPartDataModule):
     def scenes(self, split: str) -> list[Scene]:
         """The images that show the animal their picture was made for, cut out where the whole animal was."""
         views = self._split(split)
-        settings: dict[str, Any] = {"seed": self.draw_seed, "size": self.draw_size, "image_size": self.image_size}
+        settings: dict[str, Any] = {"seed": self.draw_seed, "size": self.draw_size, "framing": self.framing}
         scenes = []
         for at, name in enumerate(views.ids):
             photo, _, number = name.removesuffix("/mirrored").rpartition("/")
@@ -201,10 +201,10 @@ def _redrawn(
     index: int,
     seed: int,
     size: int,
-    image_size: ImageSize,
+    framing: Framing,
     box: NDArray[np.int64],
     mirrored: bool,
 ) -> Tensor:
     absent = [part for part, is_present in zip(parts, present, strict=True) if not is_present]
-    picture = as_read(render(index, seed=seed, size=size, without=absent).image, image_size, box)
+    picture = as_read(render(index, seed=seed, size=size, without=absent).image, framing, box)
     return picture.flip(2) if mirrored else picture

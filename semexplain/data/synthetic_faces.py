@@ -22,7 +22,8 @@ from semexplain.data.drawn.face_causes import DRAWN_AS, DRAWN_COLUMNS, ground_tr
 from semexplain.data.drawn.faces import SMALLEST_SIZE, draw_face
 from semexplain.data.drawn.folder import jpeg, require_at_least, write_once
 from semexplain.data.drawn.scenes import Redrawable, Scene, as_read
-from semexplain.data.images import ImageSize, Split
+from semexplain.data.framing import Framing
+from semexplain.data.images import Split
 from semexplain.system.config import suggest
 from semexplain.system.seed import Seed
 
@@ -144,7 +145,7 @@ class SyntheticFacesDataModule(Redrawable, CelebADataModule):
     def scenes(self, split: str) -> list[Scene]:
         """All faces of a split."""
         faces = self._split(split)
-        settings: dict[str, Any] = {"seed": self.draw_seed, "size": self.draw_size, "image_size": self.image_size}
+        settings: dict[str, Any] = {"seed": self.draw_seed, "size": self.draw_size, "framing": self.framing}
         return [
             Scene(at, labels[DRAWN_COLUMNS], partial(_redrawn, attributes=labels, index=int(path.stem) - 1, **settings))
             for at, (path, labels) in enumerate(zip(faces.paths, faces.labels, strict=True))
@@ -152,8 +153,8 @@ class SyntheticFacesDataModule(Redrawable, CelebADataModule):
 
 
 def _redrawn(
-    present: NDArray[np.bool_], attributes: NDArray[np.bool_], index: int, seed: int, size: int, image_size: ImageSize
+    present: NDArray[np.bool_], attributes: NDArray[np.bool_], index: int, seed: int, size: int, framing: Framing
 ) -> Tensor:
     values = attributes.copy()
     values[DRAWN_COLUMNS] = present
-    return as_read(draw_face(values, index=index, seed=seed, size=size), image_size)
+    return as_read(draw_face(values, index=index, seed=seed, size=size), framing)

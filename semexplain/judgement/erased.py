@@ -30,7 +30,7 @@ def erased(
 
     Args:
         performer: A frozen one, on the device where it is to compute.
-        images: ``N`` images uint8 ``(3, H, W)``, each with the part's number at each pixel ``(H, W)``, -1 for none.
+        images: ``N`` images ``(C, H, W)``, each with the part's number at each pixel ``(H, W)``, -1 for none.
         names: Of the ``P`` parts.
         ids: Names of the images.
         strengths: ``(N, P)``, how strong the performer finds the parts; nan where it does not say.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Union
 import torch
 from torch import Tensor
 
+from semexplain.data.framing import DTYPES, Framing
 from semexplain.explanation import Explanation
 from semexplain.judgement.interventions import Interventions
 from semexplain.judgement.moved import moved
@@ -36,7 +37,8 @@ def verdict(
             column for each concept of the network, or a frame whose columns are named after concepts (others get
             nothing); or several of these of the same images, one for each seed of what was trained.
         network: The performer; concepts are then taken away at the feature x. Or what is known of other interventions.
-        images: uint8 ``(N, 3, H, W)``, as the performer sees them; the pictures in the explanation by default.
+        images: ``(N, C, H, W)``, as the performer takes them; by default the pictures in the explanation, if it takes
+            uint8 RGB.
         progress: Show a progress bar.
 
     Returns:
@@ -71,7 +73,7 @@ def verdict(
     several = list(several)
     if isinstance(network, Interventions):
         return judged([_as_explanation(one, network) for one in several], network)
-    pictures = _pictures(several, images)
+    pictures = _pictures(several, images, network.framing)
     network.freeze()
     with torch.no_grad():
         maps = torch.cat([network.encode(some.to(network.device)).float().cpu() for some in pictures.split(AT_ONCE)])
@@ -81,17 +83,19 @@ def verdict(
     return judged([_as_explanation(one, facts) for one in several], facts)
 
 
-def _pictures(several: Sequence[Explanation | Table], images: Tensor | None) -> Tensor:
+def _pictures(several: Sequence[Explanation | Table], images: Tensor | None, framing: Framing) -> Tensor:
     """The explained images: those that are given, or else those in the first explanation."""
     pictures = images
-    if pictures is None and several and isinstance(several[0], Explanation):
+    seen = framing.channels == 3 and framing.dtype == "uint8"  # what an explanation keeps is what the performer took
+    if pictures is None and seen and several and isinstance(several[0], Explanation):
         pictures = several[0].image
-    if pictures is None or pictures.dtype != torch.uint8 or pictures.ndim != 4:
+    if pictures is None or pictures.dtype != DTYPES[framing.dtype] or pictures.ndim != 4:
         given = "none" if pictures is None else f"{pictures.dtype} {tuple(pictures.shape)}"
-        raise Trouble(
-            f"images: expected the explained images as uint8 (N, 3, H, W), got {given}. Explain with `pictures=True`, "
-            "or give `images`."
+        wanted = f"{framing.dtype} (N, {framing.channels}, H, W)"
+        mend = (
+            "Explain with `pictures=True`, or give `images`." if seen else "Give `images` as the performer takes them."
         )
+        raise Trouble(f"images: expected the explained images as {wanted}, got {given}. {mend}")
     return pictures
 
 

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from semexplain.concepts.base import ConceptKind, Game
 from semexplain.concepts.geometry import MapGeometry
 from semexplain.concepts.network import Prior
+from semexplain.data.framing import Framing
 from semexplain.data.text_files import first_few
 from semexplain.explanation import Performance
 from semexplain.system.config import suggest
@@ -33,7 +34,7 @@ class Performer(nn.Module, ABC):
         kind: What the concepts are, such as :class:`~semexplain.concepts.filters.Filters`.
         target_name: What the score stands for, one of ``output_names``.
         output_names: Names of the ``K`` outputs; data have labels of the same names.
-        image_shape: Channels, height and width of an image ``(3, H, W)``.
+        image_shape: Channels, height and width of an image ``(C, H, W)``.
         map_shape: Channels, height and width ``(C, h, w)`` of the feature map.
         explanation_options: Constructor parameters that choose what is explained and so do not influence training.
     """
@@ -48,7 +49,7 @@ class Performer(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, image: Tensor) -> Tensor:
-        """The feature map ``(B, C, h, w)`` of images ``(B, 3, H, W)``, uint8."""
+        """The feature map ``(B, C, h, w)`` of images as the framing keeps them, ``(B, C', H, W)``, uint8 by default."""
 
     @abstractmethod
     def feature(self, feature_map: Tensor) -> Tensor:
@@ -57,6 +58,11 @@ class Performer(nn.Module, ABC):
     @abstractmethod
     def outputs(self, feature: Tensor) -> Tensor:
         """All outputs ``(B, K)`` before any sigmoid or softmax, functions of ``x``."""
+
+    @property
+    def framing(self) -> Framing:
+        """How pictures are brought to ``image_shape``; stretched to uint8, where a network does not say."""
+        return Framing(*self.image_shape)
 
     @property
     def device(self) -> torch.device:
@@ -128,7 +134,7 @@ class Performer(nn.Module, ABC):
             m.register_forward_hook(lambda module, *_: layers.append(module)) for m in self.modules() if m is not self
         ]
         try:
-            self.encode(torch.zeros(1, *self.image_shape, dtype=torch.uint8, device=self.device))
+            self.encode(self.framing.empty(self.device))
         finally:
             for hook in hooks:
                 hook.remove()

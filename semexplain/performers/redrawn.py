@@ -42,7 +42,7 @@ def scores_of(networks: Sequence[Performer], image: Tensor) -> Tensor:
 
     Args:
         networks: ``R``, as :func:`beside_redrawn` makes them.
-        image: uint8 ``(B, 3, H, W)``.
+        image: ``(B, C, H, W)``, as the performer takes them.
 
     Returns:
         ``(R, B)`` on the CPU.

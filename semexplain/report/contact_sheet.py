@@ -21,7 +21,7 @@ REGION, WINDOW = (255, 0, 255), (255, 220, 0)
 
 
 class Images(Protocol):
-    """Images by position, uint8 ``(3, H, W)``: an array, or anything that reads them when asked."""
+    """Images by position, uint8 RGB ``(3, H, W)``: an array, or anything that reads them when asked."""
 
     def __getitem__(self, index: int, /) -> Any:
         """The image at a position."""

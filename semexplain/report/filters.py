@@ -63,10 +63,11 @@ def report_filters(run: Run, folder: Path) -> dict[str, float]:
     seen = sees_whole_object(maps, part_maps, performer.geometry)
     write_text(folder / LIST, listed(parts, performer.geometry, seen))
     captions = captions_of(parts, performer.geometry, seen)
-    pages = write_contact_sheets(folder, images.numpy(), maps, performer.geometry, names=captions)
+    pictures = data.framing.shown(images).numpy()
+    pages = write_contact_sheets(folder, pictures, maps, performer.geometry, names=captions)
     chunks = [performer.perform(chunk.to(device), grad_cam)[1] for chunk in encodings.split(32)]
     heat = torch.cat([cast(Tensor, chunk).cpu() for chunk in chunks])[:, None]
-    sheet = contact_sheet(images.numpy(), heat, [0], performer.geometry, top=12, names=["Grad-CAM"])
+    sheet = contact_sheet(pictures, heat, [0], performer.geometry, top=12, names=["Grad-CAM"])
     save_sheet(sheet, folder / "grad_cam.png")
     write_parts(folder / PARTS, parts)
     log.info("%d pages of filters and their names: %s", len(pages), folder)

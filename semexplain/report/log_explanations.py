@@ -62,7 +62,7 @@ class LogExplanations(Callback):
         rows = torch.linspace(0, len(split.ids) - 1, min(self.images, len(split.ids))).round().long().tolist()
         self._ids = tuple(split.ids[row] for row in rows)
         for start in range(0, len(rows), data.batch_size):
-            image = torch.stack([split.read(row, data.image_size) for row in rows[start : start + data.batch_size]])
+            image = torch.stack([split.read(row, data.framing) for row in rows[start : start + data.batch_size]])
             self._maps.append((performer.encode(image.to(pl_module.device)).float().cpu(), image))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -101,9 +101,9 @@ def _gallery(run: Run, most: int) -> Explanation:
     explanation = run.explanation[chosen_rows(run.explanation, most)]
     split = run.data.splits["test"]
     position = {name: number for number, name in enumerate(split.ids)}
-    images = (split.read(position[name], run.data.image_size) for name in explanation.ids)
+    images = (split.read(position[name], run.data.framing) for name in explanation.ids)
     device = "cpu" if run.config.trainer.accelerator == "cpu" else "auto"  # the run's GPU may not be here
-    return TrainedExplainer.of(run, device).pictured(explanation, images)
+    return TrainedExplainer.of(run, device).pictured(explanation, images, framed=True)
 
 
 def _write(

@@ -70,7 +70,7 @@ class PerformanceCache:
             limit_gb: The limit.
             module: Whose arrays they are; without one those that a performer is trained on.
         """
-        blank = torch.zeros(1, *performer.image_shape, dtype=torch.uint8, device=self.device)
+        blank = performer.framing.empty(self.device)
         training = performer.training
         performer = performer.to(self.device).eval()
         if module is None:
@@ -276,7 +276,7 @@ def _upload(array: RowArray | Tensor, device: torch.device) -> Tensor:
 
 
 def view_keys(datamodule: ImageDataModule, views: Iterable[tuple[str, int, bool]], index: Path) -> Iterator[str]:
-    """A digest of what decides the pixels of each view: the file's content, the crop, mirroring and the size.
+    """A digest of what decides the pixels of each view: the image's content, the crop, mirroring and the framing.
 
     Args:
         datamodule: Where the views are from.
@@ -285,11 +285,14 @@ def view_keys(datamodule: ImageDataModule, views: Iterable[tuple[str, int, bool]
     """
     paths = sorted({path for split in datamodule.splits.values() for path in split.paths})
     digests = content_digests(paths, index)
+    framing = [str(datamodule.framing)] if datamodule.framing.options else []
     for name, at, flipped in views:
         split = datamodule.splits[name]
         box = None if split.boxes is None else split.boxes[at].tolist()
         mirrored = flipped != (split.mirrored is not None and bool(split.mirrored[at]))
-        yield _key(digests[split.paths[at]], str(box), str(mirrored), str(datamodule.image_size), str(READING))
+        inside = datamodule.digests(name)
+        content = digests[split.paths[at]] if inside is None else inside[at]
+        yield _key(content, str(box), str(mirrored), str(datamodule.image_size), str(READING), *framing)
 
 
 def _recalled(answers: Answers, store: RowStore) -> dict[str, Callable[[list[str]], RowArray]]:

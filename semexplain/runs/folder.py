@@ -78,8 +78,7 @@ def open_run(config: DictConfig, folder: Path) -> DictConfig:
     path = folder / CONFIG
     config, trust = settled(config), config.get("trust", False)
     config.pop("trust", None)
-    if config.data.get("image_size", 0) is None:
-        config.data.image_size = list(outline(config).image_shape)
+    _complete_framing(config.data, config)
     if config.resume is None:
         if is_first():
             write_text(path, OmegaConf.to_yaml(config))
@@ -107,6 +106,18 @@ def open_run(config: DictConfig, folder: Path) -> DictConfig:
     if is_first():
         keep_aside(folder / "metrics.csv")  # the logger starts a new file
     return record
+
+
+def _complete_framing(data: DictConfig, config: DictConfig) -> None:
+    """Let data read pictures as the performer takes them, where they do not say."""
+    absent = [name for name in ("image_size", "framing") if data.get(name, 0) is None]
+    if not absent:
+        return
+    framing = outline(config).framing
+    if "image_size" in absent:
+        data.image_size = list(framing.shape)
+    if "framing" in absent and framing.options:
+        data.framing = framing.options
 
 
 def _recorded(path: Path, config: DictConfig, trust: bool) -> DictConfig:

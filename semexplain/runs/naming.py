@@ -14,7 +14,8 @@ from torch import Tensor
 from semexplain.concepts.erasing import erasing_effects, soft_assignment
 from semexplain.concepts.part_proposals import propose_by_iou, propose_by_peak
 from semexplain.concepts.parts import Parts, merge, read_parts, write_parts
-from semexplain.data.images import ImageSize, Split
+from semexplain.data.framing import Framing
+from semexplain.data.images import Split
 from semexplain.data.module import ImageDataModule
 from semexplain.performers.base import Performer
 from semexplain.system.config import ConfigError
@@ -33,7 +34,7 @@ class PartData(Protocol):
 
     parts: tuple[str, ...]
     naming: Split
-    image_size: ImageSize
+    framing: Framing
 
     def part_map(self, split: Split, index: int) -> np.ndarray:
         """Part of every pixel of an image, ``(S, S)``, -1 for none."""
@@ -135,8 +136,8 @@ def naming_part_maps(data: PartData) -> np.ndarray:
 
 
 def naming_images(data: PartData) -> Tensor:
-    """The images for naming, uint8 ``(N, 3, S, S)``."""
-    return torch.stack([data.naming.read(index, data.image_size) for index in range(len(data.naming.ids))])
+    """The images for naming, ``(N, C, H, W)``."""
+    return torch.stack([data.naming.read(index, data.framing) for index in range(len(data.naming.ids))])
 
 
 @torch.no_grad()
@@ -159,7 +160,7 @@ def mean_effects(performer: Performer, data: PartData, device: torch.device, fol
 
     def effects(positions: np.ndarray) -> Iterator[dict[str, Tensor]]:
         for index in positions.tolist():
-            image, part_map = data.naming.read(index, data.image_size), data.part_map(data.naming, index)
+            image, part_map = data.naming.read(index, data.framing), data.part_map(data.naming, index)
             yield {"effect": erasing_effects(strengths, image, part_map, len(data.parts), seed=index)[None]}
 
     n, ids = len(performer.concept_names), list(data.naming.ids)

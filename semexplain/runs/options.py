@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from semexplain.attributions.starts import start_of
-from semexplain.data.images import image_shape
+from semexplain.data.framing import Framing
 from semexplain.explanation import Performance
 from semexplain.performers.base import Performer
 from semexplain.runs.shape import ALWAYS, misshapen
@@ -340,13 +340,16 @@ def _data_problems(values: dict[str, Any], performer: Performer) -> Iterator[str
     """Of data and performer."""
     size = values["data"].get("image_size")
     try:
-        other = size is not None and image_shape(size) != performer.image_shape
+        other = size is not None and Framing.of(size).shape != performer.image_shape
     except ValueError as error:
         yield f"data.image_size: {error}"
         return
     if other:
         shape = values["performer"].get("image_size", list(performer.image_shape))
         yield f"data.image_size: {size} but the performer sees images of performer.image_size={shape}. Set that alone."
+    options, own = values["data"].get("framing"), performer.framing.options
+    if options is not None and Framing.of(performer.image_shape, options).options != own:
+        yield f"data.framing: {options} but the performer sees images framed by {own}. Leave it out."
     category, target = values["data"].get("category"), values["performer"].get("target")
     if category not in (None, target):
         yield f"data.category: {category!r} but the performer explains performer.target={target!r}. Set that alone."

@@ -3,17 +3,17 @@
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import replace
+from io import IOBase
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from semexplain.data.images import MODES, ImageSize, image_shape, pixels, read_image
+from semexplain.data.framing import Picture, read_image
 from semexplain.data.loading import read_ahead
 from semexplain.explanation import Explanation, printable
 from semexplain.performers.base import Performer
@@ -21,14 +21,12 @@ from semexplain.performers.grad_cam import score_heat
 from semexplain.runs.run import Run
 from semexplain.system import devices
 from semexplain.system.config import ConfigError
-from semexplain.system.image_files import ImageError, eight_bits, upright
 from semexplain.system.places import expanded
 from semexplain.system.trouble import Trouble
 from semexplain.training.distillation import Distillation
 
 log = logging.getLogger(__name__)
 Precision = Literal["float32", "bfloat16"]
-Picture = Path | str | Image.Image | np.ndarray | Tensor
 
 
 class TrainedExplainer:
@@ -43,11 +41,13 @@ class TrainedExplainer:
         target: What the score stands for.
         concepts: Names of the ``n`` concepts.
         image_shape: Channels, height and width of an image as the performer takes it.
+        framing: How pictures are brought to that.
     """
 
     def __init__(self, module: Distillation, *, precision: Precision = "float32") -> None:
         self.module = module.eval()
         self.image_shape = module.performer.image_shape
+        self.framing = module.performer.framing
         self.precision = precision
         self.target = module.performer.target_name
         self.concepts = module.teacher.concept_names
@@ -79,13 +79,13 @@ class TrainedExplainer:
     ) -> Explanation:
         """Explain images, a batch at a time, so that memory does not grow with their number but for the result.
 
-        A thread reads the next batch while this one is explained. Each image is resized as the performer takes it, as
+        A thread reads the next batch while this one is explained. Each image is framed as the performer takes it, as
         in training. A picture that cannot be read is reported in the log and left out; ``ids`` of the result say which
         were explained.
 
         Args:
-            images: Files, PIL images, uint8 arrays ``(H, W, 3)`` or ``(H, W)``, uint8 tensors ``(3, H, W)``; one of
-                these or any iterable of them, such as a generator or a batch ``(B, 3, H, W)``.
+            images: Files, PIL images, arrays ``(H, W, C)`` or ``(H, W)``, tensors ``(C, H, W)``; one of these or any
+                iterable of them, such as a generator or a batch ``(B, C, H, W)``.
             batch_size: Images at a time.
             pictures: Keep the resized images and their Grad-CAM in the result, for figures.
             progress: Show a progress bar.
@@ -94,7 +94,7 @@ class TrainedExplainer:
             Their explanation, in this computer's own memory.
 
         Raises:
-            TypeError: If images are not uint8: what is fed 0..1 in place of 0..255 fails silently.
+            TypeError: If arrays have another type than the framing's, such as fractions in place of uint8.
             Trouble: If not one of them can be read.
 
         Example:
@@ -102,8 +102,9 @@ class TrainedExplainer:
             >>> explainer.explain(["me.jpg", "you.jpg"]).reasons()  # doctest: +SKIP
             [['smiling +1.24', 'no bags under eyes +0.91', ...], [...]]
         """
-        if isinstance(images, Path | str | Image.Image) or (hasattr(images, "ndim") and images.ndim <= 3):
+        if isinstance(images, Path | str | Image.Image | IOBase) or (hasattr(images, "ndim") and images.ndim <= 3):
             images = [images]  # type: ignore[list-item]
+        images = cast(Iterable[Picture], images)
         total = len(images) if isinstance(images, Sized) else None
         batches: list[Explanation] = []
         with tqdm(total=total, desc="Explaining", unit="image", disable=None if progress else True) as bar:
@@ -114,27 +115,32 @@ class TrainedExplainer:
                         feature_map = self.module.performer.encode(image).float()
                         explanation = self.module.explain_maps(feature_map)
                     if pictures:
-                        explanation = replace(explanation, image=_coloured(image), heat=self._heat(feature_map))
+                        explanation = replace(
+                            explanation, image=self.framing.shown(image), heat=self._heat(feature_map)
+                        )
                     batches.append(replace(explanation, ids=tuple(names)))
                 bar.update(count)
         if not batches:
             raise Trouble("None of the images could be read; the log says why.")
         return Explanation.join(batches)
 
-    def pictured(self, explanation: Explanation, images: Iterable[Picture], *, batch_size: int = 32) -> Explanation:
+    def pictured(
+        self, explanation: Explanation, images: Iterable[Picture], *, batch_size: int = 32, framed: bool = False
+    ) -> Explanation:
         """The same explanation with its images and the Grad-CAM of their scores; nothing is explained again.
 
         Args:
             explanation: Of this explainer.
             images: Its images, in the same order, as :meth:`explain` takes them.
             batch_size: Images at a time.
+            framed: They are tensors as the performer takes them, not to be resized or cut once more.
         """
         pictures, heats = [], []
-        for tensors, _, _ in read_ahead(self._batches(images, batch_size)):
+        for tensors, _, _ in read_ahead(self._batches(images, batch_size, framed=framed)):
             image = torch.stack(tensors)
             with torch.no_grad(), self._autocast():
                 feature_map = self.module.performer.encode(image.to(self.module.device)).float()
-            pictures.append(_coloured(image))
+            pictures.append(self.framing.shown(image))
             heats.append(self._heat(feature_map))
         return replace(explanation, image=torch.cat(pictures), heat=torch.cat(heats))
 
@@ -146,7 +152,9 @@ class TrainedExplainer:
         half = self.precision == "bfloat16"
         return torch.autocast(self.module.device.type, torch.bfloat16, enabled=half)
 
-    def _batches(self, images: Iterable[Picture], size: int) -> Iterator[tuple[list[Tensor], list[str], int]]:
+    def _batches(
+        self, images: Iterable[Picture], size: int, *, framed: bool = False
+    ) -> Iterator[tuple[list[Tensor], list[str], int]]:
         """Images of a batch, their names, and how many were tried."""
         pairs = enumerate(images)
         while chunk := list(islice(pairs, size)):
@@ -155,7 +163,8 @@ class TrainedExplainer:
             for number, picture in chunk:
                 name = str(picture) if isinstance(picture, Path | str) else str(number)
                 try:
-                    tensors.append(as_square(picture, self.image_shape))
+                    done = framed and isinstance(picture, Tensor)
+                    tensors.append(cast(Tensor, picture) if done else read_image(picture, self.framing))
                     names.append(name)
                 except (OSError, ValueError) as error:
                     log.warning("Left out: %s", printable(str(error)))
@@ -187,46 +196,3 @@ def load(
     """
     changes = {} if performer is None else {"performer.checkpoint": str(expanded("performer", performer))}
     return TrainedExplainer.of(Run(expanded("run", run), {**overrides, **changes}, trust=trust), device, precision)
-
-
-def as_square(picture: Picture, size: ImageSize) -> Tensor:
-    """A picture as the performer takes it: uint8, RGB or grey, resized without keeping the aspect ratio.
-
-    Transparency, 16 bits and orientation mean the same in a file and in a PIL image, see
-    :func:`semexplain.system.image_files.eight_bits`.
-
-    Args:
-        picture: See :meth:`TrainedExplainer.explain`.
-        size: Side of a square RGB image, or channels, height and width.
-
-    Raises:
-        TypeError: If an array is not uint8.
-        ValueError: If an array is not an image.
-
-    Example:
-        >>> as_square(np.zeros((20, 30), dtype=np.uint8), 8).shape
-        torch.Size([3, 8, 8])
-    """
-    if isinstance(picture, Path | str):
-        return read_image(Path(picture), size)
-    if isinstance(picture, Tensor):
-        if picture.ndim != 3 or len(picture) not in (1, 3):
-            raise ValueError(f"Expected a tensor (3, H, W), got the shape {tuple(picture.shape)}.")
-        picture = picture.permute(1, 2, 0).cpu().numpy()
-        picture = picture[:, :, 0] if picture.shape[2] == 1 else picture
-    if isinstance(picture, np.ndarray):
-        if picture.dtype != np.uint8:
-            raise TypeError(f"Expected images as uint8 RGB 0..255, got {picture.dtype}. Convert them first.")
-        if picture.ndim not in (2, 3) or (picture.ndim == 3 and picture.shape[2] not in (3, 4)):
-            raise ValueError(f"Expected an array (H, W, 3) or (H, W), got the shape {picture.shape}.")
-        picture = Image.fromarray(picture)
-    try:
-        image = eight_bits(upright(picture), MODES[image_shape(size)[0]])
-    except (OSError, ValueError) as error:
-        raise ImageError(f"A picture cannot be read: {error}.") from error
-    return pixels(image, size)
-
-
-def _coloured(image: Tensor) -> Tensor:
-    """Images ``(B, 3, H, W)`` to be looked at, of grey or coloured ones."""
-    return image.expand(-1, 3, -1, -1).cpu()

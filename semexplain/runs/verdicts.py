@@ -163,7 +163,7 @@ def _erased(model: Measured, datamodule: ImageDataModule, images: int) -> Judged
         raise ConfigError("verdict.means: no test image has part masks. Use `verdict.means=moved`.")
     positions = evenly(np.array(shown), images)
     explanation, strengths = _explained(model, datamodule, positions, lambda question: question.strengths)
-    pictures = ((split.read(at, datamodule.image_size), part_maps[at]) for at in positions)
+    pictures = ((split.read(at, datamodule.framing), part_maps[at]) for at in positions)
     bar = tqdm(pictures, total=len(positions), desc="Erasing parts", unit="image")
     told = _told(model, strengths, parts.names)
     facts = erased(model.teacher.performer, bar, parts.names, explanation.ids, told)

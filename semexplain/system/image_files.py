@@ -2,8 +2,9 @@
 
 import io
 import stat
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -35,6 +36,7 @@ _TURNS = {
 _ON_THEIR_SIDE = (5, 6, 7, 8)
 Mode = Literal["L", "RGB"]
 Source = Path | IO[bytes]
+T = TypeVar("T")
 
 
 class ImageError(Trouble):
@@ -63,6 +65,78 @@ def decoded(source: Source, mode: Mode) -> Image.Image:
         >>> decoded(io.BytesIO(buffer.getvalue()), "RGB").getpixel((0, 0))
         (7, 7, 7)
     """
+    return _taken(source, lambda image: eight_bits(upright(image), mode))
+
+
+def file_planes(source: Source, channels: int) -> tuple[list[np.ndarray], float]:
+    """The channels of an image file in the numbers that it holds, see :func:`planes`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ImageError: As :func:`decoded` does, and for 16 bits a colour in one picture, which Pillow reads with 8.
+    """
+    return _taken(source, lambda image: planes(image, channels), whole_numbers=True)
+
+
+def planes(image: Image.Image, channels: int) -> tuple[list[np.ndarray], float]:
+    """The channels of a picture in its own numbers, and the number of full brightness: 255, 65535 or 1.
+
+    Of a picture with 8 bits a colour, one channel is grey and three are colours, as :func:`eight_bits` gives them; four
+    are its own four. Other channels are the pictures of a TIFF file that has one for each.
+
+    Args:
+        image: Upright or not.
+        channels: How many are wanted; of one with more than 8 bits also a single one in place of three.
+
+    Raises:
+        PixelError: If it has others.
+
+    Example:
+        >>> found, full = planes(Image.fromarray(np.array([[0, 514]], dtype=np.uint16)), 1)
+        >>> found[0].tolist(), full
+        ([[0, 514]], 65535)
+    """
+    count = getattr(image, "n_frames", 1)
+    if image.format == "TIFF" and count == channels > 1 and len(image.getbands()) == 1:
+        found = [_plane(image, number) for number in range(count)]
+        image.seek(0)
+        if len({(one.dtype, one.shape) for one in found}) > 1:
+            raise PixelError("its pictures differ in size or in kind: save one channel in each, or a .npy file")
+    elif _is_deep(image):
+        found = [_plane(image)]
+    elif channels in (1, 3):
+        found = _bands(eight_bits(upright(image), "L" if channels == 1 else "RGB"))
+    else:
+        found = _bands(upright(image))
+    if len(found) != channels and not (len(found) == 1 and channels == 3):
+        raise PixelError(
+            f"expected {channels} channels, but it has {len(found)}: save it as an array (H, W, {channels}) in a .npy "
+            f"file, or as a TIFF file of {channels} grey pictures"
+        )
+    return found, {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}.get(found[0].dtype, 1)
+
+
+def read_array(path: Path) -> np.ndarray:
+    """The array in a ``.npy`` file; nothing in it is executed.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ImageError: If it holds something else.
+    """
+    require_regular(path)
+    try:
+        return np.array(np.lib.format.open_memmap(path, mode="r"))
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # a damaged header can be anything
+        reason = str(error).strip().rstrip(".") or type(error).__name__
+        raise ImageError(
+            f"Expected an array of numbers in {path}, but it cannot be read: {reason}. Save it by `numpy.save`."
+        ) from error
+
+
+def _taken(source: Source, take: Callable[[Image.Image], T], *, whole_numbers: bool = False) -> T:
+    """Something of an image file that has been decoded whole."""
     data = _bytes(source)
     try:
         if data.startswith(PNG):
@@ -70,12 +144,14 @@ def decoded(source: Source, mode: Mode) -> Image.Image:
         feed = JpegFeed(data) if data.startswith(b"\xff\xd8") else io.BytesIO(data)
         with Image.open(feed, formats=FORMATS) as image:
             _require_moderate(image)
+            if whole_numbers and len(image.getbands()) > 1 and ";16" in str(getattr(image, "tile", "")):
+                raise PixelError("it has several channels of 16 bits, which are read with 8: save it as a .npy file")
             if isinstance(feed, JpegFeed):
                 feed.begin()
             image.load()
             if isinstance(feed, JpegFeed):
                 feed.check()
-            return eight_bits(upright(image), mode)
+            return take(image)
     except Exception as error:  # a damaged file can lead a decoder into any of them
         raise _refused(_name(source), data, error) from error
 
@@ -93,7 +169,7 @@ def eight_bits(image: Image.Image, mode: Mode) -> Image.Image:
         >>> eight_bits(Image.fromarray(np.array([[0, 514, 65535]], dtype=np.uint16)), "L").tobytes()
         b'\x00\x02\xff'
     """
-    if image.mode.startswith("I") or image.mode == "F":
+    if _is_deep(image):
         image = _scaled(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -184,6 +260,30 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # tags that nobody can read say nothing
         return 1
     return value if value in _TURNS else 1
+
+
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode.startswith("I") or image.mode == "F"
+
+
+def _plane(image: Image.Image, number: int = 0) -> np.ndarray:
+    """One of the grey pictures of a file in its own numbers: uint8, uint16 or float32."""
+    if number:
+        image.seek(number)
+    if len(image.getbands()) > 1:
+        raise PixelError("its pictures have several channels each: save one channel in each, or a .npy file")
+    if _is_deep(image) and "transparency" in image.info:
+        raise PixelError("it has 16 bits a pixel and a colour that is transparent: save it without")
+    numbers = np.array(upright(image if _is_deep(image) else image.convert("L")))
+    if numbers.dtype.kind in "iu" and numbers.itemsize > 1 and numbers.min() >= 0 and numbers.max() <= 65535:
+        numbers = numbers.astype(np.uint16)
+    if numbers.dtype not in (np.uint8, np.uint16, np.float32):
+        raise PixelError(f"expected 8 or 16 bits a channel, or fractions, but it has {numbers.dtype} numbers")
+    return numbers
+
+
+def _bands(image: Image.Image) -> list[np.ndarray]:
+    return [np.array(band) for band in image.split()]
 
 
 def _scaled(image: Image.Image) -> Image.Image:

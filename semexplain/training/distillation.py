@@ -186,7 +186,7 @@ class Distillation(Measured):
         return self.explain(self.teacher.perform({"feature_map": feature_map}, with_prior=False)[0])[0]
 
     def forward(self, image: Tensor) -> Explanation:
-        """Explain images ``(B, 3, H, W)``, uint8."""
+        """Explain images ``(B, C, H, W)`` as the performer takes them."""
         return self.explain(self.teacher.perform({"image": image}, with_prior=False)[0])[0]
 
     def explain_maps(self, feature_map: Tensor, image: Tensor | None = None) -> Explanation:
@@ -196,7 +196,7 @@ class Distillation(Measured):
         if image is None:
             return explanation
         heat = self.performer.geometry.upsample(score_heat(self.performer, feature_map), image.shape[2:])
-        return replace(explanation, image=image.expand(-1, 3, -1, -1).cpu(), heat=heat.cpu())
+        return replace(explanation, image=self.performer.framing.shown(image), heat=heat.cpu())
 
     # -- training ----------------------------------------------------------------------------------------------------
 

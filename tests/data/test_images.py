@@ -10,7 +10,8 @@ from PIL import Image
 
 from semexplain.data.arrays import ArrayDataset
 from semexplain.data.celeba import CelebADataModule
-from semexplain.data.images import SPLITS, ImageDataset, Split, mirrored, read_image
+from semexplain.data.framing import read_image
+from semexplain.data.images import SPLITS, ImageDataset, Split, mirrored
 from semexplain.data.loading import EpochSampler, ResumableLoader, UnpaddedSampler
 from semexplain.data.module import ImageDataModule
 

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from malformed.case import Malformed
-from semexplain.data.images import read_image
+from semexplain.data.framing import read_image
 from semexplain.system.image_files import photo_size
 
 GREY = np.array([[0, 60, 120], [180, 240, 255]], dtype=np.uint8)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from semexplain.concepts.erasing import erasing_effects, soft_assignment
 from semexplain.concepts.filters import Filters
+from semexplain.data.framing import Framing
 from semexplain.performers.base import Performer
 from semexplain.runs.naming import PartNaming
 
@@ -39,7 +40,7 @@ class Colours(Performer):
 class Scenes:
     """An eye that is red on a torso that is green, each in a box; legs are not to be seen."""
 
-    parts, image_size, names = NAMES, SIDE, ("dog",)
+    parts, framing, names = NAMES, Framing.of(SIDE), ("dog",)
 
     def __init__(self) -> None:
         self.naming = SimpleNamespace(ids=tuple(f"image {i}" for i in range(IMAGES)), read=self.read)

@@ -15,9 +15,10 @@ from PIL import Image
 from support import ROOT, smoke
 
 from semexplain.__main__ import main
+from semexplain.data.framing import read_image
 from semexplain.explanation import Explanation
 from semexplain.report.own_images import image_files
-from semexplain.runs.trained import as_square, load
+from semexplain.runs.trained import load
 from semexplain.system.config import ConfigError
 
 pytestmark = [
@@ -76,17 +77,17 @@ def test_pictures_are_taken_in_any_size_and_in_grey(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (30, 20, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "one.png")
     for size in (8, (3, 24, 40), (1, 24, 40)):
-        assert torch.equal(as_square(pixels, size), as_square(tmp_path / "one.png", size))
-    assert as_square(pixels, (1, 24, 40)).shape == (1, 24, 40)
+        assert torch.equal(read_image(pixels, size), read_image(tmp_path / "one.png", size))
+    assert read_image(pixels, (1, 24, 40)).shape == (1, 24, 40)
 
 
 def test_what_is_no_image_is_refused() -> None:
     with pytest.raises(TypeError, match="uint8 RGB 0..255, got float32"):
-        as_square(np.zeros((4, 4, 3), dtype=np.float32), 8)
+        read_image(np.zeros((4, 4, 3), dtype=np.float32), 8)
     with pytest.raises(ValueError, match=r"got the shape \(2, 4, 4\)"):
-        as_square(torch.zeros(2, 4, 4, dtype=torch.uint8), 8)
+        read_image(torch.zeros(2, 4, 4, dtype=torch.uint8), 8)
     with pytest.raises(ValueError, match=r"got the shape \(4, 4, 7\)"):
-        as_square(np.zeros((4, 4, 7), dtype=np.uint8), 8)
+        read_image(np.zeros((4, 4, 7), dtype=np.uint8), 8)
 
 
 def test_explain_reports_a_broken_image_and_does_the_rest(

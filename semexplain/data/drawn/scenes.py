@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semexplain.data.drawn.folder import jpeg
-from semexplain.data.images import ImageSize, read_image
+from semexplain.data.framing import Framing, ImageSize, read_image
 
 
 class Scene(NamedTuple):
@@ -21,7 +21,7 @@ class Scene(NamedTuple):
     present: NDArray[np.bool_]
     """``(K,)``. Which concepts it has."""
     draw: Callable[[NDArray[np.bool_]], Tensor]
-    """From which concepts are present ``(K,)`` to the picture, uint8 RGB ``(3, S, S)``, all else as in the image."""
+    """From which concepts are present ``(K,)`` to the picture as it is read, all else as in the image."""
 
 
 class Redrawable(ABC):
@@ -42,12 +42,12 @@ class Redrawable(ABC):
         """The images of a split that can be drawn again, in order."""
 
 
-def as_read(pixels: NDArray[np.uint8], size: ImageSize, box: NDArray[np.int64] | None = None) -> Tensor:
-    """What reading a picture gives once it is written to a file, uint8.
+def as_read(pixels: NDArray[np.uint8], size: Framing | ImageSize, box: NDArray[np.int64] | None = None) -> Tensor:
+    """What reading a picture gives once it is written to a file.
 
     Args:
         pixels: Red, green and blue bytes ``(H, W, 3)``.
-        size: Side of a square RGB image, or channels, height and width.
+        size: A framing, or the side of a square RGB image, or channels, height and width.
         box: Left, top, right and bottom (exclusive) of the part to take; the whole by default.
 
     Example:
