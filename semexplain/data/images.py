@@ -72,7 +72,8 @@ class Split(NamedTuple):
 class ImageDataset(Dataset[dict[str, Tensor]]):
     """Images of a split, framed.
 
-    With ``flip`` each image is mirrored in half of the epochs; which ones depends on seed, epoch and index alone, not on the worker process that reads the image.
+    With ``flip`` each image is mirrored in half of the epochs; which ones depends on seed, epoch and index alone, not
+    on the worker process that reads the image.
 
     Args:
         split: Files and labels.
