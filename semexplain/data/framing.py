@@ -1,6 +1,6 @@
 """How a picture is brought to a network: its size, how it is cut and resized, and in which numbers it is kept."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import IO, Any, Literal, get_args
@@ -25,6 +25,7 @@ from semexplain.system.image_files import (
 
 ImageSize = int | Sequence[int]  # side of a square RGB image, or channels, height and width
 Picture = Path | str | IO[bytes] | Image.Image | np.ndarray | Tensor
+Held = Picture | Callable[[], Picture]  # a picture, or a function that gets it when it is wanted
 Interpolation = Literal["bilinear", "bicubic", "nearest", "lanczos"]
 Stored = Literal["uint8", "uint16", "float32"]
 MOST_CHANNELS = 16

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from semexplain.data.framing import Framing, ImageSize, Picture, read_image
+from semexplain.data.framing import Framing, Held, ImageSize, read_image
 from semexplain.data.loading import generator
 from semexplain.system.image_files import ImageError
 
@@ -34,11 +34,11 @@ class Split(NamedTuple):
     """int ``(N,)``: how often the image occurs in one pass over the split; None: once."""
     groups: np.ndarray | None = None
     """int ``(N,)``: images with the same number show the same object; None: all differ."""
-    pictures: tuple[Picture, ...] | None = None
-    """The images themselves, where they are in memory and ``paths`` is empty; None: they are in files."""
+    pictures: tuple[Held, ...] | None = None
+    """The images themselves, or functions that get them, where ``paths`` is empty; None: they are in files."""
 
     @property
-    def sources(self) -> Sequence[Picture]:
+    def sources(self) -> Sequence[Held]:
         """What each image is read from."""
         return self.paths if self.pictures is None else self.pictures
 
@@ -60,7 +60,7 @@ class Split(NamedTuple):
         box = None if self.boxes is None else self.boxes[index]
         source = self.sources[index]
         try:
-            image = read_image(source, size, box)
+            image = read_image(source() if callable(source) else source, size, box)
         except FileNotFoundError as error:
             raise ImageError(f"The image {source} is gone. Put it back, {LEAVE_OUT}.") from error
         except (TypeError, ValueError) as error:

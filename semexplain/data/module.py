@@ -181,7 +181,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         """SHA-256 of every image of a split that is in memory; None where they are in files."""
         pictures = self._split(split).pictures
         if pictures is not None and split not in self._digests:
-            self._digests[split] = [picture_digest(picture) for picture in pictures]
+            self._digests[split] = [picture_digest(held() if callable(held) else held) for held in pictures]
         return self._digests.get(split)
 
     def column(self, name: str) -> int | None:

@@ -74,31 +74,33 @@ class ContributionEntropy(PreciseMetric):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.add_sum("entropy", (2,))
-        self.add_sum("count", (2,))
+        self.add_sum("entropy", (3,))  # of images without the label, with it, and of which that is not known
+        self.add_sum("count", (3,))
         self.add_sum("skipped")
         self.add_state("size", torch.tensor(0), dist_reduce_fx="max")
 
-    def update(self, contributions: Tensor, label: Tensor) -> None:
-        """Add a batch of contributions ``(B, n)`` and labels of the target ``(B,)``."""
-        contributions, label = contributions.detach().double(), label.bool()
+    def update(self, contributions: Tensor, label: Tensor | None = None) -> None:
+        """Add a batch of contributions ``(B, n)`` and, where they are known, labels of the target ``(B,)``."""
+        contributions = contributions.detach().double()
         mask = contributions.abs().sum(1) != 0
-        entropy, label = contribution_entropy(contributions[mask]), label[mask]
-        self.entropy = self.entropy + torch.stack([entropy[~label].sum(), entropy[label].sum()])
-        self.count = self.count + torch.stack([(~label).sum(), label.sum()])
+        entropy = contribution_entropy(contributions[mask])
+        kind = torch.full_like(mask, 2, dtype=torch.long) if label is None else label.long()
+        kinds = torch.arange(3, device=kind.device)[:, None] == kind[mask]
+        self.entropy = self.entropy + torch.stack([entropy[one].sum() for one in kinds])
+        self.count = self.count + kinds.sum(1)
         self.skipped = self.skipped + (~mask).sum()
         self.size = self.size.clamp_min(contributions.shape[1])
 
     def compute(self) -> dict[str, Tensor]:
-        """All means; nan where there is no image."""
+        """All means; nan where there is no image. Those by label are left out where labels are not known."""
         mean = self.entropy.sum() / self.count.sum()
-        negative, positive = self.entropy / self.count
+        negative, positive, _ = self.entropy / self.count
+        by_label = {"contribution_entropy_positive": positive, "contribution_entropy_negative": negative}
         size = int(self.size)
         return {
             "contribution_entropy": mean,
             "contribution_entropy_normalized": mean / math.log(size) if size > 1 else torch.full_like(mean, torch.nan),
             "effective_concepts": mean.exp(),
-            "contribution_entropy_positive": positive,
-            "contribution_entropy_negative": negative,
+            **(by_label if self.count[2] == 0 else {}),
             "contribution_entropy_skipped": self.skipped,
         }

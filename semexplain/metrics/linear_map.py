@@ -70,9 +70,10 @@ class LinearMap(PreciseMetric):
         totals = [tensor.view_as(batch) for tensor in self.observed]
         self.observed = [pool(torch.stack([*totals, batch])).flatten()]
 
-    def update(self, concepts: Tensor, score: Tensor, label: Tensor) -> None:
-        """Add a batch of concepts ``(B, n)``, performer scores and labels of the target, both ``(B,)``."""
+    def update(self, concepts: Tensor, score: Tensor, label: Tensor | None = None) -> None:
+        """Add a batch of concepts ``(B, n)``, performer scores and, if known, labels of the target, both ``(B,)``."""
         self._check_size(concepts)
+        label = torch.full_like(score, torch.nan) if label is None else label
         table = torch.cat([label[:, None].double(), score[:, None].double(), concepts.double()], dim=1)
         self.evaluated.append(table.detach().flatten())
 
@@ -85,7 +86,10 @@ class LinearMap(PreciseMetric):
             return self._fit()
 
     def compute(self) -> dict[str, Tensor]:
-        """The three quantities, over all images of ``update``; nan where there is no image."""
+        """The three quantities, over all images of ``update``; nan where there is no image.
+
+        The accuracy is left out where labels are not known.
+        """
         if self.rows("observed").numel() == 0:
             return {}
         a, b = self._fit()
@@ -95,7 +99,7 @@ class LinearMap(PreciseMetric):
         mask = contributions.abs().sum(1) != 0
         return {
             "linear_map_relative_deviation": relative_deviation(prediction, score),
-            "linear_map_accuracy_tau_0": accuracy(prediction, label),
+            **({} if label.isnan().any() else {"linear_map_accuracy_tau_0": accuracy(prediction, label)}),
             "linear_map_contribution_entropy": contribution_entropy(contributions[mask]).mean(),
         }
 

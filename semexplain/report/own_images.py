@@ -5,6 +5,7 @@ import glob
 import os
 from pathlib import Path
 
+from semexplain.data.framing import READABLE
 from semexplain.explanation import printable
 from semexplain.report.page import chosen_rows
 from semexplain.report.run import MOST, REPORT, images_report, report_figures
@@ -12,7 +13,6 @@ from semexplain.runs.folder import EXPLANATIONS
 from semexplain.runs.run import Run
 from semexplain.runs.trained import Precision, TrainedExplainer
 from semexplain.system.config import ConfigError
-from semexplain.system.image_files import ENDINGS
 from semexplain.system.places import require_writable
 
 
@@ -76,7 +76,7 @@ def image_files(images: str) -> list[Path]:
     with contextlib.suppress(RuntimeError):  # of a user that there is not
         path = path.expanduser()
     if path.is_dir():
-        files = [file for file in path.rglob("*") if file.suffix.lower() in ENDINGS and not file.is_dir()]
+        files = [file for file in path.rglob("*") if file.suffix.lower() in READABLE and not file.is_dir()]
     elif os.path.lexists(path):
         files = [path]
     else:

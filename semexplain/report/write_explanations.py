@@ -39,7 +39,8 @@ class WriteExplanations(Callback):
         """Collect a batch of the evaluated split."""
         if isinstance(outputs, Explanation):
             module = cast(Distillation, pl_module)
-            explanation = replace(module.presented(outputs), label=module.label(batch).cpu())
+            label = module.label(batch)
+            explanation = replace(module.presented(outputs), label=None if label is None else label.cpu())
             self._batches.append((batch["index"].cpu().numpy(), explanation))
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -100,17 +100,20 @@ def built_performer(config: DictConfig, checkpoint: Path | None) -> Performer:
 
 
 def labelled_data(config: DictConfig) -> ImageDataModule:
-    """The data, with labels of the target, and of every output where the performer may have to be trained."""
+    """The data, with labels of every output where the performer may have to be trained; else none are needed."""
     performer = outline(config)
     datamodule = ready_data(config.data)
-    trains = config.performer.get("checkpoint") == "auto"
-    names = performer.output_names if trains else (performer.target_name,)
-    if missing := [name for name in names if name not in datamodule.names]:
+    trained_here = config.performer.get("checkpoint") == "auto"
+    missing = [name for name in performer.output_names if name not in datamodule.names]
+    if missing and trained_here:
         raise ConfigError(
             f"data: {config.data._target_} has no labels of {missing[0]!r}, which the performer tells"
-            f"{suggest(missing[0], datamodule.names)}: it has those of {first_few(datamodule.names)}. "
+            f"{suggest(missing[0], datamodule.names)}: it has those of {first_few(datamodule.names) or 'nothing'}. "
             "Choose data and performer of the same experiment."
         )
+    if (target := performer.target_name) not in datamodule.names:
+        hint = f"{suggest(target, datamodule.names)}, but of {first_few(datamodule.names)}" if datamodule.names else ""
+        log.info("The data have no labels of %r%s: accuracies and thresholds are left out.", target, hint)
     return datamodule
 
 

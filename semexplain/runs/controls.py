@@ -63,7 +63,7 @@ def trained_controls(run: Run, names: Sequence[str]) -> dict[str, float]:
             settings = control_config(config, name, seed)
             description = control_description(settings, run.noted("sha256"), run.data.fingerprint())
             trained.append(_trained(settings, name, description))
-        for measure in MEASURES:
+        for measure in (one for one in MEASURES if f"test/{one}" in trained[0]):  # images may have no labels
             found = [metrics[f"test/{measure}"] for metrics in trained]
             values = torch.tensor([torch.nan if value is None else value for value in found], dtype=torch.float64)
             key = f"{CONTROL}/{name}/{measure}"

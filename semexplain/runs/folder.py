@@ -139,9 +139,10 @@ def settled(config: DictConfig) -> DictConfig:
     References to the environment stay as they were written, but for the package's own, which are places.
     """
     settled = cast(DictConfig, OmegaConf.create(as_written(config)))
-    for key in ("data.cache", "data.index", "parts.file", "performer.weights", "performer.checkpoint", *PLACES):
+    files = ("data.train", "data.val", "data.test", "parts.file", "performer.weights", "performer.checkpoint")
+    for key in ("data.cache", "data.index", *files, *PLACES):
         value = OmegaConf.select(settled, key)
-        if value is not None and (key in (*PLACES, "data.index") or Path(value).exists()):
+        if isinstance(value, str) and (key in (*PLACES, "data.index") or Path(value).exists()):
             OmegaConf.update(settled, key, _absolute(value, OmegaConf.to_container(settled), key))
     return settled
 

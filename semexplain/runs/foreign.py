@@ -105,7 +105,7 @@ def require_data(config: DictConfig, file: Path, given: Mapping[str, Any]) -> No
     root = config.data.get("root")
     if root is None or given.get("data.root") is not None or is_own(file):
         return
-    if not os.path.isdir(root) or not os.listdir(root):
+    if not os.path.isfile(root) and (not os.path.isdir(root) or not os.listdir(root)):
         problem = f"it would have data drawn or fetched into {root}. Say where the data are: `data.root=<folder>`"
         raise ConfigError(_foreign(file.parent, problem))
 

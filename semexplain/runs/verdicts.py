@@ -156,8 +156,9 @@ def _drawn(model: Measured, datamodule: ImageDataModule, images: int) -> Judged:
 def _erased(model: Measured, datamodule: ImageDataModule, images: int) -> Judged:
     data, split, parts = cast(PartData, datamodule), datamodule.splits["test"], model.teacher.parts
     assert parts is not None
-    target = datamodule.names.index(model.teacher.performer.target_name)
-    part_maps = {at: data.part_map(split, at) for at in np.unique(split.order()) if split.labels[at, target]}
+    target = datamodule.column(model.teacher.performer.target_name)
+    with_target = (at for at in np.unique(split.order()) if target is None or split.labels[at, target])
+    part_maps = {at: data.part_map(split, at) for at in with_target}
     shown = [at for at, part_map in part_maps.items() if (part_map >= 0).any()]
     if not shown:
         raise ConfigError("verdict.means: no test image has part masks. Use `verdict.means=moved`.")

@@ -202,6 +202,7 @@ class Distillation(Measured):
 
     def setup(self, stage: str) -> None:
         """Compile the explainer if asked to; its parameters keep their names."""
+        super().setup(stage)
         if stage == "fit" and self.compile_options is not None:
             self.explainer.compile(**self.compile_options)
 

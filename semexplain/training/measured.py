@@ -51,10 +51,15 @@ class Measured(pl.LightningModule):
             concept_parts=tuple(parts.names[part] if part >= 0 else "" for part in names),
         )
 
-    def label(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Ground truth of the target ``(B,)``: for metrics only, training never sees it."""
-        names = self.trainer.datamodule.names  # type: ignore[attr-defined]
-        return batch["label"][:, names.index(self.teacher.performer.target_name)]
+    def setup(self, stage: str) -> None:
+        """Leave out what cannot be measured where nobody says which images show the target."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        self.measures.labelled = data is None or self.teacher.performer.target_name in data.names
+
+    def label(self, batch: Mapping[str, Tensor]) -> Tensor | None:
+        """Ground truth of the target ``(B,)``, None where it is not known: for metrics only, training never sees it."""
+        names, target = self.trainer.datamodule.names, self.teacher.performer.target_name  # type: ignore[attr-defined]
+        return batch["label"][:, names.index(target)] if target in names else None
 
     def training_batches(
         self, names: tuple[str, ...] | None = None, images: int | None = None

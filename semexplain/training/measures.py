@@ -53,6 +53,9 @@ class Measures(nn.Module):
         parts: Which filter stands for which object part, if they have been named.
         prior_loss: Disagreement with the prior, if that is to be measured.
         with_prior: Whether prior weights are to be known in validation and test.
+
+    Attributes:
+        labelled: Whether it is known which images show the target. Without, metrics that need it are left out.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Measures(nn.Module):
         self.parts = parts
         self.prior_loss = prior_loss
         self.with_prior = with_prior
+        self.labelled = True
         self.metrics = nn.ModuleDict({name: self._completed(metric) for name, metric in metrics.items()})
         self.means = nn.ModuleDict({"distillation": MeanMetric(), "prior_loss": MeanMetric()})
 
@@ -81,7 +85,8 @@ class Measures(nn.Module):
         return {
             name: metric
             for name, metric in self.metrics.items()
-            if stage == "test" or getattr(metric, "in_validation", True)
+            if (stage == "test" or getattr(metric, "in_validation", True))
+            and (self.labelled or not _needs_labels(metric))
         }
 
     @property
@@ -90,12 +95,12 @@ class Measures(nn.Module):
         fields = {name for metric in self.of("test").values() for name in inspect.signature(metric.update).parameters}
         return bool(fields & (CURVES | SUBSETS | ENDS))
 
-    def update(self, batch: Mapping[str, Tensor], label: Tensor, answer: Answer, stage: str) -> None:
+    def update(self, batch: Mapping[str, Tensor], label: Tensor | None, answer: Answer, stage: str) -> None:
         """Measure a batch.
 
         Args:
             batch: With ``object_id`` ``(B,)``, and ``truth`` if it is known.
-            label: Ground truth of the target ``(B,)``.
+            label: Ground truth of the target ``(B,)``; None where it is not known.
             answer: The explanation.
             stage: ``val`` or ``test``.
         """
@@ -107,13 +112,14 @@ class Measures(nn.Module):
             self._mean("prior_loss").update(disagreement, weight=len(prior))
         self._feed("update", batch, label, answer, stage)
 
-    def observe(self, batch: Mapping[str, Tensor], label: Tensor, answer: Answer) -> None:
+    def observe(self, batch: Mapping[str, Tensor], label: Tensor | None, answer: Answer) -> None:
         """Show a batch of the training split to the metrics that are fitted to it first."""
         self._feed("observe", batch, label, answer, "test")
 
-    def observe_performance(self, performance: Performance, label: Tensor) -> None:
+    def observe_performance(self, performance: Performance, label: Tensor | None) -> None:
         """Show a batch to the metrics that are fitted to the performer alone."""
-        fields = {"score": performance.score, "concepts": performance.concepts, "label": label}
+        fields = {"score": performance.score, "concepts": performance.concepts}
+        fields |= {} if label is None else {"label": label}
         for metric in self.of("test").values():
             observe: Any = getattr(metric, "observe", None)
             names = set(inspect.signature(observe).parameters) if observe is not None else set()
@@ -144,7 +150,7 @@ class Measures(nn.Module):
             )
         return metric(parts=self.parts.names_with_background)
 
-    def _feed(self, method: str, batch: Mapping[str, Tensor], label: Tensor, answer: Answer, stage: str) -> None:
+    def _feed(self, method: str, batch: Mapping[str, Tensor], label: Tensor | None, answer: Answer, stage: str) -> None:
         explanation = answer.explanation
         fields = {
             "score": explanation.score,
@@ -154,9 +160,10 @@ class Measures(nn.Module):
             "concepts": explanation.values,
             "prior": answer.prior,
             "raw": answer.raw,
-            "label": label,
             "object_id": batch["object_id"],
         }
+        if label is not None:
+            fields["label"] = label
         if "truth" in batch:
             fields["truth"] = batch["truth"]
         for name, metric in self.of(stage).items():
@@ -164,12 +171,12 @@ class Measures(nn.Module):
             if receive is not None:  # few metrics are fitted on the training split first
                 parameters = inspect.signature(receive).parameters
                 fields |= self._fields_on_demand(parameters.keys() - fields.keys(), answer)
-                if absent := sorted(parameters.keys() - fields.keys()):
+                if absent := sorted(_required(receive) - fields.keys()):
                     raise ValueError(
                         f"The metric `{name}` asks for {', '.join(absent)}, which these data and this module do not "
                         f"have. They have {', '.join(sorted(fields))}. Leave the metric out."
                     )
-                receive(**{field: fields[field] for field in parameters})
+                receive(**{field: fields[field] for field in parameters if field in fields})
 
     def _fields_on_demand(self, names: AbstractSet[str], answer: Answer) -> dict[str, Tensor]:
         """Fields of these names that must be computed first, perhaps with others computed along with them."""
@@ -200,6 +207,17 @@ class Measures(nn.Module):
             "part_contributions": self.parts.contributions(answer.explanation.contributions, columns),
             "part_attributions": self.parts.contributions(attributions, columns),
         }
+
+
+def _needs_labels(metric: nn.Module) -> bool:
+    """Whether nothing of a metric can be told without labels."""
+    return any("label" in _required(getattr(metric, name)) for name in ("update", "observe") if hasattr(metric, name))
+
+
+def _required(function: Callable[..., Any]) -> set[str]:
+    """Names of the parameters without a default."""
+    parameters = inspect.signature(function).parameters.values()
+    return {parameter.name for parameter in parameters if parameter.default is inspect.Parameter.empty}
 
 
 def _game_fields(names: AbstractSet[str], answer: Answer) -> dict[str, Tensor]:

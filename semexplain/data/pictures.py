@@ -1,0 +1,173 @@
+"""Anyone's pictures as a data set, with labels or without."""
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from semexplain.data.collections import SPLIT_NAMES, Collection, Labels, collection
+from semexplain.data.images import SPLITS, Split
+from semexplain.data.module import ImageDataModule
+from semexplain.system.seed import Seed
+from semexplain.system.trouble import Trouble
+
+log = logging.getLogger(__name__)
+
+
+class PicturesDataModule(ImageDataModule):
+    """Pictures from a folder, class folders, a table, memory, or a Hugging Face data set.
+
+    Labels are optional. Splits are those of folders ``train``, ``val`` and ``test``, of a column ``split``, of a
+    Hugging Face ``DatasetDict``, or of separate sources; what is not said is drawn from the training images, each by
+    its name alone, so that further images move none from one split to another.
+
+    Args:
+        root: A folder of images, or a ``.csv`` or ``.parquet`` table of them, see
+            :func:`~semexplain.data.collections.of_folder` and :func:`~semexplain.data.collections.of_table`.
+        images: In place of it, from Python: an array ``(N, H, W, C)``, a tensor ``(N, C, H, W)``, a list of pictures or
+            files, or a Hugging Face data set with a column of images.
+        train: In place of both, the images of a split alone: any of these.
+        val: Likewise.
+        test: Likewise.
+        labels: Of images in memory: bool ``(N, K)``, or the class of each, its name or its number; of separate sources
+            by split.
+        label_names: Names of the labels, or of the classes that numbers stand for.
+        image_column: Of a table.
+        shares: Of training, validation and test images where they are drawn.
+        split_seed: Of the draw.
+        **kwargs: What every :class:`ImageDataModule` takes: sizes, workers, seed, flips, cache.
+
+    Example:
+        >>> pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
+        >>> data = PicturesDataModule(images=pixels, image_size=8, batch_size=4, num_workers=0)
+        >>> data.setup()
+        >>> {name: len(split.ids) for name, split in data.splits.items()}, data.names
+        ({'train': 26, 'val': 8, 'test': 6}, ())
+    """
+
+    def __init__(
+        self,
+        root: str | None = None,
+        *,
+        images: Any = None,
+        train: Any = None,
+        val: Any = None,
+        test: Any = None,
+        labels: Labels | Mapping[str, Labels] | None = None,
+        label_names: list[str] | None = None,
+        image_column: str = "image",
+        shares: list[float] | tuple[float, ...] = (0.7, 0.15, 0.15),
+        split_seed: Seed = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.whole = images if root is None else root
+        self.apart = {name: s for name, s in zip(SPLITS, (train, val, test), strict=True) if s is not None}
+        if (root is not None) + (images is not None) + bool(self.apart) != 1:
+            raise ValueError("Expected one source of images: `root`, `images`, or `train`, perhaps with `val`, `test`.")
+        if len(shares) != 3 or min(shares) < 0 or shares[0] <= 0:
+            raise ValueError(f"shares: expected those of train, val and test, such as [0.7, 0.15, 0.15], got {shares}.")
+        self.labels = labels
+        self.label_names = label_names
+        self.image_column = image_column
+        self.shares = dict(zip(SPLITS, shares, strict=True))
+        self.split_seed = split_seed
+
+    def read(self) -> dict[str, Split]:
+        """Find the images and what is known of them.
+
+        Raises:
+            FileNotFoundError: If a folder, a table or a listed image is not there.
+            Trouble: If there are no images, or a split has none.
+        """
+        parts = self._drawn(self._parts())
+        self.names = (*_classes(parts), *_attributes(parts))
+        return {name: _split(part, self.names) for name, part in parts.items()}
+
+    def _parts(self) -> dict[str, Collection]:
+        """Images by split, as far as splits are known; all are training images where nothing is."""
+        options: dict[str, Any] = {"names": self.label_names, "image_column": self.image_column}
+        by_split = isinstance(self.labels, Mapping)
+        sources, labels = self.apart, self.labels if by_split else {}
+        if not sources and isinstance(self.whole, Mapping):  # a DatasetDict
+            sources = {SPLIT_NAMES[name]: part for name, part in self.whole.items() if name in SPLIT_NAMES}
+        if sources:
+            assert isinstance(labels, Mapping)
+            return {name: collection(part, labels=labels.get(name), **options) for name, part in sources.items()}
+        found = collection(self.whole, labels=None if by_split else self.labels, **options)  # type: ignore[arg-type]
+        if found.splits is None:
+            return {"train": found}
+        splits = np.array(found.splits)
+        return {name: found.part(splits == name) for name in SPLITS if (splits == name).any()}
+
+    def _drawn(self, parts: dict[str, Collection]) -> dict[str, Collection]:
+        """All three splits: what is missing is drawn from the training images."""
+        missing = [name for name in ("test", "val") if name not in parts]
+        if "train" not in parts:
+            raise Trouble(f"There are images to {' and '.join(parts) or 'use'}, but none to train on: give `train`.")
+        whole = parts["train"]
+        total = self.shares["train"] + sum(self.shares[name] for name in missing)
+        places = np.array([_place(self.split_seed, name) for name in whole.ids])
+        start = 0.0
+        for name in missing:
+            end = start + self.shares[name] / total
+            parts[name] = whole.part((places >= start) & (places < end))
+            start = end
+        parts["train"] = whole.part(places >= start)
+        for name in SPLITS:
+            if not parts[name].ids:
+                raise Trouble(
+                    f"The split {name!r} is empty: none of {len(whole.ids)} images fell into it. Use more images, "
+                    f"other `data.shares` or `data.split_seed`, or say which images it has: `data.{name}`."
+                )
+        return {name: parts[name] for name in SPLITS}
+
+
+def _place(seed: int, name: str) -> float:
+    """Where in 0..1 an image lies: by its name alone."""
+    return int.from_bytes(hashlib.sha256(f"{seed}\n{name}".encode(errors="surrogateescape")).digest()[:8]) / 2**64
+
+
+def _split(part: Collection, names: Sequence[str]) -> Split:
+    nothing = np.zeros(len(part.ids), dtype=np.bool_)
+    labels = np.stack([part.labels.get(name, nothing) for name in names], 1) if names else nothing[:, None][:, :0]
+    if isinstance(part.images[0], Path):
+        return Split(part.ids, part.images, labels)  # type: ignore[arg-type]
+    return Split(part.ids, (), labels, pictures=part.images)
+
+
+def _attributes(parts: Mapping[str, Collection]) -> list[str]:
+    """Labels that do not exclude one another: those of the training images, which all have to have."""
+    names = [name for name in parts["train"].labels if name not in parts["train"].classes]
+    for split, part in parts.items():
+        if absent := [name for name in names if name not in part.labels]:
+            raise Trouble(f"The split {split!r} has no labels of {absent[0]!r}, which the training images have.")
+    return names
+
+
+def _classes(parts: Mapping[str, Collection]) -> tuple[str, ...]:
+    """Classes of all splits: in the order of one that has all of them, or of their names as text."""
+    longest = max((part.classes for part in parts.values()), key=len)
+    known = {name for part in parts.values() for name in part.classes}
+    classes = longest if len(longest) == len(known) else tuple(sorted(known))
+    if len(classes) == 1:
+        log.info("All images are of one class, %r, which tells nothing: they count as images without labels.", *classes)
+        return ()
+    for split, part in parts.items():
+        if classes and not part.classes:
+            raise Trouble(f"The images of split {split!r} have no classes, those of others have. Sort them likewise.")
+    _warn_of_numbers(classes)
+    return classes
+
+
+def _warn_of_numbers(classes: Sequence[str]) -> None:
+    """Of classes whose order is another one as text than as numbers."""
+    if all(name.isdecimal() for name in classes) and list(classes) != sorted(classes, key=int):
+        log.warning(
+            "The classes are numbers in the order of text, %s, as torchvision's ImageFolder has them. If the network's "
+            "outputs are in the order of numbers, pad the names with zeros.",
+            ", ".join(repr(name) for name in classes[:3]),
+        )
