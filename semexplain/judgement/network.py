@@ -38,7 +38,7 @@ def verdict(
             nothing); or several of these of the same images, one for each seed of what was trained.
         network: The performer; concepts are then taken away at the feature x. Or what is known of other interventions.
         images: ``(N, C, H, W)``, as the performer takes them; by default the pictures in the explanation, if it takes
-            uint8 RGB.
+            such as can be looked at.
         progress: Show a progress bar.
 
     Returns:
@@ -86,16 +86,15 @@ def verdict(
 def _pictures(several: Sequence[Explanation | Table], images: Tensor | None, framing: Framing) -> Tensor:
     """The explained images: those that are given, or else those in the first explanation."""
     pictures = images
-    seen = framing.channels == 3 and framing.dtype == "uint8"  # what an explanation keeps is what the performer took
-    if pictures is None and seen and several and isinstance(several[0], Explanation):
-        pictures = several[0].image
+    if pictures is None and several and isinstance(several[0], Explanation):
+        kept = several[0].image  # which is what the performer took, if it takes what can be looked at
+        pictures = kept if kept is not None and tuple(kept.shape[1:]) == framing.shape else None
     if pictures is None or pictures.dtype != DTYPES[framing.dtype] or pictures.ndim != 4:
         given = "none" if pictures is None else f"{pictures.dtype} {tuple(pictures.shape)}"
-        wanted = f"{framing.dtype} (N, {framing.channels}, H, W)"
-        mend = (
-            "Explain with `pictures=True`, or give `images`." if seen else "Give `images` as the performer takes them."
+        raise Trouble(
+            f"images: expected the explained images as {framing.dtype} (N, {framing.channels}, H, W), got {given}. "
+            "Explain with `pictures=True`, or give `images`."
         )
-        raise Trouble(f"images: expected the explained images as {wanted}, got {given}. {mend}")
     return pictures
 
 

@@ -85,7 +85,7 @@ def test_other_interventions_may_be_given():
 
 
 def test_what_does_not_belong_together_is_refused(network: Sums, images: torch.Tensor, truth: torch.Tensor):
-    with pytest.raises(Trouble, match=r"images: expected the explained images as uint8 \(N, 3, H, W\), got none"):
+    with pytest.raises(Trouble, match=r"images: expected the explained images as uint8 \(N, 4, H, W\), got none"):
         semexplain.verdict(truth, network)
     with pytest.raises(Trouble, match=r"images: expected .* got torch.float32 \(60, 4, 3, 3\)"):
         semexplain.verdict(truth, network, images.float())
