@@ -1,9 +1,9 @@
 """A performer from outside the package that takes 16 bits, and the middle of a picture."""
 
-from grey_network import GreyNetwork
 from torch import Tensor
 
 from semexplain.data.framing import Framing
+from tests.costs.outside.grey_network import GreyNetwork
 
 
 class DeepNetwork(GreyNetwork):
