@@ -1,0 +1,79 @@
+"""The swap test: is what lies above a layer a function of the layer's value alone?"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from semexplain.performers.cut import Cut
+from semexplain.performers.cut.whole import Whole
+
+REPEATABLE = 1e-3  # a network whose answers differ by more, as a share of their size, has no answer to explain
+SLACK = 10.0  # times its own unrepeatability that a replay may be off
+
+
+def swap_fault(cut: Cut, image: Tensor, outputs: Callable[[Any], Tensor]) -> str | None:
+    """Why a layer does not separate a network; None if it does.
+
+    The network runs on other images while the layers return what they said of these. If the outputs are those of these
+    images, bit for bit, everything above is a function of the layers' value. Here the other image is the recorded one.
+    A network that does not repeat itself may be off by ten times what it differs from itself.
+
+    Args:
+        cut: The network, cut.
+        image: Images ``(B, C, H, W)`` as the network expects them, not the recorded one.
+        outputs: From what the network returns to its outputs ``(B, K)``.
+    """
+    try:
+        with torch.no_grad():
+            expected, again = (outputs(cut.whole(image)) for _ in range(2))
+            found = outputs(cut.replay(cut.read(image)))
+            other = outputs(cut.whole(cut.recorded_image.expand_as(image)))
+    except (ValueError, RuntimeError, TypeError, KeyError, IndexError, AttributeError) as error:
+        return f"replayed from there the network fails ({str(error).splitlines()[0]})"
+    if not expected.isfinite().all():
+        return "its outputs are not finite"
+    size = float(expected.abs().max())
+    noise = float((expected - again).abs().max())
+    if noise > REPEATABLE * size:
+        return f"two forward passes differ by {noise:.3g}: something in it is random"
+    if float((expected - other).abs().max()) <= SLACK * noise:
+        return "its outputs are the same for all images (are its last layers still 0, as they began?)"
+    if found.shape != expected.shape:
+        return f"replayed from there the outputs are {tuple(found.shape)}, not {tuple(expected.shape)}"
+    off = float((found - expected).abs().max())
+    if off > SLACK * noise or off != off:
+        return f"the outputs depend on the image past it (they are off by {off:.3g})"
+    return None
+
+
+def require_separation(cut: Cut, image: Tensor, outputs: Callable[[Any], Tensor]) -> None:
+    """Refuse a cut that does not separate the network, and name what would.
+
+    Raises:
+        ValueError: With the reason, and the nearest module around a single layer that passes, if there is one.
+    """
+    fault = swap_fault(cut, image, outputs)
+    if fault is None:
+        return
+    names = " and ".join(cut.names)
+    around = enclosing(cut.whole, cut.layers[0].name, image, outputs) if len(cut.layers) == 1 else None
+    mend = (
+        f"Choose {around!r}, the nearest module around it that does."
+        if around
+        else "Choose a layer further up, or several that separate it together."
+    )
+    raise ValueError(f"{names} does not separate the network: {fault}. {mend}")
+
+
+def enclosing(whole: Whole, name: str, image: Tensor, outputs: Callable[[Any], Tensor]) -> str | None:
+    """The nearest module around a module that separates the network."""
+    while (name := name.rpartition(".")[0]) in whole.names:
+        try:
+            cut = Cut(whole, [name], image)
+        except ValueError:  # a mere container
+            continue
+        if swap_fault(cut, image[1:], outputs) is None:
+            return name
+    return None

@@ -1,0 +1,116 @@
+"""The whole network as a function of its images."""
+
+import contextlib
+import inspect
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from semexplain.performers.cut.calls import Call, found_name, intercepted, module_names, numbered, unwrapped
+from semexplain.performers.cut.structure import replaced
+
+Inputs = Mapping[str, Any] | Callable[[Tensor], Mapping[str, Any]]
+HALF = (torch.float16, torch.bfloat16)
+
+
+class Reached(BaseException):
+    """A forward pass has come as far as it had to; no network catches it as an error."""
+
+
+class Whole:
+    """A network as a function of images, always computed in the same way.
+
+    It is the same function with and without gradients: the fused kernels that PyTorch's attention takes only without
+    them, whose last digits differ, are not used. What ``torch.compile`` has compiled runs uncompiled.
+
+    Args:
+        model: Any network in evaluation mode.
+        inputs: What it needs beside the images, by keyword. A tensor whose first dimension is 1 is expanded to the
+            batch, anything else passed on as it is. Or a function from the images ``(B, C, H, W)``, as the network gets
+            them, to these keywords.
+        end: A module whose first output is what is returned, where the pass ends; what the network returns by default.
+
+    Raises:
+        ValueError: If a network cannot be cut: it is scripted, or computes in double precision.
+    """
+
+    def __init__(self, model: nn.Module, inputs: Inputs | None = None, end: str | None = None) -> None:
+        self.model = _cuttable(unwrapped(model))
+        self.inputs = inputs or {}
+        self.names = module_names(self.model)
+        self.dtype = next((p.dtype for p in self.model.parameters() if p.is_floating_point()), torch.float32)
+        if self.dtype not in (torch.float32, *HALF):
+            raise ValueError(f"expected weights in single or half precision, got {self.dtype}: use `model.float()`.")
+        self.end = None if end is None else found_name(self.names, self.model, end)
+        parameters = inspect.signature(self.model.forward).parameters
+        self.by_name = next(iter(parameters), "") != "pixel_values" and "pixel_values" in parameters
+        self.compiled = any(_compiled(module) for module in self.model.modules())
+
+    def __call__(self, image: Tensor) -> Any:
+        """What the network returns for images ``(B, C, H, W)``, as it expects them."""
+
+        def answer(name: str, forward: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+            raise _Ended(forward(*arguments, **keywords))
+
+        if self.end is None:
+            return self.run(image)
+        with intercepted({self.end: self.names[self.end]}, answer):
+            try:
+                self.run(image)
+            except _Ended as end:
+                return end.value
+        raise ValueError(f"output: the network ends without a call of {self.end!r}.")
+
+    def run(self, image: Tensor) -> Any:
+        """One forward pass to its very end."""
+        image = image.to(self.dtype)
+        inputs = self.inputs(image) if callable(self.inputs) else self.inputs
+        keywords = {name: self._expanded(value, image) for name, value in inputs.items()}
+        with _uniform(self.compiled):
+            if self.by_name:
+                return self.model(pixel_values=image, **keywords)
+            return self.model(image, **keywords)
+
+    def resolved(self, layer: str, counts: Counter[str]) -> Call:
+        """The call that a name stands for, see :func:`~semexplain.performers.cut.calls.numbered`."""
+        call = Call.parse(layer)
+        return numbered(call._replace(name=found_name(self.names, self.model, call.name)), counts)
+
+    def _expanded(self, value: Any, image: Tensor) -> Any:
+        def expanded(tensor: Tensor) -> Tensor:
+            tensor = tensor.to(image.device, image.dtype if tensor.is_floating_point() else None)
+            return tensor.expand(len(image), *tensor.shape[1:]) if tensor.ndim and len(tensor) == 1 else tensor
+
+        return replaced(value, expanded)
+
+
+class _Ended(Reached):
+    def __init__(self, value: Any) -> None:
+        super().__init__()
+        self.value = value
+
+
+def _cuttable(model: nn.Module) -> nn.Module:
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ValueError("a scripted network cannot be cut: give the Python module that it was scripted from.")
+    return model
+
+
+def _compiled(module: nn.Module) -> bool:
+    return type(module).__name__ == "OptimizedModule" or getattr(module, "_compiled_call_impl", None) is not None
+
+
+@contextmanager
+def _uniform(compiled: bool) -> Iterator[None]:
+    """Neither fused attention nor compiled code, whatever the settings are."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext():
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
