@@ -50,7 +50,9 @@ class ConceptVectors(Attribution):
         x = question.feature
         slope = score_gradient(question.network, x)
         if question.kind.own_maps:
-            return slope.mean((2, 3))[:, question.columns] * (question.strengths - question.reference)
+            return question.network.grid(slope).mean((2, 3))[:, question.columns] * (
+                question.strengths - question.reference
+            )
         along = slope.flatten(1) @ self.directions.T
         return along * ((x.flatten(1) - self.mean) @ self.directions.T)
 

@@ -111,10 +111,10 @@ def end_scores(game: Game, contributions: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def noisy_maps(feature_map: Tensor, count: int = 2, size: float = 1e-2) -> Tensor:
-    """Feature maps with a little Gaussian noise ``(count, B, C, H, W)``.
+    """Feature maps with a little Gaussian noise ``(count, B, ...)``.
 
     Args:
-        feature_map: ``(B, C, H, W)``.
+        feature_map: ``(B, ...)``.
         count: How many noisy maps of each image.
         size: Standard deviation of the noise, as a share of that of an image's map.
 
@@ -124,7 +124,7 @@ def noisy_maps(feature_map: Tensor, count: int = 2, size: float = 1e-2) -> Tenso
         torch.Size([2, 3, 4, 5, 5])
     """
     noise = torch.randn(count, 1, *feature_map.shape[1:], generator=torch.Generator().manual_seed(0))
-    deviation = feature_map.float().std(dim=(1, 2, 3), keepdim=True)
+    deviation = feature_map.float().std(dim=tuple(range(1, feature_map.ndim)), keepdim=True)
     return feature_map.float() + size * deviation * noise.to(deviation)
 
 

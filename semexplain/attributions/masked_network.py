@@ -70,8 +70,11 @@ class MaskedNetwork(EfficientAttribution):
 
     def contributions(self, question: Question) -> Tensor:
         """``(B, n)``."""
-        output = self.network(question.performance.feature_map.float()) * self.scale
+        output = self.network(self._seen(question)) * self.scale
         return made_efficient(output, question)
+
+    def _seen(self, question: Question) -> Tensor:
+        return question.network.view(question.performance.feature_map.float())
 
     def _loss(self, question: Question, generator: torch.Generator) -> Tensor:
         batch, n = question.performance.concepts.shape
@@ -84,7 +87,7 @@ class MaskedNetwork(EfficientAttribution):
 
     def _new_network(self, question: Question) -> nn.Module:
         """Untrained, with inputs and outputs of the order of 1 on a batch."""
-        maps, n = question.performance.feature_map.float(), question.performance.concepts.shape[1]
+        maps, n = self._seen(question), question.performance.concepts.shape[1]
         self.scale = question.worth.square().mean().sqrt().clamp(min=torch.finfo(torch.float32).tiny)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.seed)

@@ -46,4 +46,4 @@ class ZennitRelevance(Attribution):
             with self.composites.EpsilonPlus(epsilon=self.epsilon).context(question.network):
                 score, _ = question.network.head(leaf)
                 (relevance,) = torch.autograd.grad(score, leaf, score.detach())
-        return relevance.sum((2, 3))[:, question.columns]
+        return question.network.grid(relevance).sum((2, 3))[:, question.columns]

@@ -21,7 +21,8 @@ class ConceptKind(ABC):
     Attributes:
         noun: What one concept is called in a sentence.
         needs_means: Whether a concept that is taken away has its mean over the training images instead, its reference.
-        own_maps: Whether each concept is a map of ``x`` by itself, so that what is spread over ``x`` is shared out.
+        own_maps: Whether each concept is a map of ``x`` by itself, so that what is spread over ``x`` is shared out: a
+            prior sees the maps ``(B, C, h, w)`` in place of ``x``.
     """
 
     noun: str = "concept"
@@ -70,9 +71,13 @@ class ConceptKind(ABC):
         del network, feature, columns, reference
         return None
 
-    def maps(self, feature: Tensor) -> Tensor | None:
-        """Where in the image each concept is ``(B, n, H, W)``, not negative; None if concepts have no place."""
-        del feature
+    def maps(self, grid: Tensor) -> Tensor | None:
+        """Where in the image each concept is ``(B, n, h, w)``, not negative; None if concepts have no place.
+
+        Args:
+            grid: The maps ``(B, C, h, w)`` of ``x``.
+        """
+        del grid
         return None
 
     def answers(self, network: Network, prior: Prior) -> Answers:

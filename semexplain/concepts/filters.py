@@ -20,20 +20,21 @@ class Filters(ConceptKind):
 
     def names(self, network: Network) -> tuple[str, ...]:
         """The maps by number."""
-        if len(network.feature_shape) != 3:
+        shape = network.grid(torch.zeros(1, *network.feature_shape)).shape[1:]
+        if len(shape) != 3:
             raise ValueError(
                 f"Filters are maps, but `x` of {type(network).__name__} has the shape {network.feature_shape} for an "
                 "image. Explain this network by its other outputs (`case=outputs`)."
             )
-        return tuple(f"filter_{i:03d}" for i in range(network.feature_shape[0]))
+        return tuple(f"filter_{i:03d}" for i in range(shape[0]))
 
     def strengths(self, network: Network, feature: Tensor, outputs: Tensor) -> Tensor:
         """The sum of every map ``(B, n)``, at least float32."""
-        return feature.sum((2, 3), dtype=torch.promote_types(feature.dtype, torch.float32))
+        return network.grid(feature).sum((2, 3), dtype=torch.promote_types(feature.dtype, torch.float32))
 
     def game(self, network: Network, feature: Tensor, columns: Sequence[int], reference: Tensor | None) -> Game:
         """See :func:`filter_game`."""
-        return filter_game(network.head, feature, columns)
+        return filter_game(lambda grid: network.head(network.with_grid(feature, grid)), network.grid(feature), columns)
 
     def prior(self, performance: Performance) -> Tensor:
         """See :func:`~semexplain.concepts.priors.filter_jacobian`."""
@@ -43,9 +44,9 @@ class Filters(ConceptKind):
         """Weights are positive and compared as shares, see :func:`~semexplain.concepts.losses.prior_cross_entropy`."""
         return prior_cross_entropy(raw, weights, prior)
 
-    def maps(self, feature: Tensor) -> Tensor:
+    def maps(self, grid: Tensor) -> Tensor:
         """The maps after a ReLU."""
-        return feature.relu()
+        return grid.relu()
 
 
 def filter_game(head: Callable[[Tensor], tuple[Tensor, Tensor]], x: Tensor, columns: Sequence[int]) -> Game:

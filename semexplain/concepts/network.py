@@ -43,6 +43,15 @@ class Network(Protocol):
     def outputs(self, feature: Tensor) -> Tensor:
         """All outputs ``(B, K)``, functions of ``x``."""
 
+    def view(self, feature_map: Tensor) -> Tensor:
+        """What is seen of feature maps, ``(B, C, h, w)``."""
+
+    def grid(self, feature: Tensor) -> Tensor:
+        """The maps ``(B, C, h, w)`` in ``x``."""
+
+    def with_grid(self, feature: Tensor, grid: Tensor) -> Tensor:
+        """``x`` with other maps ``(k B, C, h, w)``, of all images in one state after the other."""
+
     def head(self, feature: Tensor) -> tuple[Tensor, Tensor]:
         """Score ``(B,)`` and concepts ``(B, n)``, functions of ``x``."""
 

@@ -35,7 +35,7 @@ class Performer(nn.Module, ABC):
         target_name: What the score stands for, one of ``output_names``.
         output_names: Names of the ``K`` outputs; data have labels of the same names.
         image_shape: Channels, height and width of an image ``(C, H, W)``.
-        map_shape: Channels, height and width ``(C, h, w)`` of the feature map.
+        map_shape: Channels, height and width ``(C, h, w)`` of the feature map, as an explainer sees it.
         explanation_options: Constructor parameters that choose what is explained and so do not influence training.
     """
 
@@ -49,7 +49,10 @@ class Performer(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, image: Tensor) -> Tensor:
-        """The feature map ``(B, C, h, w)`` of images as the framing keeps them, ``(B, C', H, W)``, uint8 by default."""
+        """The feature map ``(B, C, h, w)`` of images as the framing keeps them, ``(B, C', H, W)``, uint8 by default.
+
+        It has another shape if there is a view.
+        """
 
     @abstractmethod
     def feature(self, feature_map: Tensor) -> Tensor:
@@ -58,6 +61,24 @@ class Performer(nn.Module, ABC):
     @abstractmethod
     def outputs(self, feature: Tensor) -> Tensor:
         """All outputs ``(B, K)`` before any sigmoid or softmax, functions of ``x``."""
+
+    def view(self, feature_map: Tensor) -> Tensor:
+        """What an explainer and heat maps see of the feature map, ``(B, C, h, w)``, linear in it; by default itself."""
+        return feature_map
+
+    def grid(self, feature: Tensor) -> Tensor:
+        """The maps ``(B, C, h, w)`` in ``x``, linear in it, that filters are; by default ``x`` itself."""
+        return feature
+
+    def with_grid(self, feature: Tensor, grid: Tensor) -> Tensor:
+        """``x`` with other maps.
+
+        Args:
+            feature: ``x`` of ``B`` images.
+            grid: ``(k B, C, h, w)``, of all images in one state after the other.
+        """
+        del feature
+        return grid
 
     @property
     def framing(self) -> Framing:
@@ -168,15 +189,17 @@ class Performer(nn.Module, ABC):
             columns: The concepts to use; all by default.
 
         Returns:
-            The performance restricted to ``columns``, and the prior weights ``(B, len(columns))`` or ``None``.
+            The performance restricted to ``columns``, and the prior weights ``(B, len(columns))`` or ``None``. Where
+            concepts are maps of ``x``, its ``feature`` are these maps.
         """
         device = feature_map.device.type
         with torch.inference_mode(False), torch.autocast(device, enabled=False):
             with torch.no_grad():
-                x = self.feature(feature_map.float().clone())
+                whole = self.feature(feature_map.float().clone())
+            x = self.grid(whole) if self.kind.own_maps else whole
             x = x.detach().requires_grad_(prior is not None)
             with torch.set_grad_enabled(prior is not None):
-                score, concepts = self.head(x)
+                score, concepts = self.head(self.with_grid(whole, x) if self.kind.own_maps else x)
                 if columns is not None:
                     concepts = concepts[:, list(columns)]
                 performance = Performance(score, concepts, x, feature_map)

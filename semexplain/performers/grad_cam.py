@@ -33,14 +33,22 @@ def grad_cam(performance: Performance) -> Tensor:
         tensor([[[0., 7.]]])
     """
     score, _, feature, _ = performance
-    if feature.ndim != 4:
-        raise ValueError(
-            f"Grad-CAM needs feature maps (B, n, H, W), but `feature` has the shape {tuple(feature.shape)}."
-        )
+    return _heat(feature, _gradient(score, feature))
+
+
+def _gradient(score: Tensor, feature: Tensor) -> Tensor:
     try:
         (gradient,) = torch.autograd.grad(score.sum(), feature, retain_graph=True)
     except RuntimeError as error:
         raise ValueError(f"`score` does not depend on `feature` in a way that has a gradient: {error}") from error
+    return gradient
+
+
+def _heat(feature: Tensor, gradient: Tensor) -> Tensor:
+    if feature.ndim != 4:
+        raise ValueError(
+            f"Grad-CAM needs feature maps (B, n, H, W), but `feature` has the shape {tuple(feature.shape)}."
+        )
     weights = gradient.mean((2, 3))
     return torch.einsum("bi,bihw->bhw", weights, feature.detach().relu()).relu()
 
@@ -50,12 +58,12 @@ def score_heat(performer: Performer, feature_map: Tensor) -> Tensor:
 
     Args:
         performer: A frozen performer.
-        feature_map: Output of ``performer.encode``, ``(B, C, H, W)``.
+        feature_map: Output of ``performer.encode``; the heat is that of its view ``(B, C, H, W)``.
 
     Returns:
         ``(B, H, W)``, not negative, detached.
     """
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast(feature_map.device.type, enabled=False):
         leaf = feature_map.detach().float().clone().requires_grad_()
-        score, concepts = performer.head(performer.feature(leaf))
-        return grad_cam(Performance(score, concepts, leaf, leaf))
+        gradient = _gradient(performer.head(performer.feature(leaf))[0], leaf)
+        return _heat(performer.view(leaf), performer.view(gradient))

@@ -182,7 +182,9 @@ def feature_maps(performer: Performer, images: Tensor, device: torch.device) -> 
 @torch.no_grad()
 def filter_maps(performer: Performer, feature_maps: Tensor, device: torch.device) -> Tensor:
     """Where each concept is ``(N, n, m, m)``, not negative, from :func:`feature_maps`."""
-    chunks = [performer.kind.maps(performer.feature(chunk.to(device))) for chunk in feature_maps.split(32)]
+    chunks = [
+        performer.kind.maps(performer.grid(performer.feature(chunk.to(device)))) for chunk in feature_maps.split(32)
+    ]
     if chunks[0] is None:
         raise ConfigError(
             f"parts: an {performer.kind.noun} has no place in the image that could be a part's: `~parts`."

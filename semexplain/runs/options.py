@@ -289,7 +289,8 @@ def _prior_problems(config: DictConfig, values: dict[str, Any], performer: Perfo
     """Prior and prior loss are tried on two concepts, of which one speaks for the score and one against it."""
     prior = performer.kind.prior if config.prior is None else instantiate(config.prior)
     loss = performer.kind.prior_loss if config.prior_loss is None else instantiate(config.prior_loss)
-    x = torch.tensor([1.0, 1.0]).view(1, 2, *[1] * (len(performer.feature_shape) - 1)).requires_grad_()
+    sides = 2 if performer.kind.own_maps else len(performer.feature_shape) - 1
+    x = torch.tensor([1.0, 1.0]).view(1, 2, *[1] * sides).requires_grad_()
     concepts = x.flatten(2).sum(2) if x.ndim > 2 else x * 1
     try:
         weights = prior(Performance(concepts @ torch.tensor([1.0, -1.0]), concepts, x, x))
@@ -329,7 +330,7 @@ def _part_problems(config: DictConfig, values: dict[str, Any], performer: Perfor
             )
     if not hasattr(trusted_target(values["data"]["_target_"]), "part_map"):
         yield "parts: filters are named from part masks: use data=pascal_part or data=synthetic_animals, or `~parts`."
-    if performer.kind.maps(torch.zeros(1, *performer.feature_shape)) is None:
+    if performer.kind.maps(performer.grid(torch.zeros(1, *performer.feature_shape))) is None:
         yield f"parts: an {performer.kind.noun} has no place in the image that could be a part's: `~parts`."
     file = values["parts"].get("file")
     if file is not None and not Path(file).is_file():

@@ -130,7 +130,9 @@ class Distillation(Measured):
 
     def given(self, performance: Performance, batch: Mapping[str, Tensor] = {}) -> Tensor:
         """What the explainer sees, ``(B, C, H, W)``; of a batch if it has been stored."""
-        return performance.feature_map if self.reads == "feature_map" else self.teacher.hidden(performance, batch)
+        if self.reads == "hidden":
+            return self.teacher.hidden(performance, batch)
+        return self.performer.view(performance.feature_map)
 
     def explain(
         self, performance: Performance, inputs: Tensor | None = None, prior: Tensor | None = None

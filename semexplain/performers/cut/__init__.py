@@ -1,6 +1,7 @@
 """A network cut at some of its layers: below it is run up to them, above it is replayed from their values."""
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from semexplain.performers.cut.calls import Call
 from semexplain.performers.cut.replay import Place, Recording, Stub, counted, recorded, replayed
 from semexplain.performers.cut.whole import Whole
+from semexplain.system.trouble import Trouble
 
 
 class Cut:
@@ -23,7 +25,8 @@ class Cut:
     Args:
         whole: The network.
         layers: Dotted names of modules, such as ``layer4`` or ``act:2`` for the second call of one that is used again.
-        image: Two or more images as the network expects them ``(B, C, H, W)``; the first is the one that is recorded.
+        image: Images as the network expects them ``(B, C, H, W)``, of which the first is recorded.
+        counts: How often each module is called, if that is known.
 
     Attributes:
         layers: The calls.
@@ -31,7 +34,7 @@ class Cut:
         shape: Of the value of one image. Values of several layers are flattened and joined.
 
     Raises:
-        ValueError: If a layer is not a module, not called, called more than once without a number, or returns nothing
+        Trouble: If a layer is not a module, not called, called more than once without a number, or returns nothing
             that has a row for each image.
 
     Example:
@@ -43,12 +46,12 @@ class Cut:
         True
     """
 
-    def __init__(self, whole: Whole, layers: list[str], image: Tensor) -> None:
+    def __init__(self, whole: Whole, layers: Sequence[str], image: Tensor, counts: Counter[str] | None = None) -> None:
         self.whole = whole
-        counts = counted(whole, image[:1])
+        counts = counted(whole, image[:1]) if counts is None else counts
         self.layers: tuple[Call, ...] = tuple(dict.fromkeys(whole.resolved(layer, counts) for layer in layers))
         if not self.layers:
-            raise ValueError("expected the names of one or several layers, got none.")
+            raise Trouble("expected the names of one or several layers, got none.")
         self.names = tuple(str(call) if counts[call.name] > 1 else call.name for call in self.layers)
         self.recorded_image = image[:1].detach().clone()
         self._records: dict[torch.device, Recording] = {}
@@ -110,7 +113,7 @@ def _place(call: Call, stub: Stub) -> Place:
     try:
         return Place.within(stub)
     except ValueError as error:
-        raise ValueError(f"{call.name}: {error}") from None
+        raise Trouble(f"{call.name}: {error}") from None
 
 
 def _size(shape: tuple[int, ...]) -> int:

@@ -10,6 +10,7 @@ from torch import nn
 
 from semexplain.data.text_files import first_few
 from semexplain.system.config import suggest
+from semexplain.system.trouble import Trouble
 
 LOCK = threading.RLock()  # one thread at a time may answer for modules: they are shared
 _WRAPPERS = ("_orig_mod", "module")  # of torch.compile, and of DataParallel and its kin
@@ -37,7 +38,7 @@ class Call(NamedTuple):
         """Of ``name`` or ``name:number``."""
         name, colon, number = text.partition(":")
         if not name or (colon and not (number.isdecimal() and int(number) > 0)):
-            raise ValueError(f"expected the name of a module, or name:2 for its second call, got {text!r}.")
+            raise Trouble(f"expected the name of a module, or name:2 for its second call, got {text!r}.")
         return cls(name, int(number) if colon else 0)
 
     def __str__(self) -> str:
@@ -86,7 +87,7 @@ def found_name(names: Mapping[str, nn.Module], model: nn.Module, name: str) -> s
     """The name under which a module is known, from one that may lead through wrappers or be its second one.
 
     Raises:
-        ValueError: If there is no such module.
+        Trouble: If there is no such module.
     """
     plain = name
     if plain not in names:
@@ -101,7 +102,7 @@ def found_name(names: Mapping[str, nn.Module], model: nn.Module, name: str) -> s
         return next(known for known, other in names.items() if other is module)
     except (AttributeError, StopIteration):
         hint = suggest(plain, list(names))
-        raise ValueError(
+        raise Trouble(
             f"there is no module {name!r} in {type(unwrapped(model)).__name__}{hint}, which has "
             f"{first_few([known for known in names if '.' not in known])}."
         ) from None
@@ -137,15 +138,15 @@ def numbered(call: Call, counts: Counter[str]) -> Call:
     """The call with its number, once it is known how often its module is called.
 
     Raises:
-        ValueError: If the module is not called, or not that often, or more than once where no number is given.
+        Trouble: If the module is not called, or not that often, or more than once where no number is given.
     """
     times = counts[call.name]
     if times == 0:
-        raise ValueError(f"{call.name!r} is not called when the network runs: choose a module that is.")
+        raise Trouble(f"{call.name!r} is not called when the network runs: choose a module that is.")
     if call.number > times:
-        raise ValueError(f"{call}: {call.name!r} is called {times} time{'s' * (times > 1)} only.")
+        raise Trouble(f"{call}: {call.name!r} is called {times} time{'s' * (times > 1)} only.")
     if call.number == 0 and times > 1:
-        raise ValueError(
+        raise Trouble(
             f"{call.name!r} is called {times} times in a forward pass: choose one of "
             f"{first_few([f'{call.name}:{number}' for number in range(1, times + 1)])}."
         )

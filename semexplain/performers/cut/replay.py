@@ -12,6 +12,7 @@ from torch import Tensor
 from semexplain.performers.cut.calls import LOCK, Call, intercepted
 from semexplain.performers.cut.structure import replaced, tensors
 from semexplain.performers.cut.whole import Reached, Whole
+from semexplain.system.trouble import Trouble
 
 Grows = list[int | None]  # of each tensor: the dimension that grows with the number of images, None if none does
 
@@ -75,14 +76,14 @@ class Place(NamedTuple):
         """The place in what a layer said of one image.
 
         Raises:
-            ValueError: If it has none.
+            Trouble: If it has none.
         """
         for at, (tensor, along) in enumerate(zip(tensors(stub.value), stub.grows, strict=True)):
             if along is not None and tensor.is_floating_point() and tensor.shape[along] == 1:
                 shape = (*tensor.shape[:along], *tensor.shape[along + 1 :])
                 return cls(at, along, shape, tensor.dtype, stub.orders[at])
         shapes = [tuple(tensor.shape) for tensor in tensors(stub.value)]
-        raise ValueError(f"its output {shapes or 'without a tensor'} has no row for each image: choose another layer.")
+        raise Trouble(f"its output {shapes or 'without a tensor'} has no row for each image: choose another layer.")
 
     def taken(self, returned: Any) -> Tensor:
         """The value ``(B, ...)``, float32."""
@@ -132,7 +133,7 @@ def recorded(whole: Whole, image: Tensor, layers: Collection[Call]) -> Recording
     """Run the network with one image and with two, and keep what replays need of the pass with one.
 
     Raises:
-        ValueError: If layers lie inside one another, or a module returns something that does not grow evenly with the
+        Trouble: If layers lie inside one another, or a module returns something that does not grow evenly with the
             number of images.
     """
     record = _pass(whole, image[:1], layers)
@@ -141,7 +142,7 @@ def recorded(whole: Whole, image: Tensor, layers: Collection[Call]) -> Recording
     for ones, twos in ((record.stubs, twice.stubs), (record.layers, twice.layers)):
         for call, stub in ones.items():
             if call not in twos:
-                raise ValueError(f"{call} is called for one image, but not for two.")
+                raise Trouble(f"{call} is called for one image, but not for two.")
             pairs = zip(tensors(stub.value), tensors(twos[call].value), strict=True)
             stub.grows = [_growing(call, one, two) for one, two in pairs]
             stub.orders = [_order(two) for two in tensors(twos[call].value)]
@@ -153,7 +154,7 @@ def _growing(call: Call, one: Tensor, two: Tensor) -> int | None:
     if not differ:
         return None
     if len(differ) > 1 or two.shape[differ[0]] != 2 * one.shape[differ[0]]:
-        raise ValueError(
+        raise Trouble(
             f"{call} returns {tuple(one.shape)} for one image and {tuple(two.shape)} for two: it cannot be told which "
             "part belongs to which image."
         )
@@ -175,7 +176,7 @@ def _pass(whole: Whole, image: Tensor, layers: Collection[Call]) -> Recording:
         stub = Stub(None, Counter(calls[first_call:]))
         if call in layers:
             if found and any(other.name in stub.inside for other in found):
-                raise ValueError(f"the layers {[str(layer) for layer in layers]} lie inside one another: give one.")
+                raise Trouble(f"the layers {[str(layer) for layer in layers]} lie inside one another: give one.")
             del done[first_done:]
             stub.value = replaced(value, Tensor.clone)
             found[call] = stub
@@ -192,7 +193,7 @@ def _pass(whole: Whole, image: Tensor, layers: Collection[Call]) -> Recording:
             whole(image)
         except Reached:
             return Recording(Stub(image.clone(), Counter()), dict(done), found)
-    raise ValueError(f"the network ends without a call of {[str(c) for c in layers if c not in found]}.")
+    raise Trouble(f"the network ends without a call of {[str(c) for c in layers if c not in found]}.")
 
 
 def replayed(
@@ -237,7 +238,7 @@ def replayed(
                 return found
             raise
     if wanted:
-        raise ValueError(f"the network ends without a call of {[str(c) for c in wanted if c not in found]}.")
+        raise Trouble(f"the network ends without a call of {[str(c) for c in wanted if c not in found]}.")
     return returned
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from semexplain.performers.cut import Cut
 from semexplain.performers.cut.whole import Whole
+from semexplain.system.trouble import Trouble
 
 REPEATABLE = 1e-3  # a network whose answers differ by more, as a share of their size, has no answer to explain
 SLACK = 10.0  # times its own unrepeatability that a replay may be off
@@ -52,7 +53,7 @@ def require_separation(cut: Cut, image: Tensor, outputs: Callable[[Any], Tensor]
     """Refuse a cut that does not separate the network, and name what would.
 
     Raises:
-        ValueError: With the reason, and the nearest module around a single layer that passes, if there is one.
+        Trouble: With the reason, and the nearest module around a single layer that passes, if there is one.
     """
     fault = swap_fault(cut, image, outputs)
     if fault is None:
@@ -64,7 +65,7 @@ def require_separation(cut: Cut, image: Tensor, outputs: Callable[[Any], Tensor]
         if around
         else "Choose a layer further up, or several that separate it together."
     )
-    raise ValueError(f"{names} does not separate the network: {fault}. {mend}")
+    raise Trouble(f"{names} does not separate the network: {fault}. {mend}")
 
 
 def enclosing(whole: Whole, name: str, image: Tensor, outputs: Callable[[Any], Tensor]) -> str | None:

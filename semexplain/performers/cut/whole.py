@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from semexplain.performers.cut.calls import Call, found_name, intercepted, module_names, numbered, unwrapped
 from semexplain.performers.cut.structure import replaced
+from semexplain.system.trouble import Trouble
 
 Inputs = Mapping[str, Any] | Callable[[Tensor], Mapping[str, Any]]
 HALF = (torch.float16, torch.bfloat16)
@@ -35,7 +36,7 @@ class Whole:
         end: A module whose first output is what is returned, where the pass ends; what the network returns by default.
 
     Raises:
-        ValueError: If a network cannot be cut: it is scripted, or computes in double precision.
+        Trouble: If a network cannot be cut: it is scripted, or computes in double precision.
     """
 
     def __init__(self, model: nn.Module, inputs: Inputs | None = None, end: str | None = None) -> None:
@@ -44,7 +45,7 @@ class Whole:
         self.names = module_names(self.model)
         self.dtype = next((p.dtype for p in self.model.parameters() if p.is_floating_point()), torch.float32)
         if self.dtype not in (torch.float32, *HALF):
-            raise ValueError(f"expected weights in single or half precision, got {self.dtype}: use `model.float()`.")
+            raise Trouble(f"expected weights in single or half precision, got {self.dtype}: use `model.float()`.")
         self.end = None if end is None else found_name(self.names, self.model, end)
         parameters = inspect.signature(self.model.forward).parameters
         self.by_name = next(iter(parameters), "") != "pixel_values" and "pixel_values" in parameters
@@ -63,7 +64,7 @@ class Whole:
                 self.run(image)
             except _Ended as end:
                 return end.value
-        raise ValueError(f"output: the network ends without a call of {self.end!r}.")
+        raise Trouble(f"output: the network ends without a call of {self.end!r}.")
 
     def run(self, image: Tensor) -> Any:
         """One forward pass to its very end."""
@@ -96,7 +97,7 @@ class _Ended(Reached):
 
 def _cuttable(model: nn.Module) -> nn.Module:
     if isinstance(model, torch.jit.ScriptModule):
-        raise ValueError("a scripted network cannot be cut: give the Python module that it was scripted from.")
+        raise Trouble("a scripted network cannot be cut: give the Python module that it was scripted from.")
     return model
 
 
