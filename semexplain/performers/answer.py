@@ -53,7 +53,7 @@ class Answer:
     @property
     def variant(self) -> str:
         """What outputs and score depend on, in words."""
-        function = "" if self.function is None else _digest_of(self.function)
+        function = "" if self.function is None else function_digest(self.function)
         return f"{list(self.indices)} {list(self.signs)} {function}"
 
 
@@ -195,7 +195,7 @@ def _named(classes: Sequence[str] | None, count: int) -> tuple[str, ...]:
     return names
 
 
-def _digest_of(function: Any) -> str:
+def function_digest(function: Any) -> str:
     """Of a function's name, code and plain values that it closes over: what it does, as far as that can be told."""
     inner = getattr(function, "func", function)
     code = getattr(inner, "__code__", None) or getattr(type(inner).__call__, "__code__", None)

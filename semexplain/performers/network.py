@@ -1,0 +1,281 @@
+"""Anyone's network as a performer: any module, cut at a layer by its name."""
+
+import hashlib
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from semexplain.concepts.base import ConceptKind
+from semexplain.concepts.filters import Filters
+from semexplain.concepts.network import Prior
+from semexplain.explanation import Performance
+from semexplain.performers.answer import Output, answer_for, ended, function_digest
+from semexplain.performers.base import Performer, state_digest, weights_digest
+from semexplain.performers.checks import Checks, checked
+from semexplain.performers.cut import Cut
+from semexplain.performers.cut.structure import tensors
+from semexplain.performers.cut.swap import require_separation, swap_fault
+from semexplain.performers.cut.whole import Inputs, Whole
+from semexplain.performers.layers import Layers, last_layer, layers_of, slope
+from semexplain.performers.pixels import Pixels
+from semexplain.performers.tokens import grid_of
+from semexplain.system.trouble import Trouble
+
+TRIED = 3  # drawn images with which a network is tried; the first is the one that its stubs repeat
+FIRST = 4  # real images with which it is tried again
+
+
+class Network(Performer):
+    """Any network in PyTorch, explained at any layer that separates it.
+
+    The module is wrapped as it is: nothing of it is edited, copied or pickled. It is put into evaluation mode and
+    frozen, for good. Below the layer it runs and stops there, above it is replayed, see
+    :class:`~semexplain.performers.cut.Cut`. That the network is a function of the layer's value alone is tested here
+    with drawn images, and again with the first images that it gets.
+
+    Args:
+        model: The network. What ``torch.compile`` or ``DataParallel`` has wrapped is unwrapped. Weights in half
+            precision stay so; scores are float32.
+        layer: Where concepts are read, by dotted name; ``act:2`` for the second call of a module that is used again;
+            several, if only together they separate the network. By default the last layer with several cells over the
+            image that does.
+        map: The layer that the explainer sees, at or below ``layer``; by default the same.
+        output: What is explained: an index, a class's name, a difference such as ``[3, -5]``, a function from what the
+            network returns to scores ``(B,)``, or the name of a module whose output is meant, such as the logits below
+            a softmax, with the index if it has several: ``["fc", 3]``. By default the only output of a regression.
+        classes: Names of the outputs.
+        transform: What brings stored pixels to the network: ``{size, mean, std, scale}``, with ``size`` the channels,
+            height and width, and what pixels are divided by: ``(pixels / scale - mean) / std``.
+        inputs: What the network needs beside the images, by keyword: constants, of which a tensor whose first dimension
+            is 1 is expanded to the batch; or a function from the images, as the network gets them, to these keywords.
+            What differs from image to image must be computed from the image, and must enter below ``layer``.
+        kind: What the concepts are; filters by default.
+
+    Attributes:
+        layers_read: Names of the layers where concepts are read.
+
+    Raises:
+        Trouble: If the network cannot be explained there, with the reason and what to do.
+
+    Example:
+        >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AvgPool2d(6), nn.Flatten(), nn.Linear(4, 2))
+        >>> net = Network(model, layer="1", output="dog", classes=["cat", "dog"], transform={"size": [3, 8, 8]})
+        >>> image = torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8)
+        >>> score, strengths = net.head(net.feature(net.encode(image)))
+        >>> torch.equal(score, model(image / 255)[:, 1]), strengths.shape
+        (True, torch.Size([5, 4]))
+    """
+
+    explanation_options = frozenset({"checkpoint", "kind", "layer", "map", "output"})
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layer: str | Sequence[str] | None = None,
+        map: str | Sequence[str] | None = None,
+        output: Output = None,
+        classes: Sequence[str] | None = None,
+        transform: Any = None,
+        inputs: Inputs | None = None,
+        kind: ConceptKind | None = None,
+    ) -> None:
+        super().__init__()
+        self.kind = kind or Filters()
+        self.pixels = Pixels(transform)
+        self.image_shape = self.pixels.shape
+        end, which = ended(model, output)
+        self.whole = Whole(model, inputs, end)
+        self.model = self.whole.model
+        self.freeze().to(self.device)
+        image = self._drawn()
+        self.answer = answer_for(self._unchanged(image), which, classes)
+        self.target_name, self.output_names = self.answer.target, self.answer.names
+        if layer is None:
+            self.upper, self._grid = last_layer(self.whole, self.answer, image, target=self.target_index)
+        else:
+            self.upper = Cut(self.whole, _names(layer), image)
+            require_separation(self.upper, image[1:], self.answer)
+            self._grid = grid_of(self.upper.shape, self.image_shape[1:])
+        self.lower = self.upper if map is None else Cut(self.whole, _names(map), image)
+        if self.lower is not self.upper:
+            self._require_below(image[1:])
+        self._view = grid_of(self.lower.shape, self.image_shape[1:])
+        self.layers_read = self.upper.names
+        self.map_shape, self.feature_shape = self._view.shape, self.upper.shape
+        self._tried = False
+
+    # -- what a performer gives --------------------------------------------------------------------------------------
+
+    def encode(self, image: Tensor) -> Tensor:
+        """The value ``(B, ...)`` of the layer that the explainer sees, for stored pixels ``(B, C, H, W)``."""
+        if image.shape[1:] != self.image_shape:
+            raise Trouble(f"expected images {('B', *self.image_shape)}, got {tuple(image.shape)}.")
+        pixels = self.pixels(image)
+        if not self._tried:
+            self._try(pixels)
+        return self.lower.read(pixels)
+
+    def feature(self, feature_map: Tensor) -> Tensor:
+        """``x``, the value ``(B, ...)`` of the layer where concepts are read."""
+        return feature_map if self.lower is self.upper else self.lower.replay_to(self.upper, feature_map)
+
+    def outputs(self, feature: Tensor) -> Tensor:
+        """The outputs ``(B, K)`` of ``x``, float32."""
+        return self.answer(self.upper.replay(feature))
+
+    def view(self, feature_map: Tensor) -> Tensor:
+        """The cells of the feature map ``(B, C, h, w)``: tokens at their places, without those that have none."""
+        return self._view.seen(feature_map)
+
+    def grid(self, feature: Tensor) -> Tensor:
+        """The cells of ``x`` ``(B, C, h, w)``."""
+        return self._grid.seen(feature)
+
+    def with_grid(self, feature: Tensor, grid: Tensor) -> Tensor:
+        """``x`` with other cells; tokens that have no place stay as they are."""
+        return self._grid.put(feature, grid)
+
+    def perform(
+        self, feature_map: Tensor, prior: Prior | None = None, columns: Sequence[int] | None = None
+    ) -> tuple[Performance, Tensor | None]:
+        """See :meth:`Performer.perform`; refused with a prior if the network has no gradients."""
+        if prior is not None and not self._has_gradients:
+            raise Trouble(
+                f"the score has no gradient at {' and '.join(self.layers_read)} (is the network quantised, or does it "
+                "switch gradients off?): no prior can be taken. Give the network in floating point."
+            )
+        return super().perform(feature_map, prior, columns)
+
+    # -- what it is, for caches and checkpoints ----------------------------------------------------------------------
+
+    def digest(self, *modules: nn.Module) -> str:
+        """SHA-256 of all parameters and buffers, also of those that a state dict leaves out."""
+        if modules:
+            return super().digest(*modules)
+        return weights_digest(self.state_dict(), dict(self.named_buffers()))
+
+    @property
+    def encode_variant(self) -> str:
+        """The network's source and structure, the size of its images, its inputs, and the layer of the map."""
+        source = source_digest(self.model)
+        return f"{type(self).__qualname__} {source} {self.image_shape} {self._inputs} {list(self.lower.names)}"
+
+    @property
+    def head_variant(self) -> str:
+        """The same, with the layers where concepts are read and how outputs are made of what the network returns."""
+        ends = f"{list(self.upper.names)} {self.whole.end} {self.answer.variant}"
+        return f"{self.encode_variant} {ends}"
+
+    # -- what is asked of it -----------------------------------------------------------------------------------------
+
+    def layers(self) -> Layers:
+        """Where it may be cut, as a table, see :func:`~semexplain.performers.layers.layers_of`."""
+        return layers_of(self.whole, self.answer, self._drawn(), target=self.target_index)
+
+    def check(self, images: Tensor, labels: Tensor | None = None) -> Checks:
+        """Whether it can be explained rightly, as a table, see :func:`~semexplain.performers.checks.checked`.
+
+        Args:
+            images: Stored pixels ``(N, C, H, W)``; 9 or more are best.
+            labels: ``(N,)``, which of the outputs is right for each.
+
+        Raises:
+            Trouble: If it cannot, with the reason and the remedy.
+        """
+        return checked(self, images, labels)
+
+    # -- trials ------------------------------------------------------------------------------------------------------
+
+    def _drawn(self) -> Tensor:
+        """Images of coarse and fine noise, as the network expects them."""
+        generator = torch.Generator().manual_seed(0)
+        coarse = torch.rand(TRIED, self.image_shape[0], 4, 4, generator=generator)
+        coarse = nn.functional.interpolate(coarse, self.image_shape[1:], mode="bilinear")
+        noise = torch.rand(coarse.shape, generator=generator)
+        return self.pixels(self.pixels.stored(0.7 * coarse + 0.3 * noise).to(self.device))
+
+    def _unchanged(self, image: Tensor) -> Any:
+        """What the network returns, which must leave its state as it is."""
+        before = state_digest(self.model)
+        with torch.inference_mode(False), torch.no_grad():
+            try:
+                returned = self.whole(image)
+            except (RuntimeError, TypeError, ValueError) as error:
+                raise Trouble(
+                    f"the network cannot be run on images {tuple(image.shape)}: {str(error).splitlines()[0]} "
+                    "Mend `transform`, or give what else it needs by `inputs`."
+                ) from error
+        if state_digest(self.model) != before:
+            raise Trouble(
+                "a forward pass changes the network's parameters or buffers, though it is in evaluation mode: its "
+                "answers depend on what it has seen before. Switch that off."
+            )
+        return returned
+
+    def _require_below(self, image: Tensor) -> None:
+        """The map has to determine x."""
+        names = " and ".join(self.lower.names)
+        try:
+            with torch.inference_mode(False), torch.no_grad():
+                expected, found = self.upper.read(image), self.feature(self.lower.read(image))
+                same = torch.equal(expected, found)
+        except (Trouble, RuntimeError, AssertionError):
+            same = False
+        if not same:
+            raise Trouble(
+                f"map: {names} does not determine {' and '.join(self.upper.names)}: it lies above, or beside something "
+                "that goes past it. Choose a module below that all goes through, or leave `map` out."
+            )
+
+    def _try(self, pixels: Tensor) -> None:
+        """The swap test on the first real images."""
+        with torch.inference_mode(False), torch.no_grad(), torch.autocast(pixels.device.type, enabled=False):
+            pixels = pixels[:FIRST].clone()
+            if bool((pixels == pixels[..., :1, :1]).all()):  # a blank image, which others ask shapes of
+                return
+            fault = swap_fault(self.upper, pixels, self.answer)
+            if fault is None and self.lower is not self.upper:
+                self._require_below(pixels)
+        if fault is not None:
+            raise Trouble(f"{' and '.join(self.layers_read)} does not separate the network on these images: {fault}.")
+        self._tried = True
+
+    @property
+    def _has_gradients(self) -> bool:
+        if "gradients" not in vars(self):
+            vars(self)["gradients"] = slope(self.upper, self.answer, self._drawn()[:1], self.target_index) is not None
+        return bool(vars(self)["gradients"])
+
+    @property
+    def _inputs(self) -> str:
+        inputs = self.whole.inputs
+        if callable(inputs):
+            return function_digest(inputs)
+        values = weights_digest({str(at): value for at, value in enumerate(tensors(dict(inputs)))})
+        return f"{sorted(inputs)} {values} {_plain(inputs)}"
+
+    def _empty_map(self) -> Tensor:
+        return torch.zeros(1, *self.lower.shape, device=self.device)
+
+
+def source_digest(model: nn.Module) -> str:
+    """Of what a network computes beside its weights: the source of its modules, their options and their order."""
+    sha = hashlib.sha256(repr(model).encode())
+    for kind in sorted({type(module) for module in model.modules()}, key=lambda kind: kind.__qualname__):
+        try:
+            sha.update(inspect.getsource(kind).encode())
+        except (OSError, TypeError):  # made while the program ran
+            sha.update(kind.__qualname__.encode())
+    sha.update(str(getattr(model, "code", "")).encode())
+    return sha.hexdigest()[:16]
+
+
+def _plain(inputs: Mapping[str, Any]) -> str:
+    return str({name: value for name, value in inputs.items() if isinstance(value, int | float | str | bool | None)})
+
+
+def _names(layer: str | Sequence[str]) -> list[str]:
+    return [layer] if isinstance(layer, str) else list(layer)
