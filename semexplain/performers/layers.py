@@ -108,15 +108,16 @@ def last_layer(whole: Whole, outputs: Outputs, image: Tensor, *, target: int = 0
 
 
 def slope(cut: Cut, outputs: Outputs, image: Tensor, target: int) -> Tensor | None:
-    """Gradient of the score at the layers, ``(B, ...)``; None if there is no graph that leads there."""
+    """Gradient of the score at the layers, ``(B, ...)``; None if it cannot be taken."""
     with torch.inference_mode(False), torch.enable_grad():
         with torch.no_grad():
             value = cut.read(image)
         value.requires_grad_()
-        score = outputs(cut.replay(value))[:, target]
-        if not score.requires_grad:
+        try:
+            score = outputs(cut.replay(value))[:, target]
+            (gradient,) = torch.autograd.grad(score.sum(), value)
+        except RuntimeError:  # switched off, not written for integers, or lost by writing in place
             return None
-        (gradient,) = torch.autograd.grad(score.sum(), value, allow_unused=True)
     return gradient
 
 
@@ -146,9 +147,10 @@ def _places(whole: Whole, image: Tensor) -> list[tuple[str, Grid, Counter[str]]]
         begun.append(any(True for _ in whole.names[name].parameters(recurse=False)))
         value = forward(*arguments, **keywords)
         numbers = (one for one in tensors(value) if one.is_floating_point())
-        first = next((one for one in numbers if one.ndim > 2 and len(one) == 1), None)
+        first = next((list(one.shape) for one in numbers if one.ndim > 2 and 1 in one.shape[:2]), None)
         if first is not None:
-            grid = grid_of(first.shape[1:], image.shape[2:])
+            first.remove(1)  # the image
+            grid = grid_of(first, image.shape[2:])
             if grid.height * grid.width > 1:
                 ended.append((call, grid, len(begun)))
         return value

@@ -144,8 +144,8 @@ class Network(Performer):
         """See :meth:`Performer.perform`; refused with a prior if the network has no gradients."""
         if prior is not None and not self._has_gradients:
             raise Trouble(
-                f"the score has no gradient at {' and '.join(self.layers_read)} (is the network quantised, or does it "
-                "switch gradients off?): no prior can be taken. Give the network in floating point."
+                f"no gradient of the score can be taken at {' and '.join(self.layers_read)}, so there is no prior: "
+                "is the network quantised, does it switch gradients off, or write in place what they need?"
             )
         return super().perform(feature_map, prior, columns)
 

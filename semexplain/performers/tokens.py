@@ -55,6 +55,10 @@ class Grid:
     def put(self, value: Tensor, grid: Tensor) -> Tensor:
         """The value with another grid; tokens that belong to no place stay as they are.
 
+        Args:
+            value: ``(B, ...)``.
+            grid: ``(k B, C, h, w)``, of all images in one state after the other.
+
         Example:
             >>> tokens, grid = torch.tensor([[[9.0], [1.0], [2.0]]]), torch.tensor([[[[3.0, 4.0]]]])
             >>> Grid("tokens", 1, 1, 2, prefix=1).put(tokens, grid).flatten()
@@ -65,7 +69,8 @@ class Grid:
         if self.kind == "last":
             return grid.movedim(1, -1)
         if self.kind == "tokens":
-            return torch.cat([value[:, : self.prefix], grid.flatten(2).transpose(1, 2)], 1)
+            prefix = value[:, : self.prefix].repeat(len(grid) // len(value), 1, 1)
+            return torch.cat([prefix, grid.flatten(2).transpose(1, 2)], 1)
         return grid.flatten(1).view(-1, *value.shape[1:])
 
 

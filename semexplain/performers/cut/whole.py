@@ -25,8 +25,9 @@ class Reached(BaseException):
 class Whole:
     """A network as a function of images, always computed in the same way.
 
-    It is the same function with and without gradients: the fused kernels that PyTorch's attention takes only without
-    them, whose last digits differ, are not used. What ``torch.compile`` has compiled runs uncompiled.
+    Every module is called, with and without gradients: the fused path that PyTorch's transformers take only without
+    them, past their modules and with other last digits, is not used. What ``torch.compile`` has compiled runs
+    uncompiled.
 
     Args:
         model: Any network in evaluation mode.
@@ -51,8 +52,14 @@ class Whole:
         self.by_name = next(iter(parameters), "") != "pixel_values" and "pixel_values" in parameters
         self.compiled = any(_compiled(module) for module in self.model.modules())
 
-    def __call__(self, image: Tensor) -> Any:
-        """What the network returns for images ``(B, C, H, W)``, as it expects them."""
+    def __call__(self, image: Tensor, *, copy: bool = True) -> Any:
+        """What the network returns.
+
+        Args:
+            image: Images ``(B, C, H, W)``, as it expects them.
+            copy: Give it a copy of them, into which it may write.
+        """
+        image = image.to(self.dtype, copy=copy)
 
         def answer(name: str, forward: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
             raise _Ended(forward(*arguments, **keywords))
@@ -68,7 +75,6 @@ class Whole:
 
     def run(self, image: Tensor) -> Any:
         """One forward pass to its very end."""
-        image = image.to(self.dtype)
         inputs = self.inputs(image) if callable(self.inputs) else self.inputs
         keywords = {name: self._expanded(value, image) for name, value in inputs.items()}
         with _uniform(self.compiled):
