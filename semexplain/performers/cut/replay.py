@@ -82,6 +82,10 @@ class Place(NamedTuple):
             if along is not None and tensor.is_floating_point() and tensor.shape[along] == 1:
                 shape = (*tensor.shape[:along], *tensor.shape[along + 1 :])
                 return cls(at, along, shape, tensor.dtype, stub.orders[at])
+        if any(tensor.is_quantized for tensor in tensors(stub.value)):
+            raise Trouble(
+                "its output is quantised: choose a layer whose output is not, or the network in floating point."
+            )
         shapes = [tuple(tensor.shape) for tensor in tensors(stub.value)]
         raise Trouble(f"its output {shapes or 'without a tensor'} has no row for each image: choose another layer.")
 

@@ -3,8 +3,7 @@
 import contextlib
 import inspect
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -23,11 +22,7 @@ class Reached(BaseException):
 
 
 class Whole:
-    """A network as a function of images, always computed in the same way.
-
-    Every module is called, with and without gradients: the fused path that PyTorch's transformers take only without
-    them, past their modules and with other last digits, is not used. What ``torch.compile`` has compiled runs
-    uncompiled.
+    """A network as a function of images. What ``torch.compile`` has compiled runs uncompiled.
 
     Args:
         model: Any network in evaluation mode.
@@ -77,7 +72,7 @@ class Whole:
         """One forward pass to its very end."""
         inputs = self.inputs(image) if callable(self.inputs) else self.inputs
         keywords = {name: self._expanded(value, image) for name, value in inputs.items()}
-        with _uniform(self.compiled):
+        with torch.compiler.set_stance("force_eager") if self.compiled else contextlib.nullcontext():
             if self.by_name:
                 return self.model(pixel_values=image, **keywords)
             return self.model(image, **keywords)
@@ -109,15 +104,3 @@ def _cuttable(model: nn.Module) -> nn.Module:
 
 def _compiled(module: nn.Module) -> bool:
     return type(module).__name__ == "OptimizedModule" or getattr(module, "_compiled_call_impl", None) is not None
-
-
-@contextmanager
-def _uniform(compiled: bool) -> Iterator[None]:
-    """Neither fused attention nor compiled code, whatever the settings are."""
-    fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext():
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
