@@ -281,6 +281,7 @@ class Small(nn.Module):
         return torch.quantize_per_tensor(x, 0.01, 0, torch.qint8)
 
 
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
 def test_a_layer_in_integers_is_refused():
     with pytest.raises(Trouble, match="small: its output is quantised: choose a layer whose output is not"):
         Cut(Whole(Quantised().eval()), ["small"], pictures())
