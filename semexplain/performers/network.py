@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from semexplain.concepts.base import ConceptKind
 from semexplain.concepts.filters import Filters
 from semexplain.concepts.network import Prior
+from semexplain.data.framing import Framing
 from semexplain.explanation import Performance
 from semexplain.performers.answer import Output, answer_for, ended, function_digest
 from semexplain.performers.base import Performer, state_digest, weights_digest
@@ -48,7 +49,8 @@ class Network(Performer):
             a softmax, with the index if it has several: ``["fc", 3]``. By default the only output of a regression.
         classes: Names of the outputs.
         transform: What brings stored pixels to the network: ``{size, mean, std, scale}``, with ``size`` the channels,
-            height and width, and what pixels are divided by: ``(pixels / scale - mean) / std``.
+            height and width, and what pixels are divided by, ``(pixels / scale - mean) / std``; see
+            :class:`~semexplain.performers.pixels.Pixels`.
         inputs: What the network needs beside the images, by keyword: constants, of which a tensor whose first dimension
             is 1 is expanded to the batch; or a function from the images, as the network gets them, to these keywords.
             What differs from image to image must be computed from the image, and must enter below ``layer``.
@@ -85,7 +87,7 @@ class Network(Performer):
         super().__init__()
         self.kind = kind or Filters()
         self.pixels = Pixels(transform)
-        self.image_shape = self.pixels.shape
+        self.image_shape = self.pixels.framing.shape
         end, which = ended(model, output)
         self.whole = Whole(model, inputs, end)
         self.model = self.whole.model
@@ -106,6 +108,11 @@ class Network(Performer):
         self.layers_read = self.upper.names
         self.map_shape, self.feature_shape = self._view.shape, self.upper.shape
         self._tried = False
+
+    @property
+    def framing(self) -> Framing:
+        """How pictures are brought to the network."""
+        return self.pixels.framing
 
     # -- what a performer gives --------------------------------------------------------------------------------------
 
@@ -161,7 +168,7 @@ class Network(Performer):
     def encode_variant(self) -> str:
         """The network's source and structure, the size of its images, its inputs, and the layer of the map."""
         source = source_digest(self.model)
-        return f"{type(self).__qualname__} {source} {self.image_shape} {self._inputs} {list(self.lower.names)}"
+        return f"{type(self).__qualname__} {source} {self.framing} {self._inputs} {list(self.lower.names)}"
 
     @property
     def head_variant(self) -> str:

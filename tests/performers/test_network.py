@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from semexplain.concepts.filters import Filters
 from semexplain.concepts.outputs import Outputs
 from semexplain.concepts.priors import filter_jacobian
+from semexplain.data.framing import Framing
 from semexplain.performers.base import state_digest
 from semexplain.performers.cut.structure import tensors
 from semexplain.performers.grad_cam import score_heat
@@ -239,6 +240,36 @@ def test_images_of_another_size_are_refused():
         net.encode(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
     with pytest.raises(TypeError, match="Expected images as uint8"):
         net.encode(torch.zeros(1, *SHAPE))
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_pixels_of_any_type_and_shape(dtype: str):
+    model = nn.Sequential(nn.Conv2d(5, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    net = Network(model, "1", output=1, transform={"size": [5, 12, 20], "dtype": dtype})
+    assert (net.image_shape, net.map_shape, net.framing.dtype) == ((5, 12, 20), (4, 10, 18), dtype)
+    shares = torch.rand(3, 5, 12, 20)
+    image = (shares * net.framing.full).to(getattr(torch, dtype))
+    expected = model(image.float() / net.framing.full)[:, 1]
+    assert torch.equal(net.perform(net.encode(image))[0].score, expected)
+
+
+class Ready:
+    """A transform that brings its own module."""
+
+    framing = Framing(*SHAPE)
+
+    def normalisation(self) -> nn.Module:
+        return Half()
+
+
+class Half(nn.Module):
+    def forward(self, image: Tensor) -> Tensor:
+        return image.float() / 255 - 0.5
+
+
+def test_transforms_that_are_ready():
+    net = Network(awkward.Residual(), "blocks", output=1, transform=Ready())
+    assert torch.equal(net.perform(net.encode(pictures()))[0].score, net.model(pictures() / 255 - 0.5)[:, 1])
 
 
 def test_a_difference_is_explained_by_the_other_outputs():
