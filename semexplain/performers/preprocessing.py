@@ -1,9 +1,12 @@
-"""From uint8 pixels to what pretrained weights expect: a property of the weights, kept with them."""
+"""From stored pixels to what pretrained weights expect: a property of the weights, kept with them."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+TOPS = {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}  # by the type of pixels, what stands for full brightness
 
 
 class Recipe(NamedTuple):
@@ -28,32 +31,64 @@ RECIPES = {
 }
 
 
-class Preprocessing(nn.Module):
-    """Normalise uint8 images on the device where the network is.
+class Normalisation(nn.Module):
+    """``(image / divisor - mean) / std`` of any number of channels, on the device where the network is.
 
-    The constants are buffers, so they are saved, hashed and loaded with the weights that need them.
+    The constants are buffers, so they are saved, hashed and loaded with the weights that need them. The operations are
+    those of torchvision's ``ToTensor`` and ``Normalize``, in their order, so results are equal to the bit.
+
+    Args:
+        divisor: What stored values are divided by: 255 brings uint8 to 0..1.
+        mean: A number for each channel.
+        std: A number for each channel, as many as of ``mean``.
+        dtype: Of stored values: ``uint8``, ``uint16`` or ``float32``.
 
     Raises:
-        TypeError: If images are not uint8: a network trained on 0..255 that is fed 0..1 fails silently.
+        TypeError: If images are of another type: a network trained on 0..255 that is fed 0..1 fails silently.
 
     Example:
-        >>> Preprocessing("caffe_rgb255")(torch.full((1, 3, 1, 1), 124, dtype=torch.uint8)).flatten()
-        tensor([ 0.3200,  7.2210, 20.0610])
+        >>> grey = Normalisation(65535.0, [0.5], [0.25], "uint16")
+        >>> grey(torch.tensor([0, 65535], dtype=torch.uint16).view(2, 1, 1, 1)).flatten()
+        tensor([-2.,  2.])
     """
 
     divisor: Tensor
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, divisor: float, mean: Sequence[float], std: Sequence[float], dtype: str = "uint8") -> None:
         super().__init__()
-        recipe = RECIPES[name]
-        self.register_buffer("divisor", torch.tensor(recipe.divisor))
-        self.register_buffer("mean", torch.tensor(recipe.mean).view(3, 1, 1))
-        self.register_buffer("std", torch.tensor(recipe.std).view(3, 1, 1))
+        self.dtype: torch.dtype = getattr(torch, dtype)
+        self.register_buffer("divisor", torch.tensor(float(divisor)))
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Normalised float images ``(B, 3, S, S)`` from uint8 ones."""
-        if image.dtype != torch.uint8:
-            raise TypeError(f"Expected images as uint8 RGB 0..255 of shape (B, 3, S, S), got {image.dtype}.")
+        """Normalised float images ``(B, C, H, W)`` from stored ones."""
+        if image.dtype != self.dtype:
+            raise TypeError(f"Expected images as {self._described}, got {image.dtype}.")
+        if image.dtype == torch.uint16:  # for which torch has few operations; float32 holds its values exactly
+            image = image.float()
         return (image / self.divisor - self.mean) / self.std
+
+    @property
+    def _described(self) -> str:
+        name = str(self.dtype).removeprefix("torch.")
+        return f"{name} 0..{TOPS[name]:g} of shape (B, {len(self.mean)}, H, W)"
+
+
+class Preprocessing(Normalisation):
+    """The normalisation of uint8 RGB images by a recipe of ``RECIPES``.
+
+    Example:
+        >>> Preprocessing("caffe_rgb255")(torch.full((1, 3, 1, 1), 124, dtype=torch.uint8)).flatten()
+        tensor([ 0.3200,  7.2210, 20.0610])
+    """
+
+    def __init__(self, name: str) -> None:
+        recipe = RECIPES[name]
+        super().__init__(recipe.divisor, recipe.mean, recipe.std)
+
+    @property
+    def _described(self) -> str:
+        return "uint8 RGB 0..255 of shape (B, 3, S, S)"

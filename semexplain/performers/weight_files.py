@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,11 @@ def _safetensors(path: Path) -> tuple[dict[str, Tensor], str | None]:
 
 def _unpickled(path: Path, start: bytes) -> Any:
     """Tensors and plain values of a file of ``torch.save``."""
+    if start.startswith(PICKLED) and _is_program(path):
+        raise Trouble(
+            f"{path} is a TorchScript archive, a program with its weights, which is not run here. Where you trust it: "
+            "`torch.save(torch.jit.load(file).state_dict(), 'weights.pth')`."
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of old formats
@@ -144,6 +150,15 @@ def _unpickled(path: Path, start: bytes) -> Any:
         raise _not_weights(path, start) from error
     except Exception as error:  # a damaged file can lead the reader into any of them
         raise _not_weights(path, start) from error
+
+
+def _is_program(path: Path) -> bool:
+    """Whether a file is what ``torch.jit.save`` writes: an archive that holds code."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.partition("/")[2].startswith("code/") for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError):  # an old pickle, or a damaged file, which is told later
+        return False
 
 
 def _not_weights(path: Path, start: bytes) -> DamagedFileError:

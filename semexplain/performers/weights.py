@@ -54,11 +54,11 @@ def load_trunk(
         )
         return "torchvision" if preprocessing == "auto" else preprocessing
     state, recipe = _initial_state(trunk, weights, network, download)
-    if differences := _differences(trunk, state):
+    if fault := differences(trunk, state):
         layers = [key.removesuffix(".weight") for key in trunk.state_dict() if key.endswith("weight")]
         raise Trouble(
             f"The weights {weights} are not those of {network}: expected the convolutions {', '.join(layers)} of "
-            f"`features`; {differences}."
+            f"`features`; {fault}."
         )
     trunk.load_state_dict(state)
     if preprocessing == "auto" and recipe is None:
@@ -86,8 +86,8 @@ def load_performer(performer: Performer, path: Path) -> None:
             "`performer.checkpoint=auto` to train one when it is missing."
         )
     state, _ = read_weights(path)
-    if differences := _differences(performer, state):
-        raise Trouble(f"The trained performer {path} does not fit `performer` in the configuration: {differences}.")
+    if fault := differences(performer, state):
+        raise Trouble(f"The trained performer {path} does not fit `performer` in the configuration: {fault}.")
     performer.load_state_dict(state)
 
 
@@ -120,7 +120,7 @@ def _initial_state(
     return {key.removeprefix("features."): value for key, value in convolutional.items()}, recipe
 
 
-def _differences(module: nn.Module, state: Mapping[str, Tensor]) -> str | None:
+def differences(module: nn.Module, state: Mapping[str, Tensor]) -> str | None:
     """The first names whose shapes are not the module's: what was expected, and what came; None if all are."""
     expected, found = (
         {key: tuple(value.shape) for key, value in tensors.items()} for tensors in (module.state_dict(), state)
