@@ -28,7 +28,12 @@ from semexplain.system.quiet import hush
 from semexplain.system.trouble import BUG, REFUSED, told
 from semexplain.system.words import override, shown
 
-MOVABLE = ("data.root", "performer.checkpoint", "trainer.accelerator")  # what may have moved since a run
+MOVABLE = (
+    "data.root",
+    "performer.checkpoint",
+    "performer.model",
+    "trainer.accelerator",
+)  # what may have moved since a run
 EXPLAIN = ("run", "images", "out", "batch_size", "most", "device", "precision", "trust", *MOVABLE)
 TRUST = "take folders that were made on another machine for your own (docs/decisions/trusted-targets.md)"
 TRAIN = Path(__file__).parents[1] / "train.py"

@@ -37,6 +37,7 @@ class Performer(nn.Module, ABC):
         image_shape: Channels, height and width of an image ``(C, H, W)``.
         map_shape: Channels, height and width ``(C, h, w)`` of the feature map, as an explainer sees it.
         explanation_options: Constructor parameters that choose what is explained and so do not influence training.
+        outlined_without: Constructor parameters of files with weights, on which names and shapes do not depend.
     """
 
     kind: ConceptKind
@@ -45,6 +46,7 @@ class Performer(nn.Module, ABC):
     image_shape: tuple[int, int, int]
     map_shape: tuple[int, int, int]
     explanation_options: frozenset[str] = frozenset({"checkpoint", "kind"})
+    outlined_without: tuple[str, ...] = ("weights", "checkpoint")
     _frozen = False
 
     @abstractmethod

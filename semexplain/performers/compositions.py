@@ -52,7 +52,7 @@ def _sides(
         return None
     size, interpolation = values["resize"]
     crop = values.get("crop")
-    if len(size) == 1 and crop is not None:
+    if len(size) == 1 and crop is not None and size[0] >= max(crop):
         return (*crop, size[0], interpolation)
     if len(size) == 2 and crop in (None, tuple(size)):
         return (*size, None, interpolation)

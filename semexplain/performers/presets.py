@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from numbers import Real
 from typing import Any, Literal, get_args
 
@@ -49,6 +49,17 @@ class Preset:
     std: tuple[float, ...]
     callable: Callable[[Image.Image], Tensor] | None = None
 
+    def words(self) -> dict[str, Any]:
+        """All of it as plain values, of which a function has its name alone.
+
+        Example:
+            >>> preset_of({"size": 8, "mean": 0.5, "std": 0.25}).words()["mean"]
+            [0.5, 0.5, 0.5]
+        """
+        name = getattr(self.callable, "__qualname__", type(self.callable).__name__)
+        numbers = {"scale": self.scale, "mean": list(self.mean), "std": list(self.std)}
+        return {**asdict(self.framing), **numbers, "callable": None if self.callable is None else name}
+
     def normalisation(self) -> Normalisation:
         """The module from stored values to what the network takes; what a callable gives stays as it is.
 
@@ -79,8 +90,9 @@ def preset_of(transform: Any, model: nn.Module | None = None) -> Preset | None:
         Trouble: If it is none of these, or made for another task than one answer for one picture.
 
     Example:
-        >>> preset_of({"size": [1, 24, 32], "scale": 255, "mean": 0.5, "std": 0.5}).framing
-        Framing(channels=1, height=24, width=32, shorter=None, interpolation='bilinear', dtype='uint8', top=None)
+        >>> preset = preset_of({"size": [1, 24, 32], "scale": 255, "mean": 0.5, "std": 0.5})
+        >>> preset.framing.channels, preset.framing.height, preset.framing.width, preset.mean
+        (1, 24, 32, (0.5,))
     """
     transform = plain(transform)
     if isinstance(transform, WeightsEnum):
@@ -176,7 +188,7 @@ def _of_torchvision(transform: Any) -> Preset:
             "answer. Expected that of a classification; or give a function from a PIL image to a tensor."
         )
     (side,), (shorter,) = transform.crop_size, transform.resize_size
-    if transform.interpolation.value not in get_args(Interpolation):
+    if transform.interpolation.value not in get_args(Interpolation) or shorter < side:
         return of_function(transform)
     framing = Framing(3, side, side, shorter, transform.interpolation.value)
     return _preset(framing, None, transform.mean, transform.std)

@@ -37,6 +37,7 @@ class Source:
         versions: Of the packages that it depends on, by name.
         classes: Names of its outputs, if they are known.
         preset: How pictures are prepared for it, if that is known.
+        random: Whether its weights are random.
     """
 
     model: nn.Module
@@ -45,6 +46,7 @@ class Source:
     versions: Mapping[str, str]
     classes: tuple[str, ...] | None = None
     preset: Preset | None = None
+    random: bool = False
 
 
 class Words(NamedTuple):
@@ -167,13 +169,19 @@ def source_of(
         found = _found(words, weights, dict(arguments), checkpoint is not None)
     if checkpoint is not None:
         _load(found.model, Path(checkpoint), model)
-    elif found.random:
-        warnings.warn(
-            f"The network {model} has random weights: name trained ones by `checkpoint` (a file), or by `weights` if "
-            "its library has them.",
-            stacklevel=2,
-        )
-    return Source(found.model, model, digest, _versions(words), found.classes, found.preset)
+    random = found.random and checkpoint is None
+    if random:
+        warn_of_random(model)
+    return Source(found.model, model, digest, _versions(words), found.classes, found.preset, random)
+
+
+def warn_of_random(model: str) -> None:
+    """Warn that a network of a library has not been trained."""
+    warnings.warn(
+        f"The network {model} has random weights: name trained ones by `checkpoint` (a file), or by `weights` if its "
+        "library has them.",
+        stacklevel=3,
+    )
 
 
 def _found(words: Words, weights: str | None, arguments: dict[str, Any], replaced: bool) -> libraries.Found:

@@ -14,6 +14,7 @@ from semexplain.concepts.parts import Parts, read_parts, write_parts
 from semexplain.data.module import ImageDataModule, ready_data
 from semexplain.data.text_files import first_few
 from semexplain.performers.base import Performer
+from semexplain.performers.named_network import NamedNetwork
 from semexplain.runs.cache import cache_for
 from semexplain.runs.folder import BEST, CACHE, CHECKPOINTS, PARTS, PERFORMER, VALIDATION
 from semexplain.runs.naming import named_performer
@@ -89,7 +90,8 @@ def build(
         test = datamodule.splits["test"]
         objects = len(test.ids if test.groups is None else set(test.groups.tolist()))
         facts = {"data_sha256": datamodule.fingerprint(), "test_objects": objects}
-        write_json(folder / PERFORMER, {"path": path, "sha256": digest, **facts})
+        source = {"source": performer.source} if isinstance(performer, NamedNetwork) else {}
+        write_json(folder / PERFORMER, {"path": path, "sha256": digest, **facts, **source})
     return datamodule, module, trainer
 
 

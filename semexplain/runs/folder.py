@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from semexplain.data.images import SPLITS
 from semexplain.runs.foreign import (
     confined,
     read_config,
@@ -19,6 +20,7 @@ from semexplain.runs.foreign import (
     without_strange_loggers,
 )
 from semexplain.runs.options import PATHS, outline
+from semexplain.runs.origin import MODEL, absolute_model, require_same_source
 from semexplain.system.config import ConfigError
 from semexplain.system.files import keep_aside, remove_leftovers, write_text
 from semexplain.system.ownership import sign
@@ -36,6 +38,13 @@ LOCK, EVALUATIONS = ".lock", "evaluations"
 CHECKPOINTS = Path("checkpoints")
 BEST, LAST = CHECKPOINTS / "best.ckpt", CHECKPOINTS / "last.ckpt"
 PLACES = ("data.root", *(f"paths.{name}" for name in PATHS))
+FILES = (
+    "data.cache",
+    "data.index",
+    *(f"data.{split}" for split in SPLITS),
+    "parts.file",
+    *(f"{node}.{name}" for node in ("network", "performer") for name in ("weights", "checkpoint", "classes")),
+)
 # Where a run computes may change while it is interrupted, what it computes may not.
 MACHINE = ("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "data.num_workers")
 
@@ -79,6 +88,8 @@ def open_run(config: DictConfig, folder: Path) -> DictConfig:
     config, trust = settled(config), config.get("trust", False)
     config.pop("trust", None)
     _complete_framing(config.data, config)
+    if isinstance(config.performer.get("target", ""), int | None):  # in the words of pages and tables
+        config.performer.target = outline(config).target_name
     if config.resume is None:
         if is_first():
             write_text(path, OmegaConf.to_yaml(config))
@@ -124,6 +135,9 @@ def _recorded(path: Path, config: DictConfig, trust: bool) -> DictConfig:
     """What the run that is resumed recorded; that of a foreign folder writes where this command's options say."""
     record = read_config(path, trust=trust)
     require_sections(record, path)
+    named = _was_given("network.model") or _was_given(MODEL)
+    same = named and record.performer.get("model") == config.performer.get("model")
+    require_same_source(record, path, {MODEL: None} if same else {}, trust=trust)
     if trust:
         return record
     given = {f"paths.{name}": place for name, place in config.paths.items()}
@@ -139,8 +153,10 @@ def settled(config: DictConfig) -> DictConfig:
     References to the environment stay as they were written, but for the package's own, which are places.
     """
     settled = cast(DictConfig, OmegaConf.create(as_written(config)))
-    files = ("data.train", "data.val", "data.test", "parts.file", "performer.weights", "performer.checkpoint")
-    for key in ("data.cache", "data.index", *files, *PLACES):
+    for key in ("network.model", "performer.model"):
+        if isinstance(value := OmegaConf.select(settled, key), str):
+            OmegaConf.update(settled, key, absolute_model(value))
+    for key in (*FILES, *PLACES):
         value = OmegaConf.select(settled, key)
         if isinstance(value, str) and (key in (*PLACES, "data.index") or Path(value).exists()):
             OmegaConf.update(settled, key, _absolute(value, OmegaConf.to_container(settled), key))

@@ -104,6 +104,7 @@ def root_options(
     parts: Any = None,
     control: Any = None,
     start: Any = None,
+    network: Any = None,
     trust: bool = False,
 ) -> None:
     """The root of the configuration; the signature is its schema.
@@ -116,6 +117,7 @@ def root_options(
         objective: What a search makes least: a number ``val/...`` of the best epoch on the validation split.
         data: This and the rest are groups under ``conf/``, each checked against its own target.
         performer: The network to explain.
+        network: What ``performer=network`` takes over, in the words of :class:`~semexplain.performers.network.Network`.
         performer_training: How it is trained where it is missing.
         concepts: Which concepts explain it.
         explainer: The network that explains.
@@ -236,7 +238,9 @@ def outline(config: DictConfig) -> Performer:
     Raises:
         ConfigError: If there is no such performer, naming the option.
     """
-    files = {name: None for name in ("weights", "checkpoint") if name in config.performer}
+    target = trusted_target(config.performer._target_)
+    without = getattr(target, "outlined_without", Performer.outlined_without)
+    files = {name: None for name in without if name in config.performer}
     option = "performer"
     try:
         with torch.device("meta"), warnings.catch_warnings():

@@ -35,7 +35,7 @@ def performer_description(config: DictConfig | dict[str, Any], datamodule: Image
 def trained_performer(config: DictConfig, datamodule: ImageDataModule) -> Path | None:
     """Path of the performer that a configuration asks for, trained now if nobody has trained it.
 
-    A performer without the option ``checkpoint`` has its weights by itself: then there is no path. With
+    A performer without the option ``checkpoint``, or with null, has its weights by itself: then there is no path. With
     ``performer.checkpoint=auto`` it is looked up under its address in ``paths.performers``, see
     :func:`semexplain.system.once.once`. Any other value is the path of a ``performer.safetensors``.
 
@@ -43,7 +43,7 @@ def trained_performer(config: DictConfig, datamodule: ImageDataModule) -> Path |
         DamagedFileError: If it is of a store and not what was trained.
         DivergedError: If its training diverged: then the store has no such performer.
     """
-    if "checkpoint" not in config.performer:
+    if config.performer.get("checkpoint") is None:
         return None
     if config.performer.checkpoint != "auto":
         return _verified(Path(config.performer.checkpoint))

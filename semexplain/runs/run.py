@@ -18,6 +18,7 @@ from semexplain.runs import records
 from semexplain.runs.folder import BEST, CONFIG, EVALUATIONS, EXPLANATIONS, METRICS, PARTS, PERFORMER, VERDICT
 from semexplain.runs.foreign import confined, read_config, require_data, require_sections, within
 from semexplain.runs.naming import named_performer
+from semexplain.runs.origin import require_same_source
 from semexplain.system.config import ConfigError, instantiate
 from semexplain.system.reading import require_file
 from semexplain.system.references import is_reference
@@ -133,6 +134,7 @@ class Run:
             raise ConfigError(
                 f"run: {self.path} has no {PERFORMER}: the run ended before it had a performer. `resume` it."
             )
+        require_same_source(config, self.path / CONFIG, self.overrides, trust=self.trust)
         if not self.trust:
             config = confined(config, self.path / CONFIG, self.overrides)
         if (place := self.noted("path")) is not None:

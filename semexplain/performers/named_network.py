@@ -1,0 +1,105 @@
+"""A network as a yaml or a command line names it: its source, and where it is cut."""
+
+import json
+import os
+from typing import Any
+
+import torch
+
+from semexplain.concepts.base import ConceptKind
+from semexplain.performers.class_names import class_names
+from semexplain.performers.network import Network
+from semexplain.performers.presets import preset_of
+from semexplain.performers.sources import Source, source_of, warn_of_random, words_of
+from semexplain.system.config import plain
+from semexplain.system.trouble import Trouble
+
+NAMES = "my_nets.py:build|package.module:build|torchvision:resnet18|timm:resnet10t|hf:<folder or name>|file.onnx"
+_outlined: dict[str, Source] = {}  # what an outline has loaded, for the one who asks for the network itself
+
+
+class NamedNetwork(Network):
+    """Anyone's network, by what it is called: ``python train.py performer=network network.model=my_nets.py:build``.
+
+    Its outline is the network itself, since only a forward tells the shapes of a stranger: what is loaded for the
+    outline is kept and handed over to the first who asks for the network, so that nothing is loaded twice.
+
+    Args:
+        model: ``my_nets.py:build``, ``package.module:build``, ``torchvision:resnet18``, ``timm:resnet10t``,
+            ``hf:<folder or name>`` or ``file.onnx``, see :func:`~semexplain.performers.sources.source_of`.
+        checkpoint: File of a state dict for it.
+        weights: Name of pretrained weights of torchvision or timm.
+        arguments: Of the function or class that builds it.
+        layer: Where it is cut.
+        map: The layer that the explainer sees.
+        target: The output that is explained.
+        classes: Names of the outputs, or a text file with one a line; what its source says by default.
+        transform: How pictures are prepared; ``auto``: what its source says.
+        inputs: Further inputs.
+        kind: What the concepts are.
+
+    Attributes:
+        source: Name, SHA-256 and package versions of where it is from, and the transform; a run keeps them.
+    """
+
+    explanation_options = Network.explanation_options | {"target"}
+    outlined_without = ()
+
+    def __init__(
+        self,
+        *,
+        model: str | None = None,
+        checkpoint: str | None = None,
+        weights: str | None = None,
+        arguments: dict[str, Any] | None = None,
+        layer: str | list[str] | None = None,
+        map: str | list[str] | None = None,
+        target: int | str | list[int] | None = None,
+        classes: str | list[str] | None = None,
+        transform: str | dict[str, Any] | None = "auto",
+        inputs: dict[str, Any] | None = None,
+        kind: ConceptKind | None = None,
+    ) -> None:
+        if not isinstance(model, str):
+            raise Trouble(f"model: name the network, `network.model={NAMES}`; got {model!r:.80}.")
+        outline = torch.empty(0).is_meta
+        with torch.device("cpu"):
+            source = _source(outline, model, checkpoint, weights, plain(arguments) or {})
+            names = source.classes if classes is None else class_names(plain(classes))
+            preset = source.preset if transform in (None, "auto") else preset_of(transform)
+            where = {"layer": plain(layer), "map": plain(map), "output": plain(target), "inputs": plain(inputs)}
+            super().__init__(source.model, classes=names, transform=preset, **where)
+        if kind is not None:
+            self.kind = kind
+        self.source: dict[str, Any] = {
+            "name": source.name,
+            "sha256": source.digest,
+            "versions": dict(source.versions),
+            "transform": None if preset is None else preset.words(),
+        }
+
+    @property
+    def encode_variant(self) -> str:
+        """Also the source: the same weights in other code are another network."""
+        return f"{super().encode_variant} {self.source['sha256']}"
+
+    @property
+    def head_variant(self) -> str:
+        """Also the source."""
+        return f"{super().head_variant} {self.source['sha256']}"
+
+
+def _source(outline: bool, model: str, checkpoint: str | None, weights: str | None, arguments: dict) -> Source:
+    """The source, loaded now unless an outline has loaded it."""
+    files = [words_of(model).file, checkpoint]
+    times = [os.stat(file).st_mtime_ns for file in files if file is not None and os.path.exists(file)]
+    key = json.dumps([model, checkpoint, weights, arguments, times, os.getcwd()], default=repr)
+    source = _outlined.pop(key, None)
+    _outlined.clear()
+    if source is None:
+        source = source_of(model, checkpoint, weights, arguments)
+    elif source.random:
+        warn_of_random(model)
+    if outline:
+        _outlined[key] = source
+    return source

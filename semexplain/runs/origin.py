@@ -1,0 +1,106 @@
+"""Where the network of a run is from: what is recorded of it, and what a folder from elsewhere may have built.
+
+A network that is named on the command line or in Python is trusted by that act. The same words in a run folder that was
+made elsewhere execute nothing, unless the folder is trusted and the file that they name is the one that was recorded.
+"""
+
+import inspect
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from semexplain.performers.named_network import NamedNetwork
+from semexplain.performers.sources import Words, source_digest, words_of
+from semexplain.system.config import ConfigError, targets
+from semexplain.system.ownership import is_own
+from semexplain.system.reading import read_json
+from semexplain.system.trouble import Trouble
+from semexplain.system.trust import trusted
+
+log = logging.getLogger(__name__)
+FACTS = "performer.json"
+MODEL = "performer.model"
+
+
+def absolute_model(model: str) -> str:
+    """What a network is called, in another folder; what is no such word stays as it is, to be refused by itself.
+
+    Example:
+        >>> absolute_model("/nets/mine.py:build"), absolute_model("torchvision:resnet18"), absolute_model("?")
+        ('/nets/mine.py:build', 'torchvision:resnet18', '?')
+    """
+    try:
+        return words_of(model).absolute()
+    except Trouble:
+        return model
+
+
+def require_same_source(config: DictConfig, file: Path, given: Mapping[str, Any], *, trust: bool = False) -> None:
+    """Refuse to build what a recorded configuration calls a network, unless it is one's own or harmless, and the same.
+
+    Args:
+        config: As recorded.
+        file: The run's ``config.yaml``.
+        given: Options that this command was given, by dotted key: a network among them is trusted by that.
+        trust: Treat the folder as one's own.
+
+    Raises:
+        ConfigError: If the folder is foreign and would have code run, or something downloaded; or if it is trusted,
+            and its code is not what was recorded.
+    """
+    own = is_own(file)
+    for path, node in _networks(config):
+        if f"{path}.model" in given or "model" not in node:
+            continue
+        words = words_of(str(node["model"]))
+        if not own and not (trust and path == "performer"):
+            for deed in _deeds(words, node):
+                raise ConfigError(
+                    f"run: {file.parent} was made on another machine or changed since: its network {path}.model="
+                    f"{node['model']} {deed}. Name the network yourself: `{MODEL}=<file>.py:<function>`; or if you "
+                    "trust who made it: `trust=true`, for report and parts `--trust`."
+                )
+        if path == "performer":
+            _require_recorded(str(node["model"]), file, refuse=not own and words.executes)
+
+
+def _deeds(words: Words, node: Mapping[str, Any]) -> Iterator[str]:
+    """What building a network does beyond reading tensors and the configuration of a library's own network."""
+    if words.executes:
+        yield "is code that would be run"
+    if words.kind == "hf" and words.file is None:
+        yield "would be downloaded"
+    if isinstance(node.get("classes"), str):
+        yield f"would have the file {node['classes']} read for names"
+
+
+def _require_recorded(model: str, file: Path, *, refuse: bool) -> None:
+    """Compare the source with what the run wrote down; code that somebody else has named must be the same."""
+    facts = read_json(file.with_name(FACTS)) if file.with_name(FACTS).exists() else {}
+    recorded = facts.get("source") if isinstance(facts, dict) else None
+    before = recorded.get("sha256") if isinstance(recorded, dict) else None
+    if before is None and not refuse:  # a run that ended before it had a network
+        return
+    try:
+        now = source_digest(model)
+    except Trouble as trouble:
+        raise ConfigError(f"run: {trouble} Say where it is: `{MODEL}=...`.") from trouble
+    if before != now:
+        text = f"{MODEL}: {model} is not what the run was made with (SHA-256 {before!s:.12} then, {now:.12} now)."
+        if refuse:
+            raise ConfigError(f"{text} Restore it, or name the network yourself: `{MODEL}=<file>.py:<function>`.")
+        log.warning("%s", text)
+
+
+def _networks(config: DictConfig) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Places in a configuration where a network is named, and what is said of it."""
+    for path, node in targets(cast(dict[str, Any], OmegaConf.to_container(config))):
+        try:
+            target = trusted(node["_target_"])
+        except Trouble:  # which is refused when it is to be built
+            continue
+        if inspect.isclass(target) and issubclass(target, NamedNetwork):
+            yield path, node
