@@ -6,7 +6,7 @@ LOWEST := .venv-lowest
 PIP = $(if $(shell command -v uv),VIRTUAL_ENV=$(VENV) uv pip,$(PYTHON) -m pip)
 
 .DEFAULT_GOAL := help
-.PHONY: help install comparisons demo tables bench benchmark verdict test test-all soak lowest lint format clean
+.PHONY: help install comparisons networks demo tables bench benchmark verdict test test-all soak lowest lint format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -31,6 +31,11 @@ comparisons: $(READY) ## install what tests compare results with: captum, shap, 
 		{ $(PIP) install -q -c constraints.txt -e ".[$$package]" && $(PYTHON) -c "import $$package"; } || \
 			{ echo "No comparisons with $$package: it does not install or start here."; \
 			yes | $(PIP) uninstall -q $$package; }; \
+	done
+
+networks: $(READY) ## install where anyone's network may come from: timm, transformers, onnx2torch
+	@for package in timm hf onnx; do \
+		$(PIP) install -q -c constraints.txt -e ".[$$package]" || echo "No networks of $$package: it does not install here."; \
 	done
 
 demo: $(READY) ## explain a face performer on drawn faces, with and without the prior; minutes, no download

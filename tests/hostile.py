@@ -196,7 +196,67 @@ def stranger(run: Path, canary: Path) -> None:
     changed(run, "performer._target_", f"{STRANGER}.Performer")
 
 
+NETWORK = "semexplain.performers.named_network.NamedNetwork"
+
+
+def named(model: Callable[[Path, Path], str], key: str = "performer", **more: Any) -> Callable[[Path, Path], None]:
+    """Anyone's network, by what it is called."""
+    rest = {"layer": "0", "transform": {"size": 32}, "target": 0, **more}
+    return option(key, lambda run, canary: {"_target_": NETWORK, "model": model(run, canary), **rest})
+
+
+def code(run: Path, canary: Path) -> str:
+    """A file whose function makes the canary, as the file does itself."""
+    (run / f"{STRANGER}.py").write_text(
+        f"import os\nos.path.isdir({str(canary)!r}) or os.mkdir({str(canary)!r})\n\ndef build():\n    pass\n"
+    )
+    sys.path.insert(0, str(run))
+    return f"{run / STRANGER}.py:build"
+
+
+def in_order(run: Path, canary: Path) -> None:
+    """The name of the network as a positional argument."""
+    changed(run, "performer", {"_target_": NETWORK, "_args_": [code(run, canary)]})
+
+
+def with_remote_code(run: Path, canary: Path) -> str:
+    code(run, canary)
+    said = {"model_type": "resnet", "auto_map": {"AutoModelForImageClassification": f"{STRANGER}.build"}}
+    (run / "config.json").write_text(json.dumps(said))
+    return f"hf:{run}"
+
+
+def with_pickled_weights(run: Path, canary: Path) -> str:
+    said = {"model_type": "resnet", "embedding_size": 4, "hidden_sizes": [4], "depths": [1]}
+    (run / "config.json").write_text(json.dumps(said))
+    pickled(run, canary, "pytorch_model.bin")
+    return f"hf:{run}"
+
+
+def a_graph_of_something_else(run: Path, canary: Path) -> str:
+    pickled(run, canary, "net.onnx")
+    return str(run / "net.onnx")
+
+
+NETWORKS = [
+    Hostile("a network of code", named(code), (*REBUILT, *READ)),
+    Hostile("a network of a module", named(lambda run, canary: code(run, canary) and f"{STRANGER}:build")),
+    Hostile("a network of code among the metrics", named(code, "metrics.evil")),
+    Hostile("a network of code as the control", named(code, "module.control")),
+    Hostile("a network of code in order", in_order),
+    Hostile("a network with remote code", named(with_remote_code)),
+    Hostile("a network with pickled weights", named(with_pickled_weights)),
+    Hostile("a network to download", named(lambda run, canary: "hf:a-stranger/net")),
+    Hostile("a network that is a pickle", named(a_graph_of_something_else)),
+    Hostile(
+        "a network with a pickle as its checkpoint",
+        lambda run, canary: named(
+            lambda run, canary: "torchvision:squeezenet1_1", checkpoint=pickled(run, canary, "w.pth")
+        )(run, canary),
+    ),
+]
 EXECUTING = [
+    *NETWORKS,
     *(
         Hostile(f"{name}, as {PLACES[number % len(PLACES)]}", option(PLACES[number % len(PLACES)], payload))
         for number, (name, payload) in enumerate(PAYLOADS.items())

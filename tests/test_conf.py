@@ -32,6 +32,13 @@ VALUES = {
     "figures=parts_pie": FILTERS,
     "prior=filter_jacobian": FILTERS,
     "case=filters": FILTERS,
+    "performer=network": [
+        "network.model=torchvision:squeezenet1_1",
+        "network.layer=features",
+        "network.transform={size: 64}",
+        "network.arguments={num_classes: 4}",
+        "network.classes=[Male,Smiling,Young,Bald]",
+    ],
 }
 
 
@@ -152,8 +159,9 @@ def test_the_command_line_beats_the_scale_and_the_scale_beats_the_experiment():
 
 @pytest.mark.parametrize("scale", choices("scale"))
 def test_a_scale_says_what_it_means_for_every_performer(scale: str):
-    assert choices(f"scale/{scale}") == choices("performer")
-    for performer in choices("performer"):
+    ours = [performer for performer in choices("performer") if performer != "network"]  # which has the size that it has
+    assert choices(f"scale/{scale}") == ours
+    for performer in ours:
         for_one = OmegaConf.load(CONF / f"scale/{scale}/{performer}.yaml")
         config = configured(f"scale={scale}", f"performer={performer}")
         assert config.performer.image_size == for_one.performer.image_size
@@ -212,6 +220,37 @@ def test_all_mistakes_are_reported_together():
             )
         )
     assert all(key in str(error.value) for key in ("performer.target", "beta", "dept", "batch_size", "prior_weight.b"))
+
+
+NETWORK = ["performer=network", "case=filters", *VALUES["performer=network"]]
+
+
+def test_a_network_is_named_in_either_node():
+    for node in ("network", "performer"):
+        words = [word.replace("network.model", f"{node}.model") for word in NETWORK]
+        config = configured(*words, "explainer=linear")
+        check(config)
+        performer = outline(config)
+        assert (performer.image_shape, performer.target_name) == ((3, 64, 64), "Male")
+        assert type(performer.kind).__name__ == "Filters"
+    assert type(outline(configured(*NETWORK, "case=outputs")).kind).__name__ == "Outputs"
+    assert outline(configured(*NETWORK, "network.output=Young")).target_name == "Young"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], r"performer: model: name the network, `network.model=my_nets.py:build\|"),
+        (["network.model=resnet18"], "performer: model: expected `my_nets.py:build` .* got 'resnet18'"),
+        (["network.model=/nowhere/nets.py:build"], "performer: model: there is no file /nowhere/nets.py"),
+        ([*NETWORK, "+network.checkpiont=a"], r"network.checkpiont: unknown key \(did you mean 'checkpoint'\?\)"),
+        ([*NETWORK, "network.checkpoint=/nowhere.pt"], "performer: checkpoint: there is no file /nowhere.pt"),
+        ([*NETWORK, "network.transform={sise: 3}"], r"performer: transform.sise: unknown key \(did you mean 'size'"),
+    ],
+)
+def test_mistakes_about_a_network(words: list[str], message: str):
+    with pytest.raises(ConfigError, match=message):
+        check(configured("performer=network", *words))
 
 
 def test_a_missing_value_is_asked_for():

@@ -64,7 +64,7 @@ def _step(part: Any) -> Step | None:
     match part:
         case v1.Resize() | v2.Resize():
             size = [part.size] if isinstance(part.size, int) else list(part.size or ())
-            name = getattr(part.interpolation, "value", None)
+            name = getattr(part.interpolation, "value", part.interpolation)
             whole = name in ("bilinear", "bicubic", "nearest") and part.max_size is None
             return ("resize", (size, name)) if whole and size else None
         case v1.CenterCrop() | v2.CenterCrop():

@@ -100,8 +100,6 @@ def of_hugging_face(place: str, arguments: dict[str, Any], replaced: bool) -> Fo
     if not folder.is_dir() and place.startswith((".", "/", "~")):
         raise Trouble(f"model: there is no folder {folder.absolute()}.")
     where = str(folder) if folder.is_dir() else place
-    if folder.is_dir() and not (folder / CONFIG).is_file():
-        raise Trouble(f"model: {folder} has no {CONFIG}: it is no folder that `save_pretrained` of transformers wrote.")
     said = read_json(folder / CONFIG) if folder.is_dir() else {}
     _require_plain({**said, **arguments} if isinstance(said, Mapping) else arguments)
     what, auto = f"hf:{place}", transformers.AutoModelForImageClassification

@@ -1,6 +1,7 @@
 """The preprocessing that a network was trained with, as torchvision, timm, Hugging Face or a user says it."""
 
 import functools
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from numbers import Real
@@ -23,8 +24,7 @@ from semexplain.system.trouble import Trouble
 Interpolation = Literal["bilinear", "bicubic", "nearest"]
 KEYS = ("size", "mean", "std", "scale", "shorter", "interpolation", "dtype", "top")
 RESAMPLINGS: dict[int, Interpolation] = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # numbers of PIL's
-# Grey levels by which Hugging Face's resizing, which is of tensors, may differ from that of a smooth picture
-LEVELS = 3.0
+LEVELS = 3.0  # grey levels by which Hugging Face's resizing, which is of tensors, may differ from that of pictures
 FORMS = (
     "`auto`, {size, mean, std, scale}, torchvision's `weights.transforms()`, a Hugging Face image processor, or a "
     "function from a PIL image to a float tensor (C, H, W)"
@@ -238,7 +238,11 @@ def of_folder(name: str) -> Preset | None:
 
 
 def of_processor(processor: Any) -> Preset:
-    """The preset of an image processor of Hugging Face; where its options do not say all that it does, a function."""
+    """The preset of an image processor of Hugging Face; where its options do not say all that it does, a function.
+
+    Whether they do is settled by trial. They resize tensors, and round the corner of a crop down: what they give may
+    differ from that of a picture that is read here by two grey levels, and by one pixel in its place.
+    """
     function = functools.partial(_processed, processor)
     sizes = _sizes(processor)
     resampling = RESAMPLINGS.get(int(getattr(processor, "resample", None) or 0))
@@ -249,13 +253,21 @@ def of_processor(processor: Any) -> Preset:
     scale = 1 / processor.rescale_factor if getattr(processor, "do_rescale", False) else 1.0
     mean, std = (getattr(processor, f"image_{name}") if normalises else None for name in ("mean", "std"))
     preset = _preset(framing, round(scale, 6), mean, std)
-    picture = _trial(150, 201)
-    ours = preset.normalisation()(_framed(picture, framing)[None])[0]
-    theirs = function(picture)
-    level = LEVELS / preset.scale / torch.tensor(preset.std).view(-1, 1, 1)
-    if ours.shape == theirs.shape and bool(((ours - theirs).abs() <= level).all()):
-        return preset
-    return of_function(function)
+    for sides in ((150, 201), (201, 150), (83, 61)):
+        picture = _trial(*sides)
+        ours, theirs = preset.normalisation()(_framed(picture, framing)[None])[0], function(picture)
+        if ours.shape != theirs.shape or not _agree(ours, theirs, LEVELS / scale / torch.tensor(preset.std)):
+            return of_function(function)
+    return preset
+
+
+def _agree(ours: Tensor, theirs: Tensor, level: Tensor) -> bool:
+    """Whether pictures are equal up to a level of each channel, where the crop of one may begin a pixel later."""
+    inner = ours[:, 1:-1, 1:-1]
+    height, width = inner.shape[1:]
+    starts = itertools.product((1, 0, 2), repeat=2)
+    parts = (theirs[:, y : y + height, x : x + width] for y, x in starts)
+    return any(bool(((inner - part).abs() <= level.view(-1, 1, 1)).all()) for part in parts)
 
 
 def _sizes(processor: Any) -> tuple[int, int, int | None] | None:
@@ -310,9 +322,9 @@ def _processed(processor: Any, picture: Image.Image) -> Tensor:
 
 
 def _trial(height: int, width: int) -> Image.Image:
-    """A smooth picture without symmetry, on which another crop, size or order of channels is seen at once."""
+    """A picture of waves without symmetry, on which another crop, size or order of channels is seen at once."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    waves = [np.sin(x / 23) + y / height, np.cos(y / 31) + x / width, np.sin((x + 2 * y) / 41) + 0.5]
+    waves = [np.sin(x / 6) + y / height, np.cos(y / 7) + x / width, np.sin((x + 2 * y) / 13) + 0.5]
     pixels = np.stack([(wave - wave.min()) / np.ptp(wave) * 255 for wave in waves], axis=2)
     return Image.fromarray(pixels.round().astype(np.uint8))
 

@@ -16,6 +16,7 @@ from semexplain.attributions.starts import start_of
 from semexplain.data.framing import Framing
 from semexplain.explanation import Performance
 from semexplain.performers.base import Performer
+from semexplain.performers.named_network import NamedNetwork
 from semexplain.runs.shape import ALWAYS, misshapen
 from semexplain.runs.validation import infinite_problems, number_problems, trainer_problems
 from semexplain.system.config import (
@@ -104,7 +105,6 @@ def root_options(
     parts: Any = None,
     control: Any = None,
     start: Any = None,
-    network: Any = None,
     trust: bool = False,
 ) -> None:
     """The root of the configuration; the signature is its schema.
@@ -117,7 +117,6 @@ def root_options(
         objective: What a search makes least: a number ``val/...`` of the best epoch on the validation split.
         data: This and the rest are groups under ``conf/``, each checked against its own target.
         performer: The network to explain.
-        network: What ``performer=network`` takes over, in the words of :class:`~semexplain.performers.network.Network`.
         performer_training: How it is trained where it is missing.
         concepts: Which concepts explain it.
         explainer: The network that explains.
@@ -164,6 +163,9 @@ def _problems(config: DictConfig) -> Iterator[str]:
     yield from name_problems(values)
     missing = {key for key in missing if not key.startswith("module.")}  # it repeats the groups
     yield from (f"{key}: needs a value, for example `{key}=...` on the command line." for key in sorted(missing))
+    network = values.pop("network", None) or {}  # which `performer=network` takes over
+    words = {key: value for key, value in network.items() if key != "output"}  # `performer.target`
+    yield from (line for line in misfits("network", words, NamedNetwork, missing, complete=False) if "unknown" in line)
     yield from misfits("", values, root_options, missing, complete=True)
     yield from (shapeless := list(misshapen(values)))
     if shapeless or not values.keys() >= set(ALWAYS):
