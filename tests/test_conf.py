@@ -245,7 +245,10 @@ def test_a_network_is_named_in_either_node():
         (["network.model=/nowhere/nets.py:build"], "performer: model: there is no file /nowhere/nets.py"),
         ([*NETWORK, "+network.checkpiont=a"], r"network.checkpiont: unknown key \(did you mean 'checkpoint'\?\)"),
         ([*NETWORK, "network.checkpoint=/nowhere.pt"], "performer: checkpoint: there is no file /nowhere.pt"),
-        ([*NETWORK, "network.transform={sise: 3}"], r"performer: transform.sise: unknown key \(did you mean 'size'"),
+        (
+            ["network.model=torchvision:alexnet", "network.transform={sise: 3}"],
+            r"performer: transform.sise: unknown key \(did you mean 'size'",
+        ),
     ],
 )
 def test_mistakes_about_a_network(words: list[str], message: str):

@@ -42,6 +42,7 @@ class Normalisation(nn.Module):
         mean: A number for each channel.
         std: A number for each channel, as many as of ``mean``.
         dtype: Of stored values: ``uint8``, ``uint16`` or ``float32``.
+        top: What stands for full brightness; by default 255, 65535 or 1.
 
     Raises:
         TypeError: If images are of another type: a network trained on 0..255 that is fed 0..1 fails silently.
@@ -56,9 +57,17 @@ class Normalisation(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, divisor: float, mean: Sequence[float], std: Sequence[float], dtype: str = "uint8") -> None:
+    def __init__(
+        self,
+        divisor: float,
+        mean: Sequence[float],
+        std: Sequence[float],
+        dtype: str = "uint8",
+        top: float | None = None,
+    ) -> None:
         super().__init__()
         self.dtype: torch.dtype = getattr(torch, dtype)
+        self.top = TOPS[dtype] if top is None else top
         self.register_buffer("divisor", torch.tensor(float(divisor)))
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1))
@@ -71,10 +80,23 @@ class Normalisation(nn.Module):
             image = image.float()
         return (image / self.divisor - self.mean) / self.std
 
+    def stored(self, shares: Tensor) -> Tensor:
+        """Values as they are stored, of brightness from 0 to 1.
+
+        Example:
+            >>> Normalisation(255.0, [0.0], [1.0]).stored(torch.tensor([0.0, 0.5, 1.0]))
+            tensor([  0, 127, 255], dtype=torch.uint8)
+        """
+        return (shares * self.top).to(self.dtype)
+
+    def shares(self, image: Tensor) -> Tensor:
+        """Brightness from 0 to 1 of stored values."""
+        return image.float() / self.top
+
     @property
     def _described(self) -> str:
         name = str(self.dtype).removeprefix("torch.")
-        return f"{name} 0..{TOPS[name]:g} of shape (B, {len(self.mean)}, H, W)"
+        return f"{name} 0..{self.top:g} of shape (B, {len(self.mean)}, H, W)"
 
 
 class Preprocessing(Normalisation):

@@ -68,7 +68,7 @@ class Preset:
             >>> preset.normalisation()(torch.full((1, 1, 8, 8), 255, dtype=torch.uint8)).unique()
             tensor([2.])
         """
-        return Normalisation(self.scale, self.mean, self.std, self.framing.dtype)
+        return Normalisation(self.scale, self.mean, self.std, self.framing.dtype, self.framing.top)
 
 
 def preset_of(transform: Any, model: nn.Module | None = None) -> Preset | None:

@@ -1,4 +1,4 @@
-"""Networks that a run folder names: one's own are built, a stranger's run code only if they are trusted and the same."""
+"""Networks that a run folder names: one's own are built, a stranger's run code only if trusted and unchanged."""
 
 import json
 import shutil

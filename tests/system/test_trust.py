@@ -26,6 +26,7 @@ BESIDE_CONF = {  # components of this package that no configuration names, of ki
     "semexplain.metrics.attribute_accuracy.AttributeAccuracy",
     "semexplain.metrics.randomisation_similarity.RandomisationSimilarity",
     "semexplain.metrics.truth_agreement.TruthAgreement",
+    "semexplain.performers.network.Network",
     "semexplain.training.callbacks.divergence.Divergence",
     "semexplain.training.callbacks.random_state.RandomState",
     "semexplain.training.callbacks.stop_together.StopTogether",
