@@ -1,14 +1,14 @@
 """torchvision's ``Compose`` of resizing, crop, conversion and normalisation, taken apart."""
 
 from collections.abc import Iterable
-from typing import Any, Literal, cast
+from typing import Any, cast, get_args
 
 import torch
 from torch import nn
 from torchvision.transforms import transforms as v1
 from torchvision.transforms import v2
 
-from semexplain.data.framing import Framing
+from semexplain.data.framing import Framing, Interpolation
 
 Step = tuple[str, Any]  # what one transform does, and to which value
 
@@ -47,7 +47,7 @@ def composition(transform: Any) -> dict[str, Any] | None:
 
 def _sides(
     values: dict[str, Any],
-) -> tuple[int, int, int | None, Literal["bilinear", "bicubic", "nearest"]] | None:
+) -> tuple[int, int, int | None, Interpolation] | None:
     if "resize" not in values:
         return None
     size, interpolation = values["resize"]
@@ -65,7 +65,7 @@ def _step(part: Any) -> Step | None:
         case v1.Resize() | v2.Resize():
             size = [part.size] if isinstance(part.size, int) else list(part.size or ())
             name = getattr(part.interpolation, "value", part.interpolation)
-            whole = name in ("bilinear", "bicubic", "nearest") and part.max_size is None
+            whole = name in get_args(Interpolation) and part.max_size is None
             return ("resize", (size, name)) if whole and size else None
         case v1.CenterCrop() | v2.CenterCrop():
             size = [part.size] * 2 if isinstance(part.size, int) else list(part.size)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-TOPS = {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}  # by the type of pixels, what stands for full brightness
+from semexplain.data.framing import TOPS
 
 
 class Recipe(NamedTuple):

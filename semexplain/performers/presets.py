@@ -5,25 +5,23 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from numbers import Real
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum
-from torchvision.transforms import InterpolationMode, _presets
-from torchvision.transforms import functional as F
+from torchvision.transforms import _presets
 
-from semexplain.data.framing import Framing
+from semexplain.data.framing import TOPS, Framing, Interpolation, read_image
 from semexplain.performers.compositions import composition
-from semexplain.performers.preprocessing import TOPS, Normalisation
+from semexplain.performers.preprocessing import Normalisation
 from semexplain.system.config import plain, suggest
 from semexplain.system.trouble import Trouble
 
-Interpolation = Literal["bilinear", "bicubic", "nearest"]
 KEYS = ("size", "mean", "std", "scale", "shorter", "interpolation", "dtype", "top")
-RESAMPLINGS: dict[int, Interpolation] = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # numbers of PIL's
+RESAMPLINGS: dict[int, Interpolation] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # numbers of PIL's
 LEVELS = 3.0  # grey levels by which Hugging Face's resizing, which is of tensors, may differ from that of pictures
 FORMS = (
     "`auto`, {size, mean, std, scale}, torchvision's `weights.transforms()`, a Hugging Face image processor, or a "
@@ -125,7 +123,7 @@ def _preset(
     std: float | Sequence[float] | None = None,
 ) -> Preset:
     """A preset with a number for each channel, refused where mean and scale can not belong together."""
-    top = TOPS[framing.dtype] if framing.top is None else framing.top
+    top = framing.full
     scale = top if scale is None else float(scale)
     means, stds = (_each(name, value, framing.channels) for name, value in (("mean", mean), ("std", std)))
     if scale < min(1.0, top):
@@ -255,7 +253,7 @@ def of_processor(processor: Any) -> Preset:
     preset = _preset(framing, round(scale, 6), mean, std)
     for sides in ((150, 201), (201, 150), (83, 61)):
         picture = _trial(*sides)
-        ours, theirs = preset.normalisation()(_framed(picture, framing)[None])[0], function(picture)
+        ours, theirs = preset.normalisation()(read_image(picture, framing)[None])[0], function(picture)
         if ours.shape != theirs.shape or not _agree(ours, theirs, LEVELS / scale / torch.tensor(preset.std)):
             return of_function(function)
     return preset
@@ -327,9 +325,3 @@ def _trial(height: int, width: int) -> Image.Image:
     waves = [np.sin(x / 6) + y / height, np.cos(y / 7) + x / width, np.sin((x + 2 * y) / 13) + 0.5]
     pixels = np.stack([(wave - wave.min()) / np.ptp(wave) * 255 for wave in waves], axis=2)
     return Image.fromarray(pixels.round().astype(np.uint8))
-
-
-def _framed(picture: Image.Image, framing: Framing) -> Tensor:
-    size = [framing.height, framing.width] if framing.shorter is None else [framing.shorter]
-    resized = F.resize(picture, size, InterpolationMode(framing.interpolation))
-    return F.pil_to_tensor(F.center_crop(resized, [framing.height, framing.width]))
