@@ -52,6 +52,8 @@ class Framing:
         interpolation: Of Pillow, which averages where it makes an image smaller.
         dtype: In which numbers pixels are kept.
         top: Number of full brightness, black is 0; by default 255, 65535 or 1.0. Of 12 bits in uint16 it is 4095.
+        function: In place of all this, from an RGB picture of Pillow's to the float32 tensor ``(C, H, W)`` that the
+            network takes; its name, where the function itself is not known.
 
     Raises:
         ValueError: If one of them cannot be.
@@ -73,6 +75,7 @@ class Framing:
     interpolation: Interpolation = "bilinear"
     dtype: Stored = "uint8"
     top: float | None = None
+    function: Callable[[Image.Image], Tensor] | str | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.channels <= MOST_CHANNELS:
@@ -102,7 +105,7 @@ class Framing:
 
         Args:
             size: Side of a square RGB image, or channels, height and width; a framing stays as it is.
-            options: ``shorter``, ``interpolation``, ``dtype``, ``top``.
+            options: ``shorter``, ``interpolation``, ``dtype``, ``top``; the name of a ``function``.
 
         Example:
             >>> Framing.of(32).shape, Framing.of((1, 24, 40), {"dtype": "float32"}).shape
@@ -134,6 +137,8 @@ class Framing:
         """
         plain = Framing(*self.shape, dtype=self.dtype)
         own = {name: getattr(self, name) for name in OPTIONS if getattr(self, name) != getattr(plain, name)}
+        if callable(self.function):
+            own["function"] = getattr(self.function, "__qualname__", type(self.function).__qualname__)
         return own | ({"dtype": self.dtype} if self.dtype != "uint8" else {})
 
     @property
@@ -150,12 +155,16 @@ class Framing:
         """Images ``(..., C, H, W)`` as they are kept, to be looked at: uint8 ``(..., 3, H, W)`` on the CPU.
 
         Grey is repeated, of more than three channels the first three are red, green and blue, of two the first is grey.
+        What a function made has the brightness that its own range leaves.
 
         Example:
             >>> Framing(1, 1, 2, dtype="float32").shown(torch.tensor([[[0.0, 0.5]]])).flatten()
             tensor([  0, 128,   0, 128,   0, 128], dtype=torch.uint8)
         """
         some = (images[..., :3, :, :] if images.shape[-3] >= 3 else images[..., :1, :, :]).cpu()
+        if self.function is not None:
+            low, high = some.amin((-3, -2, -1), keepdim=True), some.amax((-3, -2, -1), keepdim=True)
+            some = (some - low) / (high - low).clamp_min(1e-12)
         if self.dtype != "uint8" or self.full != TOPS["uint8"]:
             some = (some.float() * (255 / self.full) + 0.5).clamp(0, 255).to(torch.uint8)
         return some.expand(*some.shape[:-3], 3, *some.shape[-2:])
@@ -192,6 +201,8 @@ def read_image(picture: Picture, size: ImageSize | Framing, box: Sequence[int] |
         ValueError: Expected numbers from 0 to 1, got 200 to 200. Divide them by 255, or state their range: `top=255`.
     """
     framing = Framing.of(size)
+    if framing.function is not None:
+        return _made(picture, framing, box)
     channels = [_cut(one, box, picture) for one in _channels(picture, framing)]
     framed = [np.asarray(_placed(one, framing)).reshape(framing.height, framing.width, -1) for one in channels]
     pixels = np.array(framed[0]) if len(framed) == 1 else np.concatenate(framed, 2)
@@ -199,6 +210,21 @@ def read_image(picture: Picture, size: ImageSize | Framing, box: Sequence[int] |
         pixels = pixels.clip(0, framing.full)  # beyond which a cubic can shoot
         pixels = np.rint(pixels).astype(np.uint16) if framing.dtype == "uint16" else pixels
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def _made(picture: Picture, framing: Framing, box: Sequence[int] | np.ndarray | None) -> Tensor:
+    """A picture as the framing's own function makes it."""
+    if not callable(framing.function):
+        raise ValueError(
+            f"Pictures of this network are made by a function, {framing.function}, which is in no file: give the "
+            "network that has it."
+        )
+    (image,) = _channels(picture, Framing(3, *framing.shape[1:]))
+    made = framing.function(_cut(image, box, picture))
+    if not isinstance(made, Tensor) or tuple(made.shape) != framing.shape or made.dtype != torch.float32:
+        found = f"{made.dtype} {tuple(made.shape)}" if isinstance(made, Tensor) else type(made).__name__
+        raise ValueError(f"Expected float32 {framing.shape} of the function that makes pictures, got {found}.")
+    return made
 
 
 def _channels(picture: Picture, framing: Framing) -> list[Image.Image]:

@@ -184,14 +184,12 @@ def _signed(which: Which, names: Sequence[str]) -> tuple[int, float]:
 
 
 def _named(classes: Sequence[str] | None, count: int) -> tuple[str, ...]:
-    """Names of the outputs, each of which is there once."""
+    """Names of the outputs."""
     if classes is None:
         return ("score",) if count == 1 else tuple(f"output_{i}" for i in range(count))
     if len(classes) != count:
         raise Trouble(f"classes: expected the names of {count} outputs, got {len(classes)}.")
     names = tuple(map(str, classes))
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise Trouble(f"classes: two outputs are called {twice!r}. Give each a name of its own.")
     return names
 
 

@@ -12,7 +12,7 @@ from semexplain.performers.cut import Cut
 from semexplain.performers.cut.swap import REPEATABLE, SLACK, swap_fault
 from semexplain.performers.cut.whole import Whole
 from semexplain.performers.layers import slope
-from semexplain.performers.pixels import Pixels
+from semexplain.performers.preprocessing import Normalisation
 from semexplain.system.trouble import Trouble
 
 PAIRS = 8  # images that are swapped
@@ -35,7 +35,7 @@ class Subject(Protocol):
     upper: Cut
     lower: Cut
     layers_read: tuple[str, ...]
-    pixels: Pixels
+    pixels: Normalisation
     image_shape: tuple[int, int, int]
     output_names: tuple[str, ...]
 

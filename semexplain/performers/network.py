@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,12 +17,13 @@ from semexplain.explanation import Performance
 from semexplain.performers.answer import Output, answer_for, ended, function_digest
 from semexplain.performers.base import Performer, state_digest, weights_digest
 from semexplain.performers.checks import Checks, checked
+from semexplain.performers.class_names import class_names, own_class_names
 from semexplain.performers.cut import Cut
 from semexplain.performers.cut.structure import tensors
 from semexplain.performers.cut.swap import require_separation, swap_fault
 from semexplain.performers.cut.whole import Inputs, Whole
 from semexplain.performers.layers import Layers, last_layer, layers_of, slope
-from semexplain.performers.pixels import Pixels
+from semexplain.performers.presets import FORMS, preset_of
 from semexplain.performers.tokens import grid_of
 from semexplain.system.trouble import Trouble
 
@@ -47,10 +49,12 @@ class Network(Performer):
         output: What is explained: an index, a class's name, a difference such as ``[3, -5]``, a function from what the
             network returns to scores ``(B,)``, or the name of a module whose output is meant, such as the logits below
             a softmax, with the index if it has several: ``["fc", 3]``. By default the only output of a regression.
-        classes: Names of the outputs.
-        transform: What brings stored pixels to the network: ``{size, mean, std, scale}``, with ``size`` the channels,
-            height and width, and what pixels are divided by, ``(pixels / scale - mean) / std``; see
-            :class:`~semexplain.performers.pixels.Pixels`.
+        classes: Names of the outputs, or a text file with one a line; by default what a network of timm or Hugging Face
+            says itself.
+        transform: What brings pictures to the network: ``weights.transforms()``, ``{size, mean, std, scale}`` for
+            ``(pixels / scale - mean) / std``, a function, or another form that
+            :func:`~semexplain.performers.presets.preset_of` knows; by default what a network of timm or Hugging Face
+            says itself.
         inputs: What the network needs beside the images, by keyword: constants, of which a tensor whose first dimension
             is 1 is expanded to the batch; or a function from the images, as the network gets them, to these keywords.
             What differs from image to image must be computed from the image, and must enter below ``layer``.
@@ -79,21 +83,25 @@ class Network(Performer):
         layer: str | Sequence[str] | None = None,
         map: str | Sequence[str] | None = None,
         output: Output = None,
-        classes: Sequence[str] | None = None,
+        classes: str | Path | Sequence[str] | None = None,
         transform: Any = None,
         inputs: Inputs | None = None,
         kind: ConceptKind | None = None,
     ) -> None:
         super().__init__()
         self.kind = kind or Filters()
-        self.pixels = Pixels(transform)
-        self.image_shape = self.pixels.framing.shape
+        preset = preset_of(transform, model)
+        if preset is None:
+            raise Trouble(f"transform: the network does not say how pictures are prepared. Expected {FORMS}.")
+        self.pixels, self._framing = preset.normalisation(), preset.framing
+        self.image_shape = preset.framing.shape
         end, which = ended(model, output)
         self.whole = Whole(model, inputs, end)
         self.model = self.whole.model
         self.freeze().to(self.device)
         image = self._drawn()
-        self.answer = answer_for(self._unchanged(image), which, classes)
+        own = own_class_names(self.model) if end is None else None
+        self.answer = answer_for(self._unchanged(image), which, own if classes is None else class_names(classes))
         self.target_name, self.output_names = self.answer.target, self.answer.names
         if layer is None:
             self.upper, self._grid = last_layer(self.whole, self.answer, image, target=self.target_index)
@@ -112,7 +120,7 @@ class Network(Performer):
     @property
     def framing(self) -> Framing:
         """How pictures are brought to the network."""
-        return self.pixels.framing
+        return self._framing
 
     # -- what a performer gives --------------------------------------------------------------------------------------
 
@@ -168,7 +176,7 @@ class Network(Performer):
     def encode_variant(self) -> str:
         """The network's source and structure, the size of its images, its inputs, and the layer of the map."""
         source = source_digest(self.model)
-        return f"{type(self).__qualname__} {source} {self.framing} {self._inputs} {list(self.lower.names)}"
+        return f"{type(self).__qualname__} {source} {self._pictures} {self._inputs} {list(self.lower.names)}"
 
     @property
     def head_variant(self) -> str:
@@ -255,6 +263,11 @@ class Network(Performer):
         if "gradients" not in vars(self):
             vars(self)["gradients"] = slope(self.upper, self.answer, self._drawn()[:1], self.target_index) is not None
         return bool(vars(self)["gradients"])
+
+    @property
+    def _pictures(self) -> str:
+        function = function_digest(self.framing.function) if callable(self.framing.function) else ""
+        return f"{self.image_shape} {self.framing.options} {function}"
 
     @property
     def _inputs(self) -> str:

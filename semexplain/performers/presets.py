@@ -3,7 +3,7 @@
 import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from numbers import Real
 from typing import Any, get_args
 
@@ -38,14 +38,12 @@ class Preset:
         scale: What stored values are divided by; 255 brings uint8 to 0..1.
         mean: ``C`` numbers.
         std: ``C`` numbers.
-        callable: In place of all this: from a PIL image to the float tensor ``(C, H, W)`` that the network takes.
     """
 
     framing: Framing
     scale: float
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    callable: Callable[[Image.Image], Tensor] | None = None
 
     def words(self) -> dict[str, Any]:
         """All of it as plain values, of which a function has its name alone.
@@ -54,9 +52,8 @@ class Preset:
             >>> preset_of({"size": 8, "mean": 0.5, "std": 0.25}).words()["mean"]
             [0.5, 0.5, 0.5]
         """
-        name = getattr(self.callable, "__qualname__", type(self.callable).__name__)
         numbers = {"scale": self.scale, "mean": list(self.mean), "std": list(self.std)}
-        return {**asdict(self.framing), **numbers, "callable": None if self.callable is None else name}
+        return {"size": list(self.framing.shape), **self.framing.options, **numbers}
 
     def normalisation(self) -> Normalisation:
         """The module from stored values to what the network takes; what a callable gives stays as it is.
@@ -299,8 +296,8 @@ def of_function(function: Callable[[Image.Image], Any]) -> Preset:
             f"{tuple(results[2].shape)}. Let it end with one size, for example by a CenterCrop."
         )
     channels, height, width = results[0].shape
-    framing = Framing(channels, height, width, dtype="float32")
-    return Preset(framing, 1.0, (0.0,) * channels, (1.0,) * channels, function)
+    framing = Framing(channels, height, width, dtype="float32", function=function)
+    return Preset(framing, 1.0, (0.0,) * channels, (1.0,) * channels)
 
 
 def _asked(function: Callable[[Image.Image], Any], picture: Image.Image) -> Tensor:

@@ -65,6 +65,8 @@ def build(
     checkpoint = trained_performer(config, datamodule)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     performer = built_performer(config, checkpoint)
+    if datamodule.framing.function is not None:  # which the network has
+        datamodule.framing = performer.framing
     parts = _parts(config, datamodule, performer, trainer.strategy.root_device, named)
     if parts is not None and is_first():
         write_parts(folder / PARTS, parts)

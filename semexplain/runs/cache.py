@@ -285,7 +285,7 @@ def view_keys(datamodule: ImageDataModule, views: Iterable[tuple[str, int, bool]
     """
     paths = sorted({path for split in datamodule.splits.values() for path in split.paths})
     digests = content_digests(paths, index)
-    framing = [str(datamodule.framing)] if datamodule.framing.options else []
+    framing = [f"{datamodule.framing.shape} {datamodule.framing.options}"] if datamodule.framing.options else []
     for name, at, flipped in views:
         split = datamodule.splits[name]
         box = None if split.boxes is None else split.boxes[at].tolist()

@@ -177,6 +177,8 @@ class Run:
                 f"data: images or labels in {self.config.data.root} are not those of the run (other files, labels or "
                 "splits). Say where those are: `data.root=<folder>`."
             )
+        if datamodule.framing.function is not None:  # which the network has
+            datamodule.framing = self.performer.framing
         return datamodule
 
     @cached_property

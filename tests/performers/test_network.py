@@ -223,7 +223,7 @@ def test_the_first_real_images_are_tried_too():
         ({"classes": ["cat", "cat", "dog"]}, "two outputs are called 'cat'"),
         ({"output": [1]}, "expected a difference"),
         ({"output": lambda returned: returned}, r"expected one number for each image, .B,., .* got .3, 3."),
-        ({"transform": None}, "transform: expected `transform="),
+        ({"transform": None}, "transform: the network does not say how pictures are prepared"),
         ({"transform": {"size": [4, 16, 16]}}, "cannot be run on images .3, 4, 16, 16.: .* Mend `transform`"),
         ({"layer": "bloks"}, "did you mean 'blocks'"),
         ({"layer": []}, "expected the names of one or several layers"),
