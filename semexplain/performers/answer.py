@@ -189,8 +189,7 @@ def _named(classes: Sequence[str] | None, count: int) -> tuple[str, ...]:
         return ("score",) if count == 1 else tuple(f"output_{i}" for i in range(count))
     if len(classes) != count:
         raise Trouble(f"classes: expected the names of {count} outputs, got {len(classes)}.")
-    names = tuple(map(str, classes))
-    return names
+    return tuple(map(str, classes))
 
 
 def function_digest(function: Any) -> str:

@@ -46,6 +46,7 @@ def build(
     *,
     named: Path | None = None,
     data: ImageDataModule | None = None,
+    given: Performer | None = None,
     trains: bool = True,
 ) -> tuple[ImageDataModule, Distillation, pl.Trainer]:
     """Data, module and trainer of an explainer run, with the performer trained first if nobody has.
@@ -55,6 +56,7 @@ def build(
         folder: Where the run writes.
         named: File with the names that the run gave to the filters, to use again; they are proposed by default.
         data: The configuration's data, if they have been read.
+        given: The network, if it was given in Python.
         trains: Whether the run is to be trained: then its trainer must come to a validation.
     """
     _require_all_processes(config.trainer)
@@ -62,9 +64,9 @@ def build(
     trainer = _trainer(config, folder)
     if trains:
         require_validation(trainer, datamodule)
-    checkpoint = trained_performer(config, datamodule)
+    checkpoint = trained_performer(config, datamodule) if given is None else None
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    performer = built_performer(config, checkpoint)
+    performer = built_performer(config, checkpoint) if given is None else given
     if datamodule.framing.function is not None:  # which the network has
         datamodule.framing = performer.framing
     parts = _parts(config, datamodule, performer, trainer.strategy.root_device, named)

@@ -139,21 +139,25 @@ def root_options(
     """
 
 
-def check(config: DictConfig) -> None:
+def check(config: DictConfig, performer: Performer | None = None) -> None:
     """Compare a composed configuration with the code before anything is built.
+
+    Args:
+        config: Composed.
+        performer: The network, if it was given in Python; by default what the configuration describes.
 
     Raises:
         ConfigError: Naming every unknown key, wrong type, impossible value and missing value in the user's words.
     """
     problems: dict[str, str] = {}
-    for problem in _problems(config):
+    for problem in _problems(config, performer):
         text = problem.partition(": ")[2]
         if text not in problems or _is_taken_over(config, problems[text].partition(": ")[0]):
             problems[text] = without_values(problem, config)
     refuse(list(problems.values()))
 
 
-def _problems(config: DictConfig) -> Iterator[str]:
+def _problems(config: DictConfig, performer: Performer | None) -> Iterator[str]:
     try:
         missing = OmegaConf.missing_keys(config)
         values = plain(config)
@@ -171,12 +175,15 @@ def _problems(config: DictConfig) -> Iterator[str]:
     if shapeless or not values.keys() >= set(ALWAYS):
         return
     yield from infinite_problems(values)
-    problems = list(problems_of_targets({**values, "module": _own(values["module"], config.module)}, missing))
-    if not any(key.startswith("performer.") for key in (*missing, *problems)):
+    built = {**values, "module": _own(values["module"], config.module)}
+    if performer is not None:
+        del built["performer"]
+    problems = list(problems_of_targets(built, missing))
+    if performer is None and not any(key.startswith("performer.") for key in (*missing, *problems)):
         problems += _performer_problems(config)
     yield from problems
     if not problems and not missing:
-        yield from _contradictions(config, values, outline(config))
+        yield from _contradictions(config, values, performer or outline(config))
 
 
 def name_problems(values: Mapping[str, Any]) -> Iterator[str]:

@@ -14,12 +14,13 @@ from semexplain.data.module import ImageDataModule, ready_data
 from semexplain.explanation import Explanation
 from semexplain.metrics.verdict import CONTROL, FAITHFUL, PREFIX
 from semexplain.performers.base import Performer
+from semexplain.performers.network import Network
 from semexplain.runs import records
 from semexplain.runs.folder import BEST, CONFIG, EVALUATIONS, EXPLANATIONS, METRICS, PARTS, PERFORMER, VERDICT
 from semexplain.runs.foreign import confined, read_config, require_data, require_sections, within
 from semexplain.runs.naming import named_performer
 from semexplain.runs.origin import require_same_source
-from semexplain.system.config import ConfigError, instantiate
+from semexplain.system.config import ConfigError, instantiate, trusted_target
 from semexplain.system.reading import require_file
 from semexplain.system.references import is_reference
 from semexplain.system.trouble import DamagedFileError
@@ -36,13 +37,25 @@ class Run:
         path: The run's folder.
         overrides: Values to use in place of the run's own, by dotted key: where data or performer are now.
         trust: Treat the folder as one's own, though it was made on another machine or changed since.
+        given: Its network, if that was given in Python.
+        data: Its data, if they were, after their setup.
 
     Raises:
         ConfigError: By what is asked for, if the folder does not have it.
     """
 
-    def __init__(self, path: Path | str, overrides: Mapping[str, Any] = {}, *, trust: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        overrides: Mapping[str, Any] = {},
+        *,
+        trust: bool = False,
+        given: Performer | None = None,
+        data: ImageDataModule | None = None,
+    ) -> None:
         self.path = Path(path)
+        self.given = given
+        self._data = data
         self.overrides = dict(overrides)
         self.trust = trust
 
@@ -169,6 +182,8 @@ class Run:
     @cached_property
     def data(self) -> ImageDataModule:
         """The data, after their setup; refused if images, labels or splits are not those of the run."""
+        if self._data is not None:
+            return self._data
         if not self.trust:
             require_data(self.config, self.path / CONFIG, self.overrides)
         datamodule = ready_data(self.config.data)
@@ -183,7 +198,23 @@ class Run:
 
     @cached_property
     def performer(self) -> Performer:
-        """The performer that was trained, frozen."""
+        """The performer that was trained, frozen.
+
+        Raises:
+            ConfigError: If it was given in Python and is not given now, or is another one.
+        """
+        if self.given is not None:
+            if self.given.digest() != self.noted("sha256"):
+                raise ConfigError(
+                    f"network: {self.path} explains a network with other weights: SHA-256 {self.noted('sha256'):.12}, "
+                    f"got {self.given.digest():.12}. Give the network of that run."
+                )
+            return self.given.freeze()
+        if trusted_target(self.config.performer._target_) is Network:
+            raise ConfigError(
+                f"network: that of {self.path} was given in Python and is in no file: give it again, "
+                f"`semexplain.load({str(self.path)!r}, network=...)`."
+            )
         return instantiate(self.config.performer).freeze()
 
     @cached_property

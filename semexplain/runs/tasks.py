@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from semexplain.attributions.timed import TimedAttribution
 from semexplain.data.module import ImageDataModule
 from semexplain.judgement.verdict import Verdict
+from semexplain.performers.base import Performer
 from semexplain.runs.build import build, labelled_data
 from semexplain.runs.folder import BEST, CACHE, CHECKPOINTS, LAST, METRICS, PARTS, PERFORMER, VALIDATION, VERDICT
 from semexplain.runs.performer_store import performer_metrics, trained_performer
@@ -40,11 +41,20 @@ WRITES: dict[str, Any] = {  # what an evaluation leaves behind, whatever the run
 JUDGED_BY = {"concept_reliance": {"_target_": "semexplain.metrics.concept_reliance.ConceptReliance"}}
 
 
-def train_explainer(config: DictConfig, folder: Path) -> dict[str, float]:
-    """Train an explainer, measure its best epoch on the test split, and write the run folder."""
+def train_explainer(
+    config: DictConfig, folder: Path, *, given: Performer | None = None, data: ImageDataModule | None = None
+) -> dict[str, float]:
+    """Train an explainer, measure its best epoch on the test split, and write the run folder.
+
+    Args:
+        config: Checked.
+        folder: Of the run.
+        given: The network, if it was given in Python.
+        data: Its images, if they were.
+    """
     last = to_resume(folder / CHECKPOINTS)
     names = folder / PARTS if last is not None and (folder / PARTS).exists() else None
-    datamodule, module, trainer = build(config, folder, named=names)
+    datamodule, module, trainer = build(config, folder, named=names, data=data, given=given)
     with together(trainer.world_size):
         trainer.fit(module, datamodule=datamodule, ckpt_path=last, weights_only=True)
     if not (folder / BEST).exists():
@@ -153,7 +163,7 @@ def evaluate_run(
     names = run.path / PARTS if (run.path / PARTS).exists() and "parts.file" not in run.overrides else None
     if is_first() and (run.path / CACHE).exists():
         write_json(folder / CACHE, read_json(run.path / CACHE))
-    datamodule, module, trainer = build(config, folder, named=names, data=run.data, trains=False)
+    datamodule, module, trainer = build(config, folder, named=names, data=run.data, given=run.given, trains=False)
     datamodule.test_images = images
     judge = None if asked is None else _judge(asked, module, datamodule)
     model: Measured = module if rival is None else RivalModule(module, _rival(config, module, trainer))

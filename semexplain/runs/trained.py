@@ -178,6 +178,7 @@ def load(
     performer: Path | str | None = None,
     overrides: Mapping[str, Any] = {},
     precision: Precision = "float32",
+    network: Performer | None = None,
     trust: bool = False,
 ) -> TrainedExplainer:
     """Rebuild the explainer of a run folder, without the data it was trained on.
@@ -188,6 +189,7 @@ def load(
         performer: Where the performer is now, if it has moved since.
         overrides: Values to use in place of the run's own, by dotted key.
         precision: ``float32`` or ``bfloat16``, see :class:`TrainedExplainer`.
+        network: What is explained, of a run whose network was given in Python.
         trust: Treat the folder as one's own, though it was made on another machine or changed since.
 
     Raises:
@@ -195,4 +197,6 @@ def load(
         ValueError: If checkpoint and performer do not belong together.
     """
     changes = {} if performer is None else {"performer.checkpoint": str(expanded("performer", performer))}
-    return TrainedExplainer.of(Run(expanded("run", run), {**overrides, **changes}, trust=trust), device, precision)
+    return TrainedExplainer.of(
+        Run(expanded("run", run), {**overrides, **changes}, trust=trust, given=network), device, precision
+    )

@@ -1,0 +1,187 @@
+"""Fit an explainer of a network from Python: the configuration, the module and the run folder are those of ``train.py``."""
+
+import copy
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from semexplain.concepts.base import ConceptKind
+from semexplain.data.module import ImageDataModule, ready_data
+from semexplain.explanation import Explanation
+from semexplain.judgement.verdict import Verdict
+from semexplain.performers.base import Performer
+from semexplain.performers.network import Network
+from semexplain.runs.folder import alone_in, discard, open_run
+from semexplain.runs.options import check
+from semexplain.runs.run import Run
+from semexplain.runs.tasks import train_explainer
+from semexplain.runs.trained import Picture, TrainedExplainer
+from semexplain.runs.verdicts import verdict_on, way_of
+from semexplain.system.config import ConfigError
+from semexplain.system.devices import require_devices
+from semexplain.system.places import expanded
+from semexplain.system.trouble import Trouble
+
+CONF = Path(__file__).parents[2] / "conf"
+JUDGED = 200  # test images of a verdict, as for evaluate.py
+
+
+class Explainer:
+    """How much each concept contributes to a network's scores, learned from images.
+
+    Args:
+        network: What is explained, see :class:`~semexplain.performers.network.Network`.
+        concepts: What the concepts are: :class:`~semexplain.concepts.filters.Filters`, or
+            :class:`~semexplain.concepts.outputs.Outputs`; by default what the network says.
+        method: A name of the group ``method``, or None for the paper's own.
+        options: Further words as on the command line of ``train.py``, such as ``beta=0`` or ``trainer.max_epochs=3``.
+
+    Raises:
+        ConfigError: If there are no such options, or they contradict one another.
+
+    Example:
+        >>> explainer = Explainer(net, Filters()).fit("photos/train")  # doctest: +SKIP
+        >>> explainer.explain(["me.jpg", "you.jpg"]).reasons()  # doctest: +SKIP
+        [['filter 012 +1.24', 'filter 007 +0.91', ...], [...]]
+        >>> print(explainer.verdict)  # doctest: +SKIP
+        NOT FAITHFUL: ...
+    """
+
+    def __init__(
+        self,
+        network: Performer,
+        concepts: ConceptKind | None = None,
+        *,
+        method: str | None = "semexplain",
+        options: Sequence[str] = (),
+    ) -> None:
+        self.network = network if concepts is None else explained_by(network, concepts)
+        self.options = (*(() if method is None else (f"method={method}",)), *options)
+        self._run: Run | None = None
+        self._config()  # refused before any image is read
+
+    def fit(
+        self,
+        images: Any = None,
+        *,
+        out: Path | str | None = None,
+        **further: Any,
+    ) -> "Explainer":
+        """Learn from images; labels are not needed, and with them accuracies are measured as well.
+
+        Args:
+            images: A folder, class folders, a table of files, arrays, pictures, or a data set of Hugging Face, see
+                :class:`~semexplain.data.pictures.PicturesDataModule`; or an :class:`ImageDataModule`.
+            out: The run's folder, as ``train.py`` writes it; by default one under ``outputs/explainer``.
+            **further: ``train``, ``val``, ``test``, ``labels``, ``label_names`` and all else that it takes.
+
+        Raises:
+            Trouble: If the images are not as they should be, or a folder is in use or not empty.
+        """
+        now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
+        folder = Path("outputs/explainer") / now if out is None else expanded("out", out)
+        if folder.exists() and any(folder.iterdir()):
+            raise ConfigError(f"out: {folder} is not empty. Name a new folder, or leave `out` out.")
+        config = self._config(images)
+        data = images if isinstance(images, ImageDataModule) else _pictures(config, images, further)
+        require_devices(config.trainer)
+        try:
+            with alone_in(folder):
+                train_explainer(open_run(config, folder), folder, given=self.network, data=data)
+        except Trouble:
+            discard(folder)
+            raise
+        vars(self).pop("trained", None), vars(self).pop("verdict", None)
+        self._run = Run(folder, given=self.network, data=data)
+        return self
+
+    @property
+    def run(self) -> Run:
+        """Its run: folder, numbers, explanations of the test images.
+
+        Raises:
+            Trouble: Before :meth:`fit`.
+        """
+        if self._run is None:
+            raise Trouble("This explainer has seen no images yet: call `fit(images)` first.")
+        return self._run
+
+    @property
+    def concepts(self) -> tuple[str, ...]:
+        """Names of the concepts."""
+        return self.network.concept_names
+
+    @cached_property
+    def trained(self) -> TrainedExplainer:
+        """What explains images, on the device that there is."""
+        return TrainedExplainer.of(self.run)
+
+    def explain(self, images: Iterable[Picture] | Picture, **options: Any) -> Explanation:
+        """See :meth:`~semexplain.runs.trained.TrainedExplainer.explain`."""
+        return self.trained.explain(images, **options)
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """Whether it explains test images faithfully, see ``docs/verdict.md``."""
+        module, data = self.trained.module, self.run.data
+        return verdict_on(module, data, way_of(module.teacher, data, "auto"), JUDGED, [], module.device)
+
+    def save(self, folder: Path | str) -> Path:
+        """Copy the run to a folder, from which ``semexplain.load(folder, network=...)`` gets the explainer back.
+
+        Raises:
+            ConfigError: If the folder is there already.
+        """
+        place = expanded("folder", folder)
+        if place.exists():
+            raise ConfigError(f"folder: {place} is there already. Name a new one.")
+        shutil.copytree(self.run.path, place)
+        return place
+
+    def _config(self, images: Any = None) -> DictConfig:
+        """The configuration that the command line would compose, of this network."""
+        case = "filters" if self.network.kind.own_maps else "outputs"
+        words = ["data=pictures", f"case={case}", "logger=[csv]", *self.options]
+        config = composed("train", words)
+        config.performer = described(self.network)
+        framing = self.network.framing
+        config.data.image_size = list(framing.shape)
+        config.data.framing = framing.options or None
+        if isinstance(images, str | Path):
+            config.data.root = str(expanded("images", images))
+        check(config, self.network)
+        return config
+
+
+def explained_by(network: Performer, concepts: ConceptKind) -> Performer:
+    """The same network, explained by other concepts; its layers are shared."""
+    other = copy.copy(network)
+    other.kind = concepts
+    vars(other).pop("concept_names", None)
+    return other
+
+
+def described(network: Performer) -> dict[str, Any]:
+    """What a run records of a network that it was given: that, and what is read of it, but nothing to build it from."""
+    layers = {"layer": list(network.layers_read)} if isinstance(network, Network) else {}
+    name = f"{type(network).__module__}.{type(network).__qualname__}"
+    return {"_target_": name, "target": network.target_name, **layers}
+
+
+def composed(name: str, words: Sequence[str]) -> DictConfig:
+    """A configuration as the command line composes it."""
+    if not CONF.exists():
+        raise ConfigError(f"Fitting needs the repository (there is no {CONF}): clone it and install it from there.")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose(name, list(words))
+
+
+def _pictures(config: DictConfig, images: Any, further: Mapping[str, Any]) -> ImageDataModule:
+    memory = {} if images is None or isinstance(images, str | Path) else {"images": images}
+    return ready_data(config.data, **memory, **further)
