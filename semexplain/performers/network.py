@@ -145,6 +145,10 @@ class Network(Performer):
         """The cells of the feature map ``(B, C, h, w)``: tokens at their places, without those that have none."""
         return self._view.seen(feature_map)
 
+    def hidden(self, feature: Tensor) -> Tensor:
+        """The mean over the cells of ``x`` ``(B, C)``, and tokens that have no place: what most heads read."""
+        return torch.cat([self.grid(feature).mean((2, 3)), self._grid.rest(feature)], 1)
+
     def grid(self, feature: Tensor) -> Tensor:
         """The cells of ``x`` ``(B, C, h, w)``."""
         return self._grid.seen(feature)

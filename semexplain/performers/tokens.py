@@ -52,6 +52,15 @@ class Grid:
             return value[:, self.prefix :].transpose(1, 2).unflatten(2, (self.height, self.width))
         return value.flatten(1)[:, :, None, None]
 
+    def rest(self, value: Tensor) -> Tensor:
+        """What of a value is in no cell, ``(B, d)``.
+
+        Example:
+            >>> Grid("tokens", 1, 1, 2, prefix=1).rest(torch.tensor([[[9.0], [1.0], [2.0]]]))
+            tensor([[9.]])
+        """
+        return value[:, : self.prefix].flatten(1) if self.kind == "tokens" else value.flatten(1)[:, :0]
+
     def put(self, value: Tensor, grid: Tensor) -> Tensor:
         """The value with another grid; tokens that belong to no place stay as they are.
 

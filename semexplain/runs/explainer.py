@@ -1,4 +1,4 @@
-"""Fit an explainer of a network from Python: the configuration, the module and the run folder are those of ``train.py``."""
+"""Fit an explainer of a network from Python, with the configuration and the run folder of ``train.py``."""
 
 import copy
 import shutil
@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+from hydra.errors import HydraException
+from omegaconf import DictConfig
 
 from semexplain.concepts.base import ConceptKind
 from semexplain.data.module import ImageDataModule, ready_data
@@ -26,6 +27,7 @@ from semexplain.runs.verdicts import verdict_on, way_of
 from semexplain.system.config import ConfigError
 from semexplain.system.devices import require_devices
 from semexplain.system.places import expanded
+from semexplain.system.quiet import hush
 from semexplain.system.trouble import Trouble
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -88,6 +90,7 @@ class Explainer:
         folder = Path("outputs/explainer") / now if out is None else expanded("out", out)
         if folder.exists() and any(folder.iterdir()):
             raise ConfigError(f"out: {folder} is not empty. Name a new folder, or leave `out` out.")
+        hush()
         config = self._config(images)
         data = images if isinstance(images, ImageDataModule) else _pictures(config, images, further)
         require_devices(config.trainer)
@@ -97,7 +100,8 @@ class Explainer:
         except Trouble:
             discard(folder)
             raise
-        vars(self).pop("trained", None), vars(self).pop("verdict", None)
+        for of_the_last in ("trained", "verdict"):
+            vars(self).pop(of_the_last, None)
         self._run = Run(folder, given=self.network, data=data)
         return self
 
@@ -152,7 +156,7 @@ class Explainer:
         config.performer = described(self.network)
         framing = self.network.framing
         config.data.image_size = list(framing.shape)
-        config.data.framing = framing.options or None
+        config.data.framing = framing.options
         if isinstance(images, str | Path):
             config.data.root = str(expanded("images", images))
         check(config, self.network)
@@ -175,11 +179,18 @@ def described(network: Performer) -> dict[str, Any]:
 
 
 def composed(name: str, words: Sequence[str]) -> DictConfig:
-    """A configuration as the command line composes it."""
+    """A configuration as the command line composes it.
+
+    Raises:
+        ConfigError: If it cannot be composed, for example of an unknown option.
+    """
     if not CONF.exists():
         raise ConfigError(f"Fitting needs the repository (there is no {CONF}): clone it and install it from there.")
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(name, list(words))
+        try:
+            return compose(name, list(words))
+        except HydraException as error:
+            raise ConfigError(" ".join(str(error).split())) from error
 
 
 def _pictures(config: DictConfig, images: Any, further: Mapping[str, Any]) -> ImageDataModule:
