@@ -82,7 +82,8 @@ class Classification(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's mean loss."""
-        self.log("train/loss", torch.stack(self._epoch_losses).mean(), sync_dist=True)
+        if self._epoch_losses:  # none if it was interrupted after the last batch, and resumed there
+            self.log("train/loss", torch.stack(self._epoch_losses).mean(), sync_dist=True)
         self._epoch_losses = []
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:

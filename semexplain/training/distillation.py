@@ -254,6 +254,8 @@ class Distillation(Measured):
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's mean losses: once an epoch, since a call of ``log`` costs as much as a small layer."""
+        if not self._epoch_losses:  # interrupted after the last batch of an epoch, and resumed there
+            return
         distillation, disagreement = torch.stack(self._epoch_losses).mean(0)
         self._epoch_losses = []
         values = {"distillation": distillation, "loss": distillation + self.prior_weight * disagreement}

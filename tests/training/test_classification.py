@@ -57,3 +57,9 @@ def test_labels_are_those_of_the_outputs_whatever_the_order_of_the_columns() -> 
     assert {key for key in module.accuracy.compute() if key.startswith("accuracy/")} == {
         f"accuracy/{n}" for n in outputs
     }
+
+
+@pytest.mark.filterwarnings("ignore:The performer's convolutions start from random weights")
+def test_an_epoch_that_was_interrupted_after_its_last_batch_ends_without_a_mean() -> None:
+    performer = VGG16Attributes("b", ("a", "b"), weights=None, image_size=32, width=2, hidden=4)
+    Classification(performer, ("a", "b"), partial(torch.optim.SGD, lr=0.1)).on_train_epoch_end()

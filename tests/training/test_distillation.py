@@ -220,3 +220,21 @@ def test_concepts_restrict_everything(performer: VGG16Attributes, faces: Path):
     assert set(few.teacher.concept_names) == set(names)
     torch.testing.assert_close(explanation.values, performer(batch["image"]).concepts[:, columns])
     assert explanation.weights.shape == (19, 2)
+
+
+def test_a_run_that_was_interrupted_after_the_last_batch_of_an_epoch_goes_on(
+    performer: VGG16Attributes, faces: Path, tmp_path: Path
+):
+    class Interrupted(pl.Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
+            if trainer.current_epoch == 1 and trainer.is_last_batch:
+                trainer.save_checkpoint(tmp_path / "end.ckpt")
+
+    whole = trainer(tmp_path, 2, 0.2)
+    whole.callbacks.append(Interrupted())
+    module, datamodule = distillation(performer), data(faces)
+    whole.fit(module, datamodule=datamodule)
+    again = distillation(performer)
+    trainer(tmp_path, 2, 0.2).fit(again, datamodule=data(faces), ckpt_path=tmp_path / "end.ckpt", weights_only=True)
+    for one, other in zip(module.explainer.parameters(), again.explainer.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
