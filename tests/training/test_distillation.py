@@ -223,11 +223,12 @@ def test_concepts_restrict_everything(performer: VGG16Attributes, faces: Path):
     assert explanation.weights.shape == (19, 2)
 
 
-def test_a_checkpoint_of_every_second_epoch_goes_on_as_if_it_had_not_been_interrupted(
+def test_a_checkpoint_from_before_the_end_of_an_epoch_goes_on_as_if_it_had_not_been_interrupted(
     performer: VGG16Attributes, faces: Path, tmp_path: Path
 ):
     def started() -> pl.Trainer:
         new = trainer(tmp_path, 3, 0.2)
+        new.check_val_every_n_epoch = 2  # then Lightning saves after the validation, when the epoch has still to end
         new.callbacks.append(ModelCheckpoint(tmp_path, "last", every_n_epochs=2, enable_version_counter=False))
         return new
 
