@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from semexplain.report.tables.write import SEEDS, write_tables
 from semexplain.runs.comparison import finished_runs, listing, spared, unfinished_runs
 from semexplain.runs.folder import EXPLANATIONS
 from semexplain.runs.foreign import within
+from semexplain.runs.own_yaml import OwnYaml, checks_of_yaml, layers_of_yaml, own_yaml
 from semexplain.runs.run import Run
 from semexplain.runs.trained import Precision
 from semexplain.system.config import ConfigError, suggest
@@ -36,7 +38,7 @@ MOVABLE = (
 )  # what may have moved since a run
 EXPLAIN = ("run", "images", "out", "batch_size", "most", "device", "precision", "trust", *MOVABLE)
 TRUST = "take folders that were made on another machine for your own (docs/decisions/trusted-targets.md)"
-TRAIN = Path(__file__).parents[1] / "train.py"
+TRAIN, EVALUATE = (Path(__file__).parents[1] / script for script in ("train.py", "evaluate.py"))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -72,6 +74,17 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb")
     demo = verbs.add_parser("demo", help="train and explain a performer on drawn faces, with and without the prior")
     demo.add_argument("override", nargs="*", help="configuration overrides, for example trainer.max_epochs=3")
+    layers = verbs.add_parser("layers", help="list the layers at which a network may be cut")
+    check = verbs.add_parser("check", help="try whether a network can be explained rightly, on its images")
+    fit = verbs.add_parser("fit", help="explain a network: train.py on the words of a yaml")
+    for own in (layers, check, fit):
+        own.add_argument("yaml", help="network, concepts and images, see README.md")
+    for own in (check, fit):
+        own.add_argument("override", nargs="*", help="configuration overrides, for example trainer.max_epochs=3")
+    fit.add_argument("-m", "--multirun", action="store_true", help="a sweep: options may have several values")
+    verdict = verbs.add_parser("verdict", help="whether the explanations of a run are faithful: evaluate.py")
+    verdict.add_argument("run", help="folder of the run")
+    verdict.add_argument("override", nargs="*", help="options of evaluate.py, for example verdict.images=500")
     compare = verbs.add_parser("compare", help="print finished runs side by side")
     parts = verbs.add_parser("parts", help="draw the filters that a run explains by, to name them by hand")
     parts.add_argument("run", type=Path, help="folder of a run with named filters")
@@ -117,6 +130,14 @@ def _run(args: argparse.Namespace) -> int:
     match args.verb:
         case "demo":
             return run_demo(args.override)
+        case "layers" | "check" | "fit":
+            own = own_yaml(expanded("yaml", args.yaml))
+            if args.verb == "fit":
+                return run_fit(own, args.override, several=args.multirun)
+            print(layers_of_yaml(own) if args.verb == "layers" else checks_of_yaml(own, args.override))
+            return 0
+        case "verdict":
+            return run_script(EVALUATE, [override("run", expanded("run", args.run)), *args.override])
         case "parts":
             out = args.out and expanded("--out", args.out)
             return run_parts(expanded("run", args.run), out, args.override, trust=args.trust)
@@ -137,25 +158,43 @@ def _run(args: argparse.Namespace) -> int:
 
 def run_demo(overrides: list[str]) -> int:
     """Experiment 2 on drawn faces, baseline and with the prior, with the table of both and their pages."""
-    if not TRAIN.exists():
-        raise ConfigError(f"The demo needs the repository (there is no {TRAIN}): clone it and run `make demo` there.")
     sweep = Path("multirun/demo") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
-    command = [
-        sys.executable,
-        str(TRAIN),
-        "-m",
-        "experiment=demo",
-        "beta=0,0.2",
-        override("hydra.sweep.dir", sweep),
-        *overrides,
-    ]
-    with subprocess.Popen(command) as process:
+    words = ["-m", "experiment=demo", "beta=0,0.2", override("hydra.sweep.dir", sweep), *overrides]
+    status = run_script(TRAIN, words)
+    return status or run_report_of([sweep], MOST, {})
+
+
+def run_script(script: Path, words: Sequence[str]) -> int:
+    """Start ``train.py`` or ``evaluate.py`` as a user does, and return how it ended."""
+    if not script.exists():
+        raise ConfigError(f"This needs the repository (there is no {script}): clone it, and install it from there.")
+    with subprocess.Popen([sys.executable, str(script), *words]) as process:
         try:
-            status = process.wait()
+            return process.wait()
         except KeyboardInterrupt:
             process.terminate()  # it ends its jobs, and says how they go on
             raise
-    return status or run_report_of([sweep], MOST, {})
+
+
+def run_fit(own: OwnYaml, overrides: list[str], *, several: bool) -> int:
+    """Fit an explainer of the network of a yaml, and print what to do next."""
+    words = [*own.words(), *(word for word in overrides if not word.startswith("out="))]
+    given = [word.removeprefix("out=") for word in overrides if word.startswith("out=")]
+    out = expanded("out", given[-1]) if given else own.out
+    if several:
+        place = out or Path("multirun", own.file.stem, datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f"))
+        return run_script(TRAIN, ["-m", *words, override("hydra.sweep.dir", place)])
+    resumed = [word.removeprefix("resume=") for word in words if word.startswith("resume=")]
+    if resumed:
+        return run_script(TRAIN, words)
+    folder = out or Path("outputs", own.file.stem, datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f"))
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ConfigError(f"out: {folder} is not empty. Name a new folder, or go on with it by `resume={folder}`.")
+    status = run_script(TRAIN, [*words, override("hydra.run.dir", folder)])
+    if status == 0:
+        run = shlex.quote(str(folder))
+        print(f"semexplain verdict {run}\nsemexplain report {run}\nsemexplain explain run={run} images=...")
+    return status
 
 
 def run_parts(path: Path, out: Path | None, overrides: list[str], *, trust: bool = False) -> int:

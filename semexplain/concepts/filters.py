@@ -1,11 +1,13 @@
 """Case 1: the concepts are filters, the maps of the feature x (Sec. 3.1)."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from semexplain.concepts.base import ConceptKind, Game
+from semexplain.concepts.filter_names import names_in, numbered, require_names
 from semexplain.concepts.losses import prior_cross_entropy
 from semexplain.concepts.network import Network
 from semexplain.concepts.priors import filter_jacobian
@@ -13,20 +15,36 @@ from semexplain.explanation import Performance
 
 
 class Filters(ConceptKind):
-    """Every map of x is a concept, as strong as the sum of the map; one that is taken away is 0 everywhere."""
+    """Every map of x is a concept, as strong as the sum of the map; one that is taken away is 0 everywhere.
+
+    Args:
+        names: What the maps are called: a table, see :func:`~semexplain.concepts.filter_names.names_in`, or a name for
+            each; ``filter_012`` by default.
+    """
 
     noun = "filter"
     own_maps = True
 
+    def __init__(self, names: str | Path | list[str] | tuple[str, ...] | None = None) -> None:
+        self.given = names
+
     def names(self, network: Network) -> tuple[str, ...]:
-        """The maps by number."""
+        """The maps by number, or as they are called.
+
+        Raises:
+            ValueError: If x has no maps, or names were given that are not theirs.
+        """
         shape = network.grid(torch.zeros(1, *network.feature_shape)).shape[1:]
         if len(shape) != 3:
             raise ValueError(
                 f"Filters are maps, but `x` of {type(network).__name__} has the shape {network.feature_shape} for an "
                 "image. Explain this network by its other outputs (`case=outputs`)."
             )
-        return tuple(f"filter_{i:03d}" for i in range(shape[0]))
+        if self.given is None:
+            return numbered(shape[0])
+        if isinstance(self.given, str | Path):
+            return names_in(Path(self.given), getattr(network, "layers_read", ()), shape[0])
+        return require_names(self.given, shape[0])
 
     def strengths(self, network: Network, feature: Tensor, outputs: Tensor) -> Tensor:
         """The sum of every map ``(B, n)``, at least float32."""

@@ -14,6 +14,7 @@ from semexplain.concepts.losses import prior_l2
 from semexplain.concepts.network import Network, Prior
 from semexplain.concepts.priors import feature_ratio, gradient_products, ratio_of_products
 from semexplain.explanation import Performance
+from semexplain.system.config import suggest
 from semexplain.system.rows import Derived, Rows
 
 RIDGE = 1e-3
@@ -21,21 +22,53 @@ GRADIENT_BYTES = 512 * 2**20
 
 
 class Outputs(ConceptKind):
-    """Every output but the target is a concept; one that is taken away has its mean over the training images."""
+    """Other outputs than the target are concepts; one that is taken away has its mean over the training images.
+
+    Args:
+        names: Which of them, in this order; all by default.
+
+    Example:
+        >>> Outputs(["Smiling", "Bald"]).variant, Outputs().variant
+        ("Outputs ['Smiling', 'Bald']", 'Outputs')
+    """
 
     noun = "output"
     needs_means = True
 
+    def __init__(self, names: list[str] | tuple[str, ...] | None = None) -> None:
+        self.chosen = None if names is None else tuple(names)
+
+    @property
+    def variant(self) -> str:
+        """Also which outputs."""
+        return super().variant if self.chosen is None else f"{super().variant} {list(self.chosen)}"
+
     def names(self, network: Network) -> tuple[str, ...]:
-        """The outputs but the target, in their order."""
-        names = tuple(name for name in network.output_names if name != network.target_name)
-        if not names:
+        """The outputs but the target, in their order, or the chosen ones in theirs.
+
+        Raises:
+            ValueError: If there are none, or one is the target, unknown, or chosen twice.
+        """
+        others = tuple(name for name in network.output_names if name != network.target_name)
+        if not others:
             raise ValueError(f"{network.target_name} is the only output: there is no other that could explain it.")
-        return names
+        chosen = others if self.chosen is None else self.chosen
+        listed = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
+        if not chosen:
+            raise ValueError(f"names: expected some of the outputs {listed}, got none.")
+        for position, name in enumerate(chosen):
+            if name == network.target_name:
+                raise ValueError(f"names: {name!r} is the output that is explained: leave it out.")
+            if name not in others:
+                hint = suggest(name, others)
+                raise ValueError(f"names: expected some of the outputs {listed}, got {name!r}{hint}.")
+            if name in chosen[:position]:
+                raise ValueError(f"names: {name!r} is there twice.")
+        return chosen
 
     def strengths(self, network: Network, feature: Tensor, outputs: Tensor) -> Tensor:
         """Their values before any sigmoid ``(B, n)``."""
-        return outputs[:, concept_indices(network)]
+        return outputs[:, concept_indices(network, self.chosen)]
 
     def game(self, network: Network, feature: Tensor, columns: Sequence[int], reference: Tensor | None) -> Game:
         """See :func:`output_game`."""
@@ -66,13 +99,15 @@ class Outputs(ConceptKind):
         """Those of every target and every choice of concepts at once, where the prior allows it."""
         function = getattr(prior, "func", prior)
         if function is feature_ratio or getattr(function, "__func__", None) is Outputs.prior:
-            return OutputAnswers(network)
+            return OutputAnswers(network, self.chosen)
         return TargetAnswers(network, prior)
 
 
-def concept_indices(network: Network) -> list[int]:
-    """Which of a network's outputs are the concepts."""
-    return [i for i in range(len(network.output_names)) if i != network.target_index]
+def concept_indices(network: Network, names: Sequence[str] | None = None) -> list[int]:
+    """Which of a network's outputs are the concepts: those of these names, or all but the target."""
+    if names is None:
+        return [i for i in range(len(network.output_names)) if i != network.target_index]
+    return [network.output_names.index(name) for name in names]
 
 
 def output_game(
@@ -135,12 +170,14 @@ class OutputAnswers:
 
     Args:
         network: The frozen network.
+        chosen: Names of the outputs that are concepts; all but the target by default.
     """
 
     names: tuple[str, ...] = ("outputs", "products")
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, chosen: Sequence[str] | None = None) -> None:
         self.network = network
+        self.chosen = chosen
         self.variant = f"{network.head_variant} all outputs"
 
     def compute(self, feature_map: Tensor) -> dict[str, Tensor]:
@@ -161,7 +198,7 @@ class OutputAnswers:
 
     def recall(self, rows: Mapping[str, Rows]) -> dict[str, Rows | Derived]:
         """Columns of the outputs, and the ratio of each concept's two products."""
-        target, concepts = self.network.target_index, concept_indices(self.network)
+        target, concepts = self.network.target_index, concept_indices(self.network, self.chosen)
         return {
             "score": Derived(partial(_columns, columns=target), rows["outputs"]),
             "concepts": Derived(partial(_columns, columns=concepts), rows["outputs"]),

@@ -40,6 +40,9 @@ class PicturesDataModule(ImageDataModule):
         split_seed: Of the draw.
         **kwargs: What every :class:`ImageDataModule` takes: sizes, workers, seed, flips, cache.
 
+    Attributes:
+        classes: Those of its names that exclude one another; none before ``setup``.
+
     Example:
         >>> pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
         >>> data = PicturesDataModule(images=pixels, image_size=8, batch_size=4, num_workers=0)
@@ -64,6 +67,7 @@ class PicturesDataModule(ImageDataModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.classes: tuple[str, ...] = ()
         self.whole = images if root is None else root
         self.apart = {name: s for name, s in zip(SPLITS, (train, val, test), strict=True) if s is not None}
         if (root is not None) + (images is not None) + bool(self.apart) != 1:
@@ -84,7 +88,8 @@ class PicturesDataModule(ImageDataModule):
             Trouble: If there are no images, or a split has none.
         """
         parts = self._drawn(self._parts())
-        self.names = (*_classes(parts), *_attributes(parts))
+        self.classes = _classes(parts)
+        self.names = (*self.classes, *_attributes(parts))
         return {name: _split(part, self.names) for name, part in parts.items()}
 
     def _parts(self) -> dict[str, Collection]:

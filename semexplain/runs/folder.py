@@ -90,6 +90,8 @@ def open_run(config: DictConfig, folder: Path) -> DictConfig:
     _complete_framing(config.data, config)
     if isinstance(config.performer.get("target", ""), int | None):  # in the words of pages and tables
         config.performer.target = outline(config).target_name
+    if isinstance(OmegaConf.select(config, "performer.kind.names"), str):  # a table, which is read this once
+        config.performer.kind.names = list(outline(config).concept_names)
     if config.resume is None:
         if is_first():
             write_text(path, OmegaConf.to_yaml(config))

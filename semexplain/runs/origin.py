@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
+from semexplain.concepts.filters import Filters
 from semexplain.performers.named_network import NamedNetwork
 from semexplain.performers.sources import Words, source_digest, words_of
 from semexplain.system.config import ConfigError, targets
@@ -52,7 +53,14 @@ def require_same_source(config: DictConfig, file: Path, given: Mapping[str, Any]
             and its code is not what was recorded.
     """
     own = is_own(file)
-    for path, node in _networks(config):
+    for path, node in () if own or trust else _nodes(config, Filters):
+        if isinstance(node.get("names"), str):  # a run writes down what they are called
+            raise ConfigError(
+                f"run: {file.parent} was made on another machine or changed since: it would have the file "
+                f"{path}.names={node['names']} read for names. If you trust who made it: `trust=true`, for report and "
+                "parts `--trust`."
+            )
+    for path, node in _nodes(config, NamedNetwork):
         if f"{path}.model" in given or "model" not in node:
             continue
         words = words_of(str(node["model"]))
@@ -95,12 +103,12 @@ def _require_recorded(model: str, file: Path, *, refuse: bool) -> None:
         log.warning("%s", text)
 
 
-def _networks(config: DictConfig) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Places in a configuration where a network is named, and what is said of it."""
+def _nodes(config: DictConfig, kind: type) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Places in a configuration where something of a kind is to be built, and what is said of it."""
     for path, node in targets(cast(dict[str, Any], OmegaConf.to_container(config))):
         try:
             target = trusted(node["_target_"])
         except Trouble:  # which is refused when it is to be built
             continue
-        if inspect.isclass(target) and issubclass(target, NamedNetwork):
+        if inspect.isclass(target) and issubclass(target, kind):
             yield path, node

@@ -174,11 +174,13 @@ def test_a_recorded_configuration_means_the_same_in_another_folder(tmp_path: Pat
     (tmp_path / "nets.py").write_text(CODE.replace("CANARY", ""))
     (tmp_path / "names.txt").write_text("a\nb\nc\n")
     words = ["performer=network", "network.model=nets.py:build", "network.transform={size: 16}", "network.layer='0'"]
-    config = configured(*words, "network.classes=names.txt", "case=filters", f"paths.data={tmp_path}")
+    config = configured(
+        *words, "network.classes=names.txt", "network.output=0", "case=filters", f"paths.data={tmp_path}"
+    )
     recorded = open_run(config, tmp_path / "run")
     for node in (recorded.performer, recorded.network):
         assert (node.model, node.classes) == (f"{tmp_path}/nets.py:build", f"{tmp_path}/names.txt")
-    assert recorded.performer.target == "a"  # the first, whose name is written down
+    assert recorded.performer.target == "a"  # whose name is written down
     assert recorded.data.image_size == [3, 16, 16]
     assert OmegaConf.load(tmp_path / "run/config.yaml").performer.target == "a"
     assert absolute_model("nets.py:build") == f"{tmp_path}/nets.py:build"

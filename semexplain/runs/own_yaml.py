@@ -1,0 +1,200 @@
+"""One's own network, concepts and images in ten lines of yaml: read, checked, and put into words for ``train.py``."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from semexplain.data.images import SPLITS
+from semexplain.data.module import ready_data
+from semexplain.performers.checks import Checks
+from semexplain.performers.layers import Layers
+from semexplain.performers.network import Network
+from semexplain.performers.sources import words_of
+from semexplain.runs.explainer import CONF, composed
+from semexplain.runs.options import check
+from semexplain.system.config import ConfigError, instantiate, misfits, suggest
+from semexplain.system.reading import read_mapping
+from semexplain.system.words import override
+
+CASES = ("filters", "outputs")
+CHECKED = 64  # images that a network is checked on
+
+
+def keys(
+    *,
+    network: dict[str, Any],
+    concepts: str | dict[str, str | list[str]] = "filters",
+    images: str | dict[str, str] | None = None,
+    method: str | None = "semexplain",
+    out: str | None = None,
+    options: list[str] | None = None,
+) -> None:
+    """What such a yaml may say; the signature is its schema. Paths are relative to the yaml's folder.
+
+    Args:
+        network: Keys of the node ``network`` of ``conf/performer/network.yaml``.
+        concepts: ``filters``, ``outputs``, ``{outputs: [names]}``, or ``{filters: table of their names}``.
+        images: A folder or a table, or one for each of ``train``, ``val`` and ``test``.
+        method: A name of the group ``method``; null is the paper's own.
+        out: The run's folder.
+        options: Further words as on the command line of ``train.py``.
+    """
+
+
+@dataclass(frozen=True)
+class OwnYaml:
+    """What such a yaml says, every path absolute.
+
+    Attributes:
+        file: Where it is.
+        network: As in ``conf/performer/network.yaml``.
+        case: Kind of the concepts.
+        names: Which outputs, or what filters are called.
+        images: Values of ``data.root``, or of ``data.train``, ``data.val`` and ``data.test``.
+        method: Name of the method.
+        out: The run's folder.
+        options: Further words.
+    """
+
+    file: Path
+    network: Mapping[str, Any]
+    case: str
+    names: str | list[str] | None
+    images: Mapping[str, str]
+    method: str | None
+    out: Path | None
+    options: tuple[str, ...]
+
+    def words(self) -> list[str]:
+        """For ``train.py``; what comes later goes first."""
+        said: dict[str, Any] = {"data": "pictures", "performer": "network", "case": self.case, "method": self.method}
+        said |= {f"network.{key}": value for key, value in self.network.items()}
+        said |= {f"data.{key}": value for key, value in self.images.items()}
+        if self.names is not None:
+            said["performer.kind.names"] = self.names
+        return [*(override(key, value) for key, value in said.items()), *self.options]
+
+
+def own_yaml(file: Path) -> OwnYaml:
+    """Read such a yaml; nothing that it names is opened or run.
+
+    Raises:
+        FileNotFoundError: If it is not there.
+        ConfigError: If it says anything else, a line for each fault.
+    """
+    if not file.is_file():
+        raise ConfigError(f"There is no file {file}. Expected a yaml with `network: {{model: ...}}`, `images: ...`.")
+    values = read_mapping(file)
+    faults = list(misfits("", values, keys, set(), complete=True))
+    if not faults:
+        faults = [*_network_faults(values["network"]), *_concept_faults(values), *_image_faults(values)]
+    if faults:
+        raise ConfigError("\n".join(f"{file}: {fault}" for fault in faults))
+    folder = file.parent.absolute()
+    concepts, images = values.get("concepts", CASES[0]), values.get("images") or {}
+    case, names = (concepts, None) if isinstance(concepts, str) else next(iter(concepts.items()))
+    images = {"root": images} if isinstance(images, str) else images
+    out = values.get("out")
+    return OwnYaml(
+        file,
+        _located(values["network"], folder),
+        case,
+        _placed(names, folder) if isinstance(names, str) else names,
+        {name: _placed(place, folder) for name, place in images.items()},
+        values.get("method", "semexplain"),
+        None if out is None else Path(_placed(out, folder)),
+        tuple(values.get("options") or ()),
+    )
+
+
+def layers_of_yaml(yaml: OwnYaml) -> Layers:
+    """Where its network may be cut, whatever layer it says."""
+    return _network(composed("train", [*yaml.words(), "network.layer=null", "network.map=null"])).layers()
+
+
+def checks_of_yaml(yaml: OwnYaml, options: list[str]) -> Checks:
+    """What is tried of its network on its images, with classes as labels if they are called as outputs are.
+
+    Raises:
+        Trouble: If something is at fault, with the reason and the remedy.
+    """
+    if not yaml.images:
+        raise ConfigError(f"{yaml.file}: images: say where they are, such as `images: photos`.")
+    config = composed("train", [*yaml.words(), *options])
+    network = _network(config)
+    framing = network.framing
+    config.data.image_size, config.data.framing = list(framing.shape), framing.options
+    check(config, network)
+    return network.check(*_images(config, network.output_names))
+
+
+def _network(config: DictConfig) -> Network:
+    return instantiate(config.performer)
+
+
+def _images(config: DictConfig, outputs: tuple[str, ...]) -> tuple[Tensor, Tensor | None]:
+    """Training images at random, and which output is right for each if that is known of all."""
+    data = ready_data(config.data)
+    split = data.splits["train"]
+    chosen = np.random.default_rng(0).permutation(len(split.ids))[:CHECKED]
+    classes = getattr(data, "classes", ())
+    labels = None
+    if classes and set(classes) <= set(outputs):
+        numbers = np.array([outputs.index(name) for name in classes])
+        labels = torch.from_numpy(numbers[split.labels[chosen, : len(classes)].argmax(1)])
+    return torch.stack([split.read(int(at), data.framing) for at in chosen]), labels
+
+
+def _network_faults(network: Mapping[str, Any]) -> list[str]:
+    known = [str(key) for key in OmegaConf.load(CONF / "performer" / "network.yaml").network]
+    faults = [
+        f"network.{key}: unknown key{suggest(key, known)}. There are: {', '.join(known)}."
+        for key in network
+        if key not in known
+    ]
+    return faults if network.get("model") else [*faults, "network.model: say which, such as `model: my_nets.py:build`."]
+
+
+def _concept_faults(values: Mapping[str, Any]) -> list[str]:
+    concepts = values.get("concepts", CASES[0])
+    case, names = (concepts, None) if isinstance(concepts, str) else next(iter(concepts.items()), ("", None))
+    if case not in CASES or (not isinstance(concepts, str) and len(concepts) != 1):
+        expected = "filters, outputs, {outputs: [names]} or {filters: table of their names}"
+        return [f"concepts: expected {expected}, got {concepts!r}{suggest(case, CASES)}."]
+    if case == "outputs" and isinstance(names, str):
+        return [f"concepts.outputs: expected a list of names, such as [{names}], got {names!r}."]
+    return []
+
+
+def _image_faults(values: Mapping[str, Any]) -> list[str]:
+    images = values.get("images")
+    names = list(images) if isinstance(images, Mapping) else []
+    return [
+        f"images.{name}: unknown split{suggest(name, SPLITS)}. There are: {', '.join(SPLITS)}."
+        for name in names
+        if name not in SPLITS
+    ]
+
+
+def _located(network: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """What is said of a network, with the files that it names where they are."""
+    found = dict(network)
+    for name in ("checkpoint", "classes"):
+        if isinstance(found.get(name), str):
+            found[name] = _placed(found[name], folder)
+    words = words_of(str(found["model"]))
+    place = _placed(words.place, folder)
+    if words.kind in ("file", "onnx") or (words.kind == "hf" and os.path.isdir(place)):
+        found["model"] = words._replace(place=place).absolute()
+    return found
+
+
+def _placed(path: str, folder: Path) -> str:
+    return os.path.normpath(folder / Path(path).expanduser())
