@@ -36,6 +36,7 @@ MOVABLE = (
     "performer.model",
     "trainer.accelerator",
 )  # what may have moved since a run
+MOVED = tuple(f"{name}=" for name in MOVABLE)
 EXPLAIN = ("run", "images", "out", "batch_size", "most", "device", "precision", "trust", *MOVABLE)
 TRUST = "take folders that were made on another machine for your own (docs/decisions/trusted-targets.md)"
 TRAIN, EVALUATE = (Path(__file__).parents[1] / script for script in ("train.py", "evaluate.py"))
@@ -105,7 +106,8 @@ def _parser() -> argparse.ArgumentParser:
     tables.add_argument("--seeds", type=_whole, default=SEEDS, action=_Once, help="seeds that each cell should have")
     tables.add_argument("--all", action="store_true", help="list also the missing runs of tables that have none yet")
     for verb in (compare, report, tables):
-        verb.add_argument("folder", nargs="+", type=Path, help="run folders, or folders that contain them")
+        where = "; where things are now: performer.model=..., performer.checkpoint=..." if verb is report else ""
+        verb.add_argument("folder", nargs="+", type=Path, help=f"run folders, or folders that contain them{where}")
     return parser
 
 
@@ -134,7 +136,8 @@ def _run(args: argparse.Namespace) -> int:
             own = own_yaml(expanded("yaml", args.yaml))
             if args.verb == "fit":
                 return run_fit(own, args.override, several=args.multirun)
-            print(layers_of_yaml(own) if args.verb == "layers" else checks_of_yaml(own, args.override))
+            mark = f"* the last good one of its resolution: `layer: ...` below `network` of {own.file}"
+            print(f"{layers_of_yaml(own)}\n{mark}" if args.verb == "layers" else checks_of_yaml(own, args.override))
             return 0
         case "verdict":
             return run_script(EVALUATE, [override("run", expanded("run", args.run)), *args.override])
@@ -143,10 +146,16 @@ def _run(args: argparse.Namespace) -> int:
             return run_parts(expanded("run", args.run), out, args.override, trust=args.trust)
         case "explain":
             return run_explain(args.option)
-    folders = [expanded("folder", folder) for folder in args.folder]
+    given = [str(folder) for folder in args.folder]
+    words = [word for word in given if args.verb == "report" and word.startswith(MOVED)]
+    folders = [expanded("folder", word) for word in given if word not in words]
+    if not folders:
+        raise ConfigError(f"Expected a run folder beside {' '.join(words)}.")
     match args.verb:
         case "report":
-            changes = {} if args.data_root is None else {"data.root": str(expanded("--data-root", args.data_root))}
+            changes = _options(words, MOVABLE)
+            if args.data_root is not None:
+                changes["data.root"] = str(expanded("--data-root", args.data_root))
             out = args.out and expanded("--out", args.out)
             return run_report_of(folders, args.most, changes, out, trust=args.trust)
         case "tables":

@@ -86,8 +86,7 @@ def own_yaml(file: Path) -> OwnYaml:
     """Read such a yaml; nothing that it names is opened or run.
 
     Raises:
-        FileNotFoundError: If it is not there.
-        ConfigError: If it says anything else, a line for each fault.
+        ConfigError: If it is not there, or says anything else, a line for each fault.
     """
     if not file.is_file():
         raise ConfigError(f"There is no file {file}. Expected a yaml with `network: {{model: ...}}`, `images: ...`.")

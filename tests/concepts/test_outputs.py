@@ -151,3 +151,37 @@ def test_of_another_prior_what_one_target_needs_is_kept(network: Performer, maps
     answers = network.kind.answers(network, halves)
     assert isinstance(answers, TargetAnswers)
     torch.testing.assert_close(answers.compute(maps)["prior"], network.perform(maps, feature_ratio)[1] / 2)
+
+
+def test_chosen_outputs_are_columns_of_all(maps: Tensor):
+    every, some = Head().freeze(), Head().freeze()
+    some.kind = Outputs(["d", "a"])
+    x = every.feature(maps)
+    assert some.concept_names == ("d", "a")
+    assert torch.equal(some.head(x)[1], every.head(x)[1][:, [2, 0]])
+    assert some.variant != every.variant
+    assert Outputs().variant == "Outputs"
+
+
+def test_what_is_kept_serves_every_choice_of_outputs(network: Performer, maps: Tensor):
+    some = Head(maps=network.maps).freeze()
+    some.kind = Outputs(["d", "a"])
+    kept, chosen = network.kind.answers(network, feature_ratio), some.kind.answers(some, some.kind.prior)
+    assert kept.variant == chosen.variant
+    recalled = chosen.recall({name: value.float().numpy() for name, value in kept.compute(maps).items()})
+    for name, value in TargetAnswers(some, feature_ratio).compute(maps).items():
+        torch.testing.assert_close(torch.as_tensor(recalled[name][:]), value.float(), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["dd"], r"names: expected some of the outputs a, b, d, got 'dd' \(did you mean 'd'\?\)"),
+        (["c"], "names: 'c' is the output that is explained"),
+        (["a", "a"], "names: 'a' is there twice"),
+        ([], "names: expected some of the outputs a, b, d, got none"),
+    ],
+)
+def test_outputs_that_cannot_be_chosen_are_named(names: list[str], message: str):
+    with pytest.raises(ValueError, match=message):
+        Outputs(names).names(Head())

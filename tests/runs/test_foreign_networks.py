@@ -139,6 +139,14 @@ def test_a_file_of_names_is_not_read_for_a_stranger(folder: Path, tmp_path: Path
         _ = Run(folder).config
 
 
+def test_a_table_of_names_of_filters_is_not_read_for_a_stranger(folder: Path, tmp_path: Path):
+    kind = {"_target_": "semexplain.concepts.filters.Filters", "names": str(tmp_path / "secret.csv")}
+    changed(folder, "performer.kind", kind)
+    for overrides in ({}, {"performer.model": "torchvision:squeezenet1_1"}):
+        with pytest.raises(ConfigError, match="would have the file performer.kind.names=.*secret.csv read for names"):
+            _ = Run(folder, overrides).config
+
+
 def test_positional_arguments_name_no_network(folder: Path, tmp_path: Path):
     config = yaml.safe_load((folder / "config.yaml").read_text())
     model = config["performer"].pop("model")
