@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -289,12 +290,18 @@ def source_digest(model: nn.Module) -> str:
     """Of what a network computes beside its weights: the source of its modules, their options and their order."""
     sha = hashlib.sha256(repr(model).encode())
     for kind in sorted({type(module) for module in model.modules()}, key=lambda kind: kind.__qualname__):
-        try:
-            sha.update(inspect.getsource(kind).encode())
-        except (OSError, TypeError):  # made while the program ran
-            sha.update(kind.__qualname__.encode())
+        sha.update(_source(kind))
     sha.update(str(getattr(model, "code", "")).encode())
     return sha.hexdigest()[:16]
+
+
+@lru_cache(1024)
+def _source(kind: type[nn.Module]) -> bytes:
+    """Of a class; finding it parses the whole file, and every address in a cache asks for it."""
+    try:
+        return inspect.getsource(kind).encode()
+    except (OSError, TypeError):  # made while the program ran
+        return kind.__qualname__.encode()
 
 
 def _plain(inputs: Mapping[str, Any]) -> str:

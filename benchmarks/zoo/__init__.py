@@ -1,0 +1,1 @@
+"""Whether any network can be explained: over a hundred, with random weights."""
