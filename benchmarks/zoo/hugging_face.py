@@ -22,7 +22,7 @@ CONFIGS: dict[str, tuple[int, dict[str, Any]]] = {  # side of the images, and op
     "ConvNextV2": (64, {"hidden_sizes": [8, 12, 16, 20], "depths": [1, 1, 2, 1]}),
     "Cvt": (
         64,
-        {"embed_dim": [8, 16, 32], "num_heads": [1, 2, 4], "depth": [1, 1, 2], "cls_token": [False, False, True]},
+        {"embed_dim": [8, 16, 32], "num_heads": [1, 2, 4], "depth": [1, 2, 3], "cls_token": [False, False, True]},
     ),
     "Data2VecVision": (32, VIT),
     "DeiT": (32, VIT),

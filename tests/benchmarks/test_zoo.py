@@ -14,8 +14,6 @@ from benchmarks.zoo.architectures import Architecture, architectures, settled
 from benchmarks.zoo.slower import Ways
 from benchmarks.zoo.table import goals, page
 
-BEFORE = {"source": "awkward", "side": 16}
-
 
 def outcome(one: Architecture, monkeypatch: pytest.MonkeyPatch) -> dict:
     monkeypatch.setattr(measure, "_explain", lambda *_: None)
@@ -66,7 +64,7 @@ def test_a_gradient_that_is_off_is_called_wrong(monkeypatch: pytest.MonkeyPatch)
 
     def steeper(self: sx.Network, feature: Tensor) -> Tensor:
         outputs = right(self, feature)
-        return outputs.detach() + 2 * outputs - 2 * outputs.detach()
+        return 2 * outputs - outputs.detach()  # equal to the bit
 
     monkeypatch.setattr(sx.Network, "outputs", steeper)
     found = outcome(Architecture("awkward", "NoBias", NoBias, 16, "one", None), monkeypatch)

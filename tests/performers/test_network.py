@@ -1,6 +1,7 @@
 """Anyone's network as a performer."""
 
 import copy
+import inspect
 
 import awkward
 import pytest
@@ -15,7 +16,7 @@ from semexplain.data.framing import Framing
 from semexplain.performers.base import state_digest
 from semexplain.performers.cut.structure import tensors
 from semexplain.performers.grad_cam import score_heat
-from semexplain.performers.network import Network
+from semexplain.performers.network import Network, _source
 from semexplain.performers.redrawn import with_redrawn_head
 from semexplain.system.trouble import Trouble
 
@@ -436,3 +437,14 @@ def test_checks_with_labels():
 
 def test_structures_of_tensors():
     assert len(list(tensors({"a": (torch.zeros(1), None), "b": [torch.zeros(2)]}))) == 2
+
+
+def test_the_source_of_a_class_is_looked_up_once(monkeypatch: pytest.MonkeyPatch):
+    asked: list[type] = []
+    right = inspect.getsource
+    monkeypatch.setattr(inspect, "getsource", lambda kind: asked.append(kind) or right(kind))
+    _source.cache_clear()
+    one = network(case_of(awkward.Residual))
+    assert one.variant == network(case_of(awkward.Residual)).variant
+    assert awkward.Block in asked
+    assert len(asked) == len(set(asked))
