@@ -92,7 +92,7 @@ def _rows(file: Path, layers: Sequence[str]) -> list[tuple[int, Mapping[str, str
             f"names: {file} has no column {absent[0]!r}{suggest(absent[0], fields)}. Expected {','.join(COLUMNS)},"
             f"similarity; got {','.join(fields)[:80] or 'nothing'}."
         )
-    rows = [(reader.line_num, row) for row in reader]
+    rows: list[tuple[int, Mapping[str, str]]] = [(reader.line_num, row) for row in reader]
     known = list(dict.fromkeys(row["layer"] for _, row in rows))
     if not layers and len(known) == 1:
         return rows

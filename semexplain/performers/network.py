@@ -290,7 +290,7 @@ def source_digest(model: nn.Module) -> str:
     """Of what a network computes beside its weights: the source of its modules, their options and their order."""
     sha = hashlib.sha256(repr(model).encode())
     for kind in sorted({type(module) for module in model.modules()}, key=lambda kind: kind.__qualname__):
-        sha.update(_source(kind))
+        sha.update(_source(kind))  # type: ignore[arg-type]  # classes can be hashed
     sha.update(str(getattr(model, "code", "")).encode())
     return sha.hexdigest()[:16]
 
