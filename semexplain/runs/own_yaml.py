@@ -74,7 +74,8 @@ class OwnYaml:
 
     def words(self) -> list[str]:
         """For ``train.py``; what comes later goes first."""
-        said: dict[str, Any] = {"data": "pictures", "performer": "network", "case": self.case, "method": self.method}
+        said: dict[str, Any] = {"data": "pictures", "performer": "network", "case": self.case}
+        said |= {} if self.method is None else {"method": self.method}
         said |= {f"network.{key}": value for key, value in self.network.items()}
         said |= {f"data.{key}": value for key, value in self.images.items()}
         if self.names is not None:

@@ -198,7 +198,7 @@ def test_a_tiny_fit_and_a_second_one_from_the_cache(folder: Path, tmp_path: Path
         return encode(network, image)
 
     monkeypatch.setattr(NamedNetwork, "encode", counted)
-    fast = ["figures=[]", "logger=[csv]", "callbacks=[prior_weight,best_checkpoint,last_checkpoint,write_explanations]"]
+    fast = ["callbacks=[prior_weight,best_checkpoint,last_checkpoint,write_explanations]"]
     words = own_yaml(written(folder, concepts="outputs")).words()
     train(configured(*words, *fast), tmp_path / "one")
     assert sum(seen) >= 60
