@@ -29,7 +29,10 @@ CONFIGS: dict[str, tuple[int, dict[str, Any]]] = {  # side of the images, and op
     "Dinov2": (32, VIT),
     "Dinov2WithRegisters": (32, VIT),
     "DonutSwin": (32, SWIN),
-    "EfficientNet": (64, {"width_coefficient": 0.25, "depth_coefficient": 0.3, "hidden_dim": 320}),
+    "EfficientNet": (
+        64,
+        {"width_coefficient": 0.25, "depth_coefficient": 0.3, "hidden_dim": 320, "initializer_range": 0.2},
+    ),
     "FocalNet": (32, {"embed_dim": 8, "depths": [1, 2], "focal_levels": [1, 1], "focal_windows": [3, 3]}),
     "HGNetV2": (64, {}),
     "Hiera": (224, {"embed_dim": 8, "depths": [1, 1, 2, 1], "num_heads": [1, 2, 4, 8]}),

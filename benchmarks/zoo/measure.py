@@ -87,6 +87,8 @@ def _steps(one: Architecture, record: Record) -> Any:
         model, one.layer, output=one.output, transform={"size": [one.channels, one.side, one.side]}, **options
     )
     record |= {"layer": " + ".join(net.layers_read), "map": list(net.map_shape)}
+    if one.layer is None and net.map_shape[0] == 1:
+        raise ValueError(f"{net.layers_read} has one channel: it is hardly a map of the image")
     yield "cut"
     pictures = noise(FITTED, one.side, one.channels)
     images = torch.from_numpy(pictures).movedim(-1, 1).contiguous()

@@ -95,13 +95,15 @@ def grid_of(shape: Sequence[int], image: Sequence[int]) -> Grid:
         Grid(kind='tokens', channels=768, height=14, width=14, prefix=1)
         >>> grid_of((7, 7, 768), (224, 224)).kind, grid_of((8, 7, 7), (224, 224)).kind, grid_of((512,), (224, 224)).kind
         ('last', 'maps', 'flat')
+        >>> grid_of((16, 1), (32, 32)).kind  # channels that were pooled, not a token for each
+        'flat'
     """
     if len(shape) == 3:
         first, second, third = shape
         if _skew((first, second), image) < _skew((second, third), image):
             return Grid("last", third, first, second)
         return Grid("maps", first, second, third)
-    if len(shape) == 2 and (found := _tokens(shape[0], image)):
+    if len(shape) == 2 and shape[1] > 1 and (found := _tokens(shape[0], image)):
         height, width, prefix = found
         return Grid("tokens", shape[1], height, width, prefix)
     return Grid("flat", torch.Size(shape).numel())
