@@ -28,7 +28,7 @@ from semexplain.performers.presets import FORMS, preset_of
 from semexplain.performers.tokens import grid_of
 from semexplain.system.trouble import Trouble
 
-TRIED = 3  # drawn images with which a network is tried; the first is the one that its stubs repeat
+TRIED = 5  # drawn images with which a network is tried; the first is the one that its stubs repeat
 FIRST = 4  # real images with which it is tried again
 
 
