@@ -9,7 +9,7 @@ from support import ROOT, configured
 from semexplain.attributions.gradient_times_activation import GradientTimesActivation
 from semexplain.attributions.prior import PriorAndMap
 from semexplain.attributions.starts import start_of
-from semexplain.runs.options import check, outline, select_concepts
+from semexplain.runs.options import check, outline
 from semexplain.system.config import ConfigError, check_group, instantiate
 
 CONF = ROOT / "conf"
@@ -118,7 +118,7 @@ def test_every_network_fits_the_animals_at_every_scale(network: str, scale: str 
     config = configured("experiment=pascal_part_cow", f"performer=interpretable_{network}", *scaled)
     check(config)
     filters = 256 if network == "alexnet" else 512  # of a network whose first layer has 64 channels
-    assert len(select_concepts(config)) == filters * config.performer.width // 64
+    assert len(instantiate(config.concepts)(outline(config).concept_names)) == filters * config.performer.width // 64
     if scale is None:
         rates = {"alexnet": (512, 3e-3), "vgg_m": (196, 3e-3), "vgg_s": (128, 1e-3), "vgg16": (32, 1e-4)}
         training = config.performer_training
@@ -148,7 +148,7 @@ def test_the_experiments_are_the_papers():
     assert (config.performer.target, config.performer.width, config.performer.hidden) == ("Heavy_Makeup", 64, 4096)
     assert (config.data.image_size, config.beta, config.explainer.depth) == (224, 0.2, 152)
     assert (config.explainer.output, config.trainer.max_epochs, config.data.limit) == ("identity", 20, None)
-    assert len(select_concepts(config)) == 39
+    assert len(instantiate(config.concepts)(outline(config).concept_names)) == 39
 
 
 def test_the_command_line_beats_the_scale_and_the_scale_beats_the_experiment():

@@ -263,11 +263,6 @@ def outline(config: DictConfig) -> Performer:
     return performer
 
 
-def select_concepts(config: DictConfig) -> list[int]:
-    """Columns of the performer's concepts that the explanation uses."""
-    return instantiate(config.concepts)(outline(config).concept_names)
-
-
 def _concept_problems(config: DictConfig, values: dict[str, Any], performer: Performer) -> Iterator[str]:
     """Of the concepts, and of prior, prior loss and start, which have to suit them and each other."""
     try:
