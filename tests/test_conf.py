@@ -38,6 +38,7 @@ VALUES = {
         "network.transform={size: 64}",
         "network.arguments={num_classes: 4}",
         "network.classes=[Male,Smiling,Young,Bald]",
+        "network.output=Male",
     ],
 }
 
