@@ -4,15 +4,17 @@ import copy
 import inspect
 
 import awkward
+import numpy as np
 import pytest
 import torch
 from awkward import CASES, SHAPE, Case
+from PIL import Image
 from torch import Tensor, nn
 
 from semexplain.concepts.filters import Filters
 from semexplain.concepts.outputs import Outputs
 from semexplain.concepts.priors import filter_jacobian
-from semexplain.data.framing import Framing
+from semexplain.data.framing import Framing, read_image
 from semexplain.performers.base import state_digest
 from semexplain.performers.cut.structure import tensors
 from semexplain.performers.grad_cam import score_heat
@@ -221,11 +223,10 @@ def test_the_first_real_images_are_tried_too():
             "no output 'cot' .did you mean 'c.*: expected one of",
         ),
         ({"classes": ["cat"]}, "expected the names of 3 outputs, got 1"),
-        ({"classes": ["cat", "cat", "dog"]}, "two outputs are called 'cat'"),
         ({"output": [1]}, "expected a difference"),
-        ({"output": lambda returned: returned}, r"expected one number for each image, .B,., .* got .3, 3."),
+        ({"output": lambda returned: returned}, r"expected one number for each image, .B,., .* got .5, 3."),
         ({"transform": None}, "transform: the network does not say how pictures are prepared"),
-        ({"transform": {"size": [4, 16, 16]}}, "cannot be run on images .3, 4, 16, 16.: .* Mend `transform`"),
+        ({"transform": {"size": [4, 16, 16]}}, "cannot be run on images .5, 4, 16, 16.: .* Mend `transform`"),
         ({"layer": "bloks"}, "did you mean 'blocks'"),
         ({"layer": []}, "expected the names of one or several layers"),
     ],
@@ -254,23 +255,27 @@ def test_pixels_of_any_type_and_shape(dtype: str):
     assert torch.equal(net.perform(net.encode(image))[0].score, expected)
 
 
-class Ready:
-    """A transform that brings its own module."""
-
-    framing = Framing(*SHAPE)
-
-    def normalisation(self) -> nn.Module:
-        return Half()
+def halved(picture: Image.Image) -> Tensor:
+    pixels = np.asarray(picture.resize((SHAPE[2], SHAPE[1])), dtype=np.float32)
+    return torch.from_numpy(pixels / 255 - 0.5).permute(2, 0, 1).contiguous()
 
 
-class Half(nn.Module):
-    def forward(self, image: Tensor) -> Tensor:
-        return image.float() / 255 - 0.5
+def test_a_function_from_pictures_to_tensors_is_read_with_and_told_apart():
+    net = Network(awkward.Residual(), "blocks", output=1, transform=halved)
+    picture = Image.fromarray(pictures()[0].permute(1, 2, 0).numpy())
+    image = read_image(picture, net.framing)[None]
+    assert torch.equal(image[0], halved(picture))
+    assert torch.equal(net.perform(net.encode(image))[0].score, net.model(image)[:, 1])
+    other = Network(awkward.Residual(), "blocks", output=1, transform=lambda picture: halved(picture) * 2)
+    assert net.encode_variant != other.encode_variant
+    assert net.framing.shown(image).dtype == torch.uint8
+    with pytest.raises(ValueError, match="made by a function, halved, which is in no file: give the network"):
+        read_image(picture, Framing.of(SHAPE, net.framing.options))
 
 
-def test_transforms_that_are_ready():
-    net = Network(awkward.Residual(), "blocks", output=1, transform=Ready())
-    assert torch.equal(net.perform(net.encode(pictures()))[0].score, net.model(pictures() / 255 - 0.5)[:, 1])
+def test_classes_with_one_name_are_told_apart():
+    net = Network(awkward.Residual(), "blocks", output=1, classes=["cat", "dog", "cat"], transform=TRANSFORM)
+    assert net.output_names == ("cat 0", "dog", "cat 2")
 
 
 def test_a_difference_is_explained_by_the_other_outputs():

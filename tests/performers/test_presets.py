@@ -44,8 +44,8 @@ def framed(image: Image.Image, framing: Framing) -> Tensor:
 
 def seen(preset: Preset, image: Image.Image) -> Tensor:
     """What a network sees of a picture."""
-    if preset.callable is not None:
-        return preset.normalisation()(preset.callable(image)[None])[0]
+    if preset.framing.function is not None:
+        return preset.normalisation()(preset.framing.function(image)[None])[0]
     return preset.normalisation()(framed(image, preset.framing)[None])[0]
 
 
@@ -57,7 +57,7 @@ def test_torchvisions_weights_to_the_bit(name: str, shape: tuple[int, int]):
     transforms = torchvision.models.get_weight(name).transforms()
     preset = preset_of(torchvision.models.get_weight(name))
     assert preset is not None
-    assert preset.callable is None
+    assert preset.framing.function is None
     assert torch.equal(seen(preset, picture(*shape)), transforms(picture(*shape)))
     assert preset_of(transforms) == preset_of(torchvision.models.get_weight(name).transforms) == preset
 
@@ -80,7 +80,7 @@ COMPOSITIONS = {
 def test_compositions_to_the_bit(name: str):
     preset = preset_of(COMPOSITIONS[name])
     assert preset is not None
-    assert preset.callable is None
+    assert preset.framing.function is None
     assert torch.equal(seen(preset, picture()), torch.Tensor(COMPOSITIONS[name](picture())))
 
 
@@ -90,7 +90,7 @@ def test_the_second_versions_scaling_to_rounding():
     for compose in (v2.Compose, lambda parts: nn.Sequential(*parts)):
         preset = preset_of(compose([*steps, v2.Normalize(MEAN, STD), v2.ToPureTensor()]))
         assert preset is not None
-        assert preset.callable is None
+        assert preset.framing.function is None
         expected = v2.Compose([*steps, v2.Normalize(MEAN, STD)])(picture())
         assert (seen(preset, picture()) - expected).abs().max() <= 2 * torch.finfo(torch.float32).eps / min(STD)
 
@@ -109,10 +109,10 @@ def test_the_second_versions_scaling_to_rounding():
 def test_anything_else_stays_a_function(transform):
     preset = preset_of(transform)
     assert preset is not None
-    assert preset.callable is transform
-    assert preset.framing == Framing(3, 24, 24, dtype="float32")
+    assert preset.framing.function is transform
+    assert preset.framing == Framing(3, 24, 24, dtype="float32", function=transform)
     assert torch.equal(seen(preset, picture()), transform(picture()))
-    assert preset.words()["callable"]
+    assert preset.words()["function"]
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_timms_own_transform_to_the_bit(name: str, options: dict, exact: bool):
     transform = timm.data.create_transform(**config, is_training=False)
     preset = preset_of("auto", model)
     assert preset is not None
-    assert (preset.callable is None) == exact
+    assert (preset.framing.function is None) == exact
     assert preset.framing.height == config["input_size"][1]
     assert torch.equal(seen(preset, picture()), transform(picture()))
 
@@ -241,7 +241,7 @@ def test_hugging_faces_processors(name: str):
     assert preset is not None
     smooth = picture(7, 9).resize((83, 61), Image.Resampling.BICUBIC)
     theirs = torch.as_tensor(np.asarray(processor(smooth, return_tensors="pt")["pixel_values"]))[0]
-    if preset.callable is not None:
+    if preset.framing.function is not None:
         assert torch.equal(seen(preset, smooth), theirs)
     else:
         ours = seen(preset, smooth)[:, 1:-1, 1:-1]
@@ -251,7 +251,7 @@ def test_hugging_faces_processors(name: str):
                 difference = ours - theirs[:, y : y + ours.shape[1], x : x + ours.shape[2]]
                 least.append(float((difference.abs() * preset.scale * torch.tensor(preset.std).view(3, 1, 1)).max()))
         assert min(least) <= 3
-    assert (preset.callable is None) == (name in list(PROCESSORS)[:4])
+    assert (preset.framing.function is None) == (name in list(PROCESSORS)[:4])
 
 
 def test_hugging_face_models_find_their_preset_and_their_names(tmp_path: Path):
