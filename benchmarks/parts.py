@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.apart import run_apart
-from benchmarks.head_to_head.measure import ROOT, composed, evaluated
+from benchmarks.head_to_head.measure import ROOT, evaluated
 from benchmarks.head_to_head.truth import Truth, known_truth
 from semexplain.concepts.erasing import filled, region_of, soft_assignment
 from semexplain.concepts.parts import Parts
@@ -26,6 +26,7 @@ from semexplain.explanation import Explanation
 from semexplain.metrics.ranks import rank_correlation
 from semexplain.performers.base import Performer
 from semexplain.runs.build import build
+from semexplain.runs.explainer import composed
 from semexplain.runs.folder import METRICS
 from semexplain.runs.naming import PartNaming
 from semexplain.runs.run import Run

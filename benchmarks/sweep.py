@@ -17,12 +17,12 @@ import time
 from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_dir
 from measure import Curve, Goal, report, single_thread
 from omegaconf import DictConfig
 from setting import train_step
 
 from semexplain.data.module import ready_data
+from semexplain.runs.explainer import composed
 from semexplain.system.config import instantiate
 from semexplain.system.trouble import told
 from semexplain.system.words import override
@@ -75,8 +75,7 @@ def main() -> None:
         folder = Path(place)
         if not any(override.startswith("paths.") for override in overrides):
             overrides += [f"paths.performers={folder / 'performers'}", f"paths.cache={folder / 'cache'}"]
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            config = compose("train", overrides)
+        config = composed("train", overrides)
         print("a first job, which trains the performer and fills the cache …", flush=True)
         first = job_seconds(overrides, folder / "first")
         bare = {count: bare_seconds(config, count) for count in COUNTS}

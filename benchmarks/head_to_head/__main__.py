@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.apart import run_apart
+from semexplain.runs.explainer import composed
 from semexplain.system.files import write_text
 from semexplain.system.quiet import hush
 from semexplain.system.trouble import told
 
 from .figures import agreement_over_cost, deviation_and_control
-from .measure import composed, keep_trained, rival_record
+from .measure import keep_trained, rival_record
 from .records import Record, load_all
 from .table import table
 from .verdict import verdict

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from benchmarks.head_to_head.truth import Truth, agreement, known_truth
 from semexplain.attributions.gradient_times_activation import GradientTimesActivation
@@ -18,6 +17,7 @@ from semexplain.explanation import Explanation
 from semexplain.metrics.randomisation_similarity import RandomisationSimilarity
 from semexplain.metrics.truth_agreement import TruthAgreement
 from semexplain.runs.build import build
+from semexplain.runs.explainer import composed
 from semexplain.runs.folder import METRICS
 from semexplain.runs.run import Run
 from semexplain.runs.tasks import evaluate_run
@@ -34,12 +34,6 @@ ROOT = Path(__file__).parents[2]
 PAGE = 4096
 TIMED = 64  # images of a batch that is timed, and how often
 TIMES = 5
-
-
-def composed(name: str, overrides: Sequence[str]) -> DictConfig:
-    """A configuration as the command line composes it."""
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose(name, list(overrides))
 
 
 def trained_run(

@@ -16,7 +16,7 @@ from semexplain.system.trouble import told
 
 from .figure import accepted
 from .measure import measure
-from .performers import PERFORMERS, ROOT, Known, composed
+from .performers import PERFORMERS, ROOT, Known, configured
 from .pictures import pictures
 from .verdicts import Judgement, goals, judge, left_out
 
@@ -51,7 +51,7 @@ def main() -> int:
 
 def draw(known: Known, place: Path) -> None:
     """Draw all pictures of a performer's world."""
-    datamodule = labelled_data(composed(known, place))
+    datamodule = labelled_data(configured(known, place))
     for split in ("test", "train"):
         pictures(known.world, datamodule, split, place)
 

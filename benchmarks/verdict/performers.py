@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from semexplain.data.module import ImageDataModule
 from semexplain.performers.base import Performer
 from semexplain.runs.build import built_performer, labelled_data
+from semexplain.runs.explainer import composed
 from semexplain.runs.performer_store import performer_metrics, trained_performer
 
 ROOT = Path(__file__).parents[2]
@@ -110,13 +110,12 @@ def other_scores(target: str) -> dict[str, str]:
     return {"another score": DIFFERENT, **kindred}
 
 
-def composed(known: Known, place: Path) -> DictConfig:
+def configured(known: Known, place: Path) -> DictConfig:
     """The configuration of a performer, with all that it keeps in one folder."""
     paths = [f"paths.{name}={place / name}" for name in ("data", "performers", "cache", "outputs")]
     own = [f"performer.target={known.targets[0]}", f"performer.width={known.width}"]
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        training = [f"performer_training.seed={known.seed}", "trainer=cpu", "logger=[csv]"]
-        return compose("train", [*known.world.overrides, *own, *training, *paths])
+    training = [f"performer_training.seed={known.seed}", "trainer=cpu", "logger=[csv]"]
+    return composed("train", [*known.world.overrides, *own, *training, *paths])
 
 
 def trained(known: Known, place: Path) -> tuple[dict[str, Performer], ImageDataModule, dict[str, float]]:
@@ -125,7 +124,7 @@ def trained(known: Known, place: Path) -> tuple[dict[str, Performer], ImageDataM
     Returns:
         By score the performer, the data after ``setup``, and by target the balanced accuracy on test images.
     """
-    config = composed(known, place)
+    config = configured(known, place)
     datamodule = labelled_data(config)
     checkpoint = trained_performer(config, datamodule)
     assert checkpoint is not None
