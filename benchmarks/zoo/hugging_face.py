@@ -14,6 +14,10 @@ VIT = {
 }
 SWIN = {"embed_dim": 8, "depths": [1, 2], "num_heads": [1, 2], "window_size": 2, "patch_size": 4, "image_size": 32}
 CLIP = {"vision_config": VIT}
+PYRAMID = (
+    64,
+    {"image_size": 64, "hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 2], "num_attention_heads": [1, 2, 3, 4]},
+)
 CONFIGS: dict[str, tuple[int, dict[str, Any]]] = {  # side of the images, and options
     "Beit": (32, VIT),
     "Bit": (64, {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "num_groups": 4}),
@@ -49,24 +53,8 @@ CONFIGS: dict[str, tuple[int, dict[str, Any]]] = {  # side of the images, and op
     ),
     "MobileViTV2": (64, {"image_size": 64, "width_multiplier": 0.25}),
     "PoolFormer": (64, {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 2, 1]}),
-    "Pvt": (
-        64,
-        {
-            "image_size": 64,
-            "hidden_sizes": [8, 16, 24, 32],
-            "depths": [1, 1, 1, 2],
-            "num_attention_heads": [1, 2, 3, 4],
-        },
-    ),
-    "PvtV2": (
-        64,
-        {
-            "image_size": 64,
-            "hidden_sizes": [8, 16, 24, 32],
-            "depths": [1, 1, 1, 2],
-            "num_attention_heads": [1, 2, 3, 4],
-        },
-    ),
+    "Pvt": PYRAMID,
+    "PvtV2": PYRAMID,
     "RegNet": (64, {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 2], "groups_width": 4}),
     "ResNet": (64, {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 2], "layer_type": "basic"}),
     "Segformer": (64, {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 2], "num_attention_heads": [1, 2, 3, 4]}),

@@ -64,9 +64,9 @@ class Explainer:
         options: Sequence[str] = (),
     ) -> None:
         self.network = network if concepts is None else explained_by(network, concepts)
-        self.options = (*(() if method is None else (f"method={method}",)), *options)
+        words = [*([] if method is None else [f"method={method}"]), *options]
+        self._config = _configured(self.network, words)  # refused before any image is read
         self._run: Run | None = None
-        self._config()  # refused before any image is read
 
     def fit(
         self,
@@ -91,7 +91,9 @@ class Explainer:
         if folder.exists() and any(folder.iterdir()):
             raise ConfigError(f"out: {folder} is not empty. Name a new folder, or leave `out` out.")
         hush()
-        config = self._config(images)
+        config = copy.deepcopy(self._config)
+        if isinstance(images, str | Path):
+            config.data.root = str(expanded("images", images))
         data = images if isinstance(images, ImageDataModule) else _pictures(config, images, further)
         require_devices(config.trainer)
         try:
@@ -148,20 +150,6 @@ class Explainer:
         shutil.copytree(self.run.path, place)
         return place
 
-    def _config(self, images: Any = None) -> DictConfig:
-        """The configuration that the command line would compose, of this network."""
-        case = "filters" if self.network.kind.own_maps else "outputs"
-        words = ["data=pictures", f"case={case}", "logger=[csv]", *self.options]
-        config = composed("train", words)
-        config.performer = described(self.network)
-        framing = self.network.framing
-        config.data.image_size = list(framing.shape)
-        config.data.framing = framing.options
-        if isinstance(images, str | Path):
-            config.data.root = str(expanded("images", images))
-        check(config, self.network)
-        return config
-
 
 def explained_by(network: Performer, concepts: ConceptKind) -> Performer:
     """The same network, explained by other concepts; its layers are shared."""
@@ -196,3 +184,14 @@ def composed(name: str, words: Sequence[str]) -> DictConfig:
 def _pictures(config: DictConfig, images: Any, further: Mapping[str, Any]) -> ImageDataModule:
     memory = {} if images is None or isinstance(images, str | Path) else {"images": images}
     return ready_data(config.data, **memory, **further)
+
+
+def _configured(network: Performer, words: Sequence[str]) -> DictConfig:
+    """The configuration that the command line would compose, of a network that is at hand."""
+    case = "filters" if network.kind.own_maps else "outputs"
+    config = composed("train", ["data=pictures", f"case={case}", "logger=[csv]", *words])
+    config.performer = described(network)
+    config.data.image_size = list(network.framing.shape)
+    config.data.framing = network.framing.options
+    check(config, network)
+    return config

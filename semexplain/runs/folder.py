@@ -87,11 +87,7 @@ def open_run(config: DictConfig, folder: Path) -> DictConfig:
     path = folder / CONFIG
     config, trust = settled(config), config.get("trust", False)
     config.pop("trust", None)
-    _complete_framing(config.data, config)
-    if isinstance(config.performer.get("target", ""), int | None):  # in the words of pages and tables
-        config.performer.target = outline(config).target_name
-    if isinstance(OmegaConf.select(config, "performer.kind.names"), str):  # a table, which is read this once
-        config.performer.kind.names = list(outline(config).concept_names)
+    _complete(config)
     if config.resume is None:
         if is_first():
             write_text(path, OmegaConf.to_yaml(config))
@@ -121,16 +117,23 @@ def open_run(config: DictConfig, folder: Path) -> DictConfig:
     return record
 
 
-def _complete_framing(data: DictConfig, config: DictConfig) -> None:
-    """Let data read pictures as the performer takes them, where they do not say."""
+def _complete(config: DictConfig) -> None:
+    """Write down what the performer says: how data read pictures, its target's name, and names from a table."""
+    data = config.data
     absent = [name for name in ("image_size", "framing") if data.get(name, 0) is None]
-    if not absent:
+    unnamed = isinstance(config.performer.get("target", ""), int | None)
+    tabled = isinstance(OmegaConf.select(config, "performer.kind.names"), str)
+    if not (absent or unnamed or tabled):
         return
-    framing = outline(config).framing
+    performer = outline(config)
     if "image_size" in absent:
-        data.image_size = list(framing.shape)
-    if "framing" in absent and framing.options:
-        data.framing = framing.options
+        data.image_size = list(performer.framing.shape)
+    if "framing" in absent and performer.framing.options:
+        data.framing = performer.framing.options
+    if unnamed:  # in the words of pages and tables
+        config.performer.target = performer.target_name
+    if tabled:  # a table is read this once
+        config.performer.kind.names = list(performer.concept_names)
 
 
 def _recorded(path: Path, config: DictConfig, trust: bool) -> DictConfig:

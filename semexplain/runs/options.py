@@ -180,10 +180,14 @@ def _problems(config: DictConfig, performer: Performer | None) -> Iterator[str]:
         del built["performer"]
     problems = list(problems_of_targets(built, missing))
     if performer is None and not any(key.startswith("performer.") for key in (*missing, *problems)):
-        problems += _performer_problems(config)
+        try:  # what only the performer itself knows, such as what its outputs are
+            performer = outline(config)
+        except ConfigError as error:
+            problems.append(str(error))
     yield from problems
     if not problems and not missing:
-        yield from _contradictions(config, values, performer or outline(config))
+        assert performer is not None
+        yield from _contradictions(config, values, performer)
 
 
 def name_problems(values: Mapping[str, Any]) -> Iterator[str]:
@@ -211,14 +215,6 @@ def _is_taken_over(config: DictConfig, path: str) -> bool:
     parent, _, key = path.rpartition(".")
     node = OmegaConf.select(config, parent) if parent else config
     return isinstance(node, DictConfig) and key in node and OmegaConf.is_interpolation(node, key)
-
-
-def _performer_problems(config: DictConfig) -> Iterator[str]:
-    """What only the performer itself knows, such as what its outputs are."""
-    try:
-        outline(config)
-    except ConfigError as error:
-        yield str(error)
 
 
 def _contradictions(config: DictConfig, values: dict[str, Any], performer: Performer) -> Iterator[str]:
