@@ -150,6 +150,17 @@ class NoBias(nn.Module):
         return self.two(self.one(x).relu().mean((2, 3)))[:, 0]
 
 
+class Versioned(NoBias):
+    """It refuses a state dict that does not say of which version it is, as MNASNet does."""
+
+    _version = 2
+
+    def _load_from_state_dict(self, state: dict, prefix: str, local_metadata: dict, *more: object) -> None:
+        if local_metadata.get("version") != 2:
+            raise ValueError("version should be set to 2")
+        super()._load_from_state_dict(state, prefix, local_metadata, *more)
+
+
 class TrainModeNorm(nn.Module):
     """It comes in training mode: a forward pass would move the statistics of its norm."""
 
@@ -309,6 +320,7 @@ CASES = [
     Case(ClassToken, "blocks.layers.1"),
     Case(SequenceFirst, "block"),
     Case(NoBias, "one", output=None),
+    Case(Versioned, "one", output=None),
     Case(TrainModeNorm, "norm"),
     Case(TupleOutput, "attention"),
     Case(Dense, "join", "block.b"),

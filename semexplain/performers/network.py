@@ -23,9 +23,10 @@ from semexplain.performers.cut import Cut
 from semexplain.performers.cut.structure import tensors
 from semexplain.performers.cut.swap import require_separation, swap_fault
 from semexplain.performers.cut.whole import Inputs, Whole
+from semexplain.performers.joined_grid import JoinedGrid
 from semexplain.performers.layers import Layers, last_layer, layers_of, slope
 from semexplain.performers.presets import FORMS, preset_of
-from semexplain.performers.tokens import grid_of
+from semexplain.performers.tokens import Grid, grid_of
 from semexplain.system.trouble import Trouble
 
 TRIED = 5  # drawn images with which a network is tried; the first is the one that its stubs repeat
@@ -44,8 +45,8 @@ class Network(Performer):
         model: The network. What ``torch.compile`` or ``DataParallel`` has wrapped is unwrapped. Weights in half
             precision stay so; scores are float32.
         layer: Where concepts are read, by dotted name; ``act:2`` for the second call of a module that is used again;
-            several, if only together they separate the network. By default the last layer with several cells over the
-            image that does.
+            several, if only together they separate the network, whose channels are joined. By default the last layer
+            with several cells over the image that does.
         map: The layer that the explainer sees, at or below ``layer``; by default the same.
         output: What is explained: an index, a class's name, a difference such as ``[3, -5]``, a function from what the
             network returns to scores ``(B,)``, or the name of a module whose output is meant, such as the logits below
@@ -105,15 +106,16 @@ class Network(Performer):
         self.answer = answer_for(self._unchanged(image), which, own if classes is None else class_names(classes))
         self.target_name, self.output_names = self.answer.target, self.answer.names
         if layer is None:
+            self._grid: Grid | JoinedGrid
             self.upper, self._grid = last_layer(self.whole, self.answer, image, target=self.target_index)
         else:
             self.upper = Cut(self.whole, _names(layer), image)
             require_separation(self.upper, image[1:], self.answer)
-            self._grid = grid_of(self.upper.shape, self.image_shape[1:])
+            self._grid = self._grid_at(self.upper)
         self.lower = self.upper if map is None else Cut(self.whole, _names(map), image)
         if self.lower is not self.upper:
             self._require_below(image[1:])
-        self._view = grid_of(self.lower.shape, self.image_shape[1:])
+        self._view = self._grid_at(self.lower)
         self.layers_read = self.upper.names
         self.map_shape, self.feature_shape = self._view.shape, self.upper.shape
         self._tried = False
@@ -281,6 +283,10 @@ class Network(Performer):
             return function_digest(inputs)
         values = weights_digest({str(at): value for at, value in enumerate(tensors(dict(inputs)))})
         return f"{sorted(inputs)} {values} {_plain(inputs)}"
+
+    def _grid_at(self, cut: Cut) -> Grid | JoinedGrid:
+        image = self.image_shape[1:]
+        return grid_of(cut.shape, image) if len(cut.shapes) == 1 else JoinedGrid(cut.shapes, image)
 
     def _empty_map(self) -> Tensor:
         return torch.zeros(1, *self.lower.shape, device=self.device)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from semexplain.performers import libraries, named_code, onnx_files
 from semexplain.performers.presets import Preset
 from semexplain.performers.weight_files import read_weights
-from semexplain.performers.weights import differences
+from semexplain.performers.weights import differences, versioned
 from semexplain.system.config import suggest
 from semexplain.system.trouble import Trouble
 
@@ -231,7 +231,7 @@ def _load(model: nn.Module, file: Path, name: str) -> None:
             f"checkpoint: {file} does not fit {name} ({len(missing)} of its {len(own)} tensors are missing, "
             f"{len(more)} are too many{suggest(more[0], missing) if more else ''}): {fault}."
         )
-    model.load_state_dict(fitting)
+    model.load_state_dict(versioned(fitting, model))
 
 
 def _otherwise_named(state: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:

@@ -1,9 +1,10 @@
 """Weights from files: what a performer starts from, and performers that were trained before. Executes nothing."""
 
 import warnings
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from torch import Tensor, nn
 from torchvision.models import get_model_weights
@@ -88,7 +89,7 @@ def load_performer(performer: Performer, path: Path) -> None:
     state, _ = read_weights(path)
     if fault := differences(performer, state):
         raise Trouble(f"The trained performer {path} does not fit `performer` in the configuration: {fault}.")
-    performer.load_state_dict(state)
+    performer.load_state_dict(versioned(state, performer))
 
 
 def _initial_state(
@@ -118,6 +119,21 @@ def _initial_state(
         state, recipe = read_weights(Path(weights))
     convolutional = {key: value.float() for key, value in state.items() if "classifier" not in key}
     return {key.removeprefix("features."): value for key, value in convolutional.items()}, recipe
+
+
+def versioned(state: Mapping[str, Tensor], module: nn.Module) -> Any:
+    """A state dict with the versions of a module's own formats, without which some modules refuse to load.
+
+    ``state_dict()`` has them beside its tensors; they are lost in a file of tensors, or when some tensors are left out.
+
+    Example:
+        >>> state = dict(nn.BatchNorm2d(1).state_dict())
+        >>> dict(versioned(state, nn.BatchNorm2d(1))._metadata)
+        {'': {'version': 2}}
+    """
+    found = OrderedDict(state)
+    vars(found)["_metadata"] = vars(module.state_dict())["_metadata"]
+    return found
 
 
 def differences(module: nn.Module, state: Mapping[str, Tensor]) -> str | None:

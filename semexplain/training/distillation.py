@@ -20,6 +20,7 @@ from semexplain.explainers.base import Explainer
 from semexplain.explanation import Explanation, Performance
 from semexplain.performers.base import Performer
 from semexplain.performers.grad_cam import score_heat
+from semexplain.performers.weights import versioned
 from semexplain.system.trouble import Trouble
 from semexplain.training.beginnings import begin, standardise, take_means
 from semexplain.training.checkpoints import read_checkpoint
@@ -316,3 +317,4 @@ class Distillation(Measured):
                 f"The checkpoint does not fit the explainer: {len(keys)} weights differ, first {keys[:3]}. "
                 "Give the `explainer` options that it was trained with."
             )
+        checkpoint["state_dict"] = versioned(checkpoint["state_dict"], self)

@@ -74,12 +74,17 @@ def test_a_gradient_that_is_off_is_called_wrong(monkeypatch: pytest.MonkeyPatch)
 
 @torch.no_grad()
 def test_everything_matters_in_a_settled_network():
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2))
-    nn.init.zeros_(model[2].weight)
-    settled(model)
-    assert bool(model[2].weight.any())
-    assert bool(model[1].running_mean.any())
-    assert not model.training
+    image = torch.rand(8, 3, 6, 6)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, momentum=0.2), nn.ReLU(), nn.Conv2d(4, 2, 3))
+    nn.init.zeros_(model[3].weight)
+    model[0].weight.mul_(1e6)
+    assert settled(model, image) is model
+    assert bool(model[3].weight.any())
+    before = model[0](image)
+    assert torch.allclose(model[1].running_mean, before.mean((0, 2, 3)), rtol=1e-4, atol=1.0)
+    assert torch.allclose(model[1].running_var, before.var((0, 2, 3)), rtol=1e-4)
+    assert (model[1].momentum, model.training, model[1].training) == (0.2, False, False)
+    assert float(model[:3](image).max()) < 100
 
 
 @pytest.mark.slow

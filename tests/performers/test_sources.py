@@ -390,6 +390,16 @@ def test_a_checkpoint_of_safetensors_silences_the_warning(tmp_path: Path):
         assert not source_of("torchvision:squeezenet1_1", **options).random
 
 
+def test_a_checkpoint_need_not_say_of_which_version_its_network_is(tmp_path: Path):
+    import torchvision
+
+    trained = torchvision.models.mnasnet0_5(num_classes=3)
+    save_file(trained.state_dict(), tmp_path / "w.safetensors")
+    options = {"checkpoint": str(tmp_path / "w.safetensors"), "arguments": {"num_classes": 3}}
+    found = source_of("torchvision:mnasnet0_5", **options).model
+    assert all(torch.equal(value, found.state_dict()[key]) for key, value in trained.state_dict().items())
+
+
 def test_checkpoints_that_do_not_fit_are_refused(nets: Path):
     file = nets.with_suffix(".pt")
     state = source_of(f"{nets}:build").model.state_dict()

@@ -1,6 +1,7 @@
 """Explainers learn from networks whose feature maps are no maps: tokens, channels last, several layers."""
 
 from functools import partial
+from pathlib import Path
 
 import awkward
 import pytest
@@ -17,6 +18,7 @@ from semexplain.concepts.selection import all_concepts
 from semexplain.explainers.narrow_resnet import NarrowResNetExplainer
 from semexplain.metrics.relative_deviation import RelativeDeviation
 from semexplain.performers.network import Network
+from semexplain.training.checkpoints import WholeCheckpoints
 from semexplain.training.distillation import Distillation
 
 ODD = [case for case in CASES if case.make in (awkward.ClassToken, awkward.ChannelsLast, awkward.Dense)]
@@ -27,7 +29,7 @@ def images(count: int = 4) -> Tensor:
 
 
 def distillation(case: Case, kind: type) -> Distillation:
-    net = Network(case.network(), case.layer, output=1, transform={"size": SHAPE}, kind=kind())
+    net = Network(case.network(), case.layer, output=case.output, transform={"size": SHAPE}, kind=kind())
     torch.manual_seed(0)
     return Distillation(
         performer=net,
@@ -52,6 +54,18 @@ def test_a_training_step(case: Case, kind: type):
     explanation = module.explain_maps(module.performer.encode(images()), images())
     assert explanation.heat.shape == (4, *SHAPE[1:])
     assert explanation.contributions.shape == (4, len(module.teacher.concept_names))
+
+
+def test_an_explainer_is_restored_beside_a_network_that_asks_for_its_version(tmp_path: Path):
+    case = next(case for case in CASES if case.make is awkward.Versioned)
+    module, again = (distillation(case, Filters) for _ in range(2))
+    with torch.no_grad():
+        module.explainer.bias.fill_(0.125)
+    checkpoint = {"state_dict": module.state_dict()}
+    module.on_save_checkpoint(checkpoint)
+    WholeCheckpoints().save_checkpoint(checkpoint, tmp_path / "best.ckpt")
+    again.restore(tmp_path / "best.ckpt")
+    assert float(again.explainer.bias.detach()) == 0.125
 
 
 @pytest.mark.parametrize("case", ODD, ids=lambda case: f"{case}-{case.layer}")

@@ -31,6 +31,7 @@ class Cut:
     Attributes:
         layers: The calls.
         recorded_image: ``(1, C, H, W)``.
+        shapes: Of the layers' values of one image.
         shape: Of the value of one image. Values of several layers are flattened and joined.
 
     Raises:
