@@ -208,9 +208,9 @@ TIMM: dict[str, tuple[int, dict[str, Any]]] = {  # side of the images, and optio
 }
 
 
-BRANCHED = {  # of which no single layer is the whole value: some that are together
+BRANCHED: dict[str, list[str]] = {  # of which no single layer is the whole value, and some that are together
     "crossvit_tiny_240": ["norm.0", "norm.1"],
-    "tnt_s_patch16_224": ["pixel_embed", "pos_drop"],
+    "tnt_s_patch16_224": [],  # none: pixels inside patches are no rows of an image
 }
 
 
@@ -342,6 +342,7 @@ def architectures() -> list[Architecture]:
         *(
             Architecture("timm", f"{name} at {' + '.join(layers)}", partial(_timm, name, TIMM[name][1]), side, layers)
             for name, layers in BRANCHED.items()
+            if layers
             for side in [TIMM[name][0]]
         ),
         *(Architecture("hf", name, partial(hugging_face, name, CLASSES), side) for name, (side, _) in CONFIGS.items()),

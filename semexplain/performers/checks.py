@@ -103,7 +103,7 @@ def checked(network: Subject, images: Tensor, labels: Tensor | None = None) -> C
             _logits(network, pixels),
             *_preprocessed(network, images, labels),
             *_ordered(network, images, labels),
-            _sized(network),
+            _sized(network, pixels),
         ]
     same = network.digest() == before
     state = Check("state", "ok" if same else "fault", "unchanged" if same else "a forward pass changes the weights.")
@@ -227,9 +227,12 @@ def _ordered(network: Subject, images: Tensor, labels: Tensor | None) -> Iterato
     yield Check("class order", "ok", f"accuracy {right:.2f}")
 
 
-def _sized(network: Subject) -> Check:
+def _sized(network: Subject, pixels: Tensor) -> Check:
     sizes = [4 * torch.Size(cut.shape).numel() for cut in (network.lower, network.upper)]
     words = f"{sizes[1] / 2**20:.3g} MiB of x per image"
     if network.lower is not network.upper:
         words += f", {sizes[0] / 2**20:.3g} of the map"
+    largest = float(network.lower.read(pixels).abs().max())
+    if largest > torch.finfo(torch.float16).max:
+        return Check("memory", "doubt", f"{words}; {largest:.2g} is no half precision: add `data.cache_dtype=float32`")
     return Check("memory", "ok", words)

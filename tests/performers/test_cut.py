@@ -241,6 +241,26 @@ def test_values_that_inference_mode_made_can_be_replayed_with_gradients():
     assert bool(gradient.any())
 
 
+class Faint(nn.Module):
+    """What goes past its layer is too little to change an output's last digit."""
+
+    def __init__(self, past: float) -> None:
+        super().__init__()
+        self.body, self.last, self.past = nn.Conv2d(3, 4, 3), nn.Linear(4, 2), past
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.body(x).mean((2, 3))) + 1 + self.past * x.mean((1, 2, 3))[:, None]
+
+
+@pytest.mark.parametrize("past", [0.0, 1e-12])
+def test_what_goes_past_a_layer_is_found_however_little_it_is(past: float):
+    cut = Cut(Whole(Faint(past).eval().requires_grad_(False)), ["body"], pictures())
+    found = swap_fault(cut, pictures(seed=1), lambda returned: returned)
+    assert torch.equal(cut.past(pictures(seed=1)), cut.whole(pictures(seed=1)))
+    expected = None if past == 0 else f"their gradient there is {past * 3 / pictures()[0].numel() * 1:.3g}"
+    assert (found is None) if expected is None else expected in str(found)
+
+
 def test_random_constant_and_unstable_networks_are_refused():
     def fault(model: nn.Module, layer: str) -> str | None:
         cut = Cut(Whole(model.requires_grad_(False)), [layer], pictures())

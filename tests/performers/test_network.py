@@ -391,6 +391,15 @@ def result_of(net: Network, name: str, images: Tensor | None = None, labels: Ten
     return check.result, check.finding
 
 
+def test_a_layer_whose_values_are_too_large_to_be_kept_in_half_precision():
+    model = awkward.NoBias()
+    with torch.no_grad():
+        model.one.weight.fill_(1e6)
+    result, finding = result_of(Network(model, "one", transform=TRANSFORM), "memory")
+    assert result == "doubt"
+    assert "is no half precision: add `data.cache_dtype=float32`" in finding
+
+
 def test_checks_that_find_something():
     with pytest.raises(Trouble, match="batch: an image's outputs depend on others of its batch"):
         Network(awkward.BatchDependent(), "norm", output=1, transform=TRANSFORM).check(pictures(12))

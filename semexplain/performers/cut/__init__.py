@@ -1,14 +1,14 @@
 """A network cut at some of its layers: below it is run up to them, above it is replayed from their values."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from semexplain.performers.cut.calls import Call
+from semexplain.performers.cut.calls import LOCK, Call, intercepted
 from semexplain.performers.cut.replay import Place, Recording, Stub, counted, recorded, replayed
 from semexplain.performers.cut.whole import Whole
 from semexplain.system.trouble import Trouble
@@ -75,6 +75,22 @@ class Cut:
         """The value of the layers of another cut, further up, where those of this one have a value."""
         found = self._replayed(self._recording(value.device), value, upper.layers)
         return upper._joined([upper.places[call].taken(found[call]) for call in upper.layers])
+
+    def past(self, image: Tensor) -> Any:
+        """What the network returns for images while the layers' values are held: as a function of all that goes past.
+
+        It equals what the network returns. Its gradient with respect to the images is 0 if nothing goes past.
+        """
+        counts: Counter[str] = Counter()
+
+        def answer(name: str, forward: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+            counts[name] += 1
+            returned = forward(*arguments, **keywords)
+            place = self.places.get(Call(name, counts[name]))
+            return returned if place is None else place.held(returned)
+
+        with LOCK, intercepted({call.name: self.whole.names[call.name] for call in self.layers}, answer):
+            return self.whole(image)
 
     def _replayed(self, record: Recording, value: Tensor, wanted: Collection[Call] = ()) -> Any:
         answers = {call: (stub.inside, partial(stub.of, len(value))) for call, stub in record.stubs.items()}

@@ -93,6 +93,11 @@ class Place(NamedTuple):
         """The value ``(B, ...)``, float32."""
         return list(tensors(returned))[self.at].movedim(self.along, 0).float()
 
+    def held(self, returned: Any) -> Any:
+        """What the layer returned, of which the value is a constant: a copy without a gradient."""
+        at = iter(range(len(list(tensors(returned)))))
+        return replaced(returned, lambda tensor: tensor.detach().clone() if next(at) == self.at else tensor)
+
     def put(self, stub: Stub, value: Tensor) -> Any:
         """What the layer returns when it has this value, ``(B, ...)``: a copy, which the network may write into."""
         given = value.to(self.dtype).movedim(0, self.along).permute(self.order)

@@ -21,6 +21,9 @@ def swap_fault(cut: Cut, image: Tensor, outputs: Callable[[Any], Tensor]) -> str
     images, bit for bit, everything above is a function of the layers' value. Here the other image is the recorded one.
     A network that does not repeat itself may be off by ten times what it differs from itself.
 
+    What goes past may be too little to change an output's last digit, in these images. So the gradient with respect to
+    one image, while the layers' values are held, has to be 0 as well, if there is one.
+
     Args:
         cut: The network, cut.
         image: Images ``(B, C, H, W)`` as the network expects them, not the recorded one.
@@ -46,7 +49,22 @@ def swap_fault(cut: Cut, image: Tensor, outputs: Callable[[Any], Tensor]) -> str
     off = float((found - expected).abs().max())
     if off > SLACK * noise or off != off:
         return f"the outputs depend on the image past it (they are off by {off:.3g})"
+    if (slope := _slope_past(cut, image[:1], outputs)) > 0:
+        return f"the outputs depend on the image past it (their gradient there is {slope:.3g}, though it is small)"
     return None
+
+
+def _slope_past(cut: Cut, image: Tensor, outputs: Callable[[Any], Tensor]) -> float:
+    """The largest gradient of the outputs at the pixels while the layers are held; 0 without gradients."""
+    with torch.inference_mode(False), torch.enable_grad():
+        pixels = image.clone().requires_grad_()
+        try:
+            found = outputs(cut.past(pixels))
+            weights = torch.arange(1.0, found.numel() + 1, device=found.device)  # a softmax's outputs add up to 1
+            (slope,) = torch.autograd.grad(weights @ found.flatten(), pixels, allow_unused=True)
+        except RuntimeError:  # quantised, switched off, or lost by writing in place
+            return 0.0
+    return 0.0 if slope is None else float(slope.nan_to_num(0, 0, 0).abs().max())
 
 
 def require_separation(cut: Cut, image: Tensor, outputs: Callable[[Any], Tensor]) -> None:
