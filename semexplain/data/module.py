@@ -62,7 +62,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         num_workers: Worker processes per loader; 0 reads in the main process.
         seed: Seed of order and flips in training.
         flip: Mirror training images at random.
-        limit: Use at most the first this many images of each split.
+        limit: Use at most this many images of each split: the first, or of pictures some that are drawn.
         cache: Where a frozen performer's answers are kept so that they are computed once: ``auto`` (in the common
             folder, if they fit), a folder, or ``off`` (computed in every step).
         cache_gb: Most that ``auto`` may keep, in GB; it never takes more than half of what is free on the disk.

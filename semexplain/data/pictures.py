@@ -90,7 +90,14 @@ class PicturesDataModule(ImageDataModule):
         parts = self._drawn(self._parts())
         self.classes = _classes(parts)
         self.names = (*self.classes, *_attributes(parts))
-        return {name: _split(part, self.names) for name, part in parts.items()}
+        return {name: _split(self._few(part), self.names) for name, part in parts.items()}
+
+    def _few(self, part: Collection) -> Collection:
+        """At most ``limit`` images, drawn by their names: the first ones may all be of one class."""
+        places = np.array([_place(self.split_seed, f"few {name}") for name in part.ids])
+        few = np.zeros(len(places), dtype=np.bool_)
+        few[places.argsort(kind="stable")[: self.limit]] = True
+        return part.part(few)
 
     def _parts(self) -> dict[str, Collection]:
         """Images by split, as far as splits are known; all are training images where nothing is."""

@@ -20,7 +20,7 @@ from semexplain.runs.foreign import (
     without_strange_loggers,
 )
 from semexplain.runs.options import PATHS, outline
-from semexplain.runs.origin import MODEL, absolute_model, require_same_source
+from semexplain.runs.origin import CLASSES, MODEL, absolute_model, require_same_source
 from semexplain.system.config import ConfigError
 from semexplain.system.files import keep_aside, remove_leftovers, write_text
 from semexplain.system.ownership import sign
@@ -141,8 +141,9 @@ def _recorded(path: Path, config: DictConfig, trust: bool) -> DictConfig:
     record = read_config(path, trust=trust)
     require_sections(record, path)
     named = _was_given("network.model") or _was_given(MODEL)
-    same = named and record.performer.get("model") == config.performer.get("model")
-    require_same_source(record, path, {MODEL: None} if same else {}, trust=trust)
+    words = {key: OmegaConf.select(config, key) for key in (MODEL, CLASSES)}
+    same = {key: word for key, word in words.items() if named and OmegaConf.select(record, key) == word}
+    require_same_source(record, path, same, trust=trust)
     if trust:
         return record
     given = {f"paths.{name}": place for name, place in config.paths.items()}

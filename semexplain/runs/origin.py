@@ -23,7 +23,8 @@ from semexplain.system.trust import trusted
 
 log = logging.getLogger(__name__)
 FACTS = "performer.json"
-MODEL = "performer.model"
+MODEL, CLASSES = "performer.model", "performer.classes"
+NAME_IT = f"Name the network yourself: `{MODEL}=<file>.py:<function>`"
 
 
 def absolute_model(model: str) -> str:
@@ -45,7 +46,7 @@ def require_same_source(config: DictConfig, file: Path, given: Mapping[str, Any]
     Args:
         config: As recorded.
         file: The run's ``config.yaml``.
-        given: Options that this command was given, by dotted key: a network among them is trusted by that.
+        given: Options that this command was given, by dotted key: a network and classes among them are trusted by that.
         trust: Treat the folder as one's own.
 
     Raises:
@@ -61,25 +62,31 @@ def require_same_source(config: DictConfig, file: Path, given: Mapping[str, Any]
                 "parts `--trust`."
             )
     for path, node in _nodes(config, NamedNetwork):
-        if f"{path}.model" in given or "model" not in node:
+        if "model" not in node:
             continue
-        words = words_of(str(node["model"]))
+        named, words = f"{path}.model" in given, words_of(str(node["model"]))
         if not own and not (trust and path == "performer"):
-            for deed in _deeds(words, node):
+            for deed in _deeds(None if named else words, node if f"{path}.classes" not in given else {}):
+                remedy = f"Say its classes yourself: `{path}.classes=...`" if named else NAME_IT
                 raise ConfigError(
                     f"run: {file.parent} was made on another machine or changed since: its network {path}.model="
-                    f"{node['model']} {deed}. Name the network yourself: `{MODEL}=<file>.py:<function>`; or if you "
-                    "trust who made it: `trust=true`, for report and parts `--trust`."
+                    f"{node['model']} {deed}. {remedy}; or if you trust who made it: `trust=true`, for report and "
+                    "parts `--trust`."
                 )
-        if path == "performer":
+        if path == "performer" and not named:
             _require_recorded(str(node["model"]), file, refuse=not own and words.executes)
 
 
-def _deeds(words: Words, node: Mapping[str, Any]) -> Iterator[str]:
-    """What building a network does beyond reading tensors and the configuration of a library's own network."""
-    if words.executes:
+def _deeds(words: Words | None, node: Mapping[str, Any]) -> Iterator[str]:
+    """What building a network does beyond reading tensors and the configuration of a library's own network.
+
+    Args:
+        words: What the folder calls its network; None if the command has named another.
+        node: What else the folder says of it.
+    """
+    if words is not None and words.executes:
         yield "is code that would be run"
-    if words.kind == "hf" and words.file is None:
+    if words is not None and words.kind == "hf" and words.file is None:
         yield "would be downloaded"
     if isinstance(node.get("classes"), str):
         yield f"would have the file {node['classes']} read for names"
@@ -99,7 +106,7 @@ def _require_recorded(model: str, file: Path, *, refuse: bool) -> None:
     if before != now:
         text = f"{MODEL}: {model} is not what the run was made with (SHA-256 {before!s:.12} then, {now:.12} now)."
         if refuse:
-            raise ConfigError(f"{text} Restore it, or name the network yourself: `{MODEL}=<file>.py:<function>`.")
+            raise ConfigError(f"{text} Restore it. {NAME_IT}.")
         log.warning("%s", text)
 
 

@@ -46,8 +46,9 @@ def instantiate(config: Any, *args: Any, **kwargs: Any) -> Any:
         return hydra.utils.instantiate(config, *args, **kwargs)
     except InstantiationException as error:
         if isinstance(error.__cause__, ValueError | TypeError | OSError | ImportError):
-            text = without_values(f"{config.get('_target_', 'configuration')}: {error.__cause__}", config)
-            raise ConfigError(text) from error.__cause__
+            # words of this package say what they are about; of others it has to be said
+            where = "" if isinstance(error.__cause__, Trouble) else f"{config.get('_target_', 'configuration')}: "
+            raise ConfigError(without_values(f"{where}{error.__cause__}", config)) from error.__cause__
         raise
 
 

@@ -58,6 +58,19 @@ def test_a_folder_needs_no_labels(tmp_path: Path):
     assert len(module.fingerprint()) == 64
 
 
+def test_a_limit_leaves_images_of_all_classes(tmp_path: Path):
+    for number in range(120):
+        draw(tmp_path / f"{'ab'[number >= 60]}/{number:03d}.png")
+    whole, few = pictures(tmp_path), pictures(tmp_path, limit=12)
+    for name in SPLITS:
+        one, all_of_them = few.splits[name], whole.splits[name]
+        assert len(one.ids) == min(12, len(all_of_them.ids))
+        assert set(one.ids) <= set(all_of_them.ids)
+        assert list(one.ids) == sorted(one.ids)
+        assert 0 < one.labels[:, 0].sum() < len(one.ids)
+    assert pictures(tmp_path, limit=12).splits["train"].ids == few.splits["train"].ids
+
+
 def test_class_folders_are_those_of_torchvision(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     for number in range(60):
         draw(tmp_path / f"{('10', '2', '1')[number % 3]}/{number}.jpg")

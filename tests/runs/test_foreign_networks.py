@@ -90,7 +90,7 @@ def test_trusted_code_must_be_what_was_recorded(folder: Path, tmp_path: Path, ca
     with (folder / "evil.py").open("a") as file:
         file.write("# changed\n")
     message = r"evil.py:build is not what the run was made with \(SHA-256 \w{12} then, \w{12} now\)"
-    with pytest.raises(ConfigError, match=f"{message}. Restore it, or name the network yourself: `performer.model="):
+    with pytest.raises(ConfigError, match=f"{message}. Restore it. Name the network yourself: `performer.model="):
         built(folder, tmp_path, trust=True)
     assert not (tmp_path / "canary").exists()
     sign(folder / "config.yaml")
@@ -137,6 +137,10 @@ def test_a_file_of_names_is_not_read_for_a_stranger(folder: Path, tmp_path: Path
     changed(folder, "performer.classes", str(tmp_path / "secret.txt"))
     with pytest.raises(ConfigError, match="would have the file .*secret.txt read for names"):
         _ = Run(folder).config
+    named = {"performer.model": "torchvision:squeezenet1_1"}
+    with pytest.raises(ConfigError, match="read for names. Say its classes yourself: `performer.classes=...`"):
+        _ = Run(folder, named).config
+    assert Run(folder, {**named, "performer.classes": ["a", "b"]}).config.performer.classes == ["a", "b"]
 
 
 def test_a_table_of_names_of_filters_is_not_read_for_a_stranger(folder: Path, tmp_path: Path):
