@@ -23,7 +23,7 @@ from semexplain.runs.options import PATHS, outline
 from semexplain.runs.origin import CLASSES, MODEL, absolute_model, require_same_source
 from semexplain.system.config import ConfigError
 from semexplain.system.files import keep_aside, remove_leftovers, write_text
-from semexplain.system.ownership import sign
+from semexplain.system.ownership import SIGNATURE, sign
 from semexplain.system.processes import is_first, started_together
 from semexplain.system.reading import require_file
 from semexplain.system.references import as_written, is_reference
@@ -233,6 +233,7 @@ def discard(folder: Path) -> None:
         ".hydra/hydra.yaml",
         ".hydra/overrides.yaml",
         CONFIG,
+        SIGNATURE,
         PERFORMER,
         PARTS,
         CACHE,

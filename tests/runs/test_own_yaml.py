@@ -18,8 +18,10 @@ from semexplain.performers.named_network import NamedNetwork
 from semexplain.report.own_images import explain_files
 from semexplain.report.run import run_report
 from semexplain.runs.cache import CHECKED
+from semexplain.runs.folder import discard
 from semexplain.runs.own_yaml import own_yaml
 from semexplain.runs.run import Run
+from semexplain.system.ownership import sign
 from semexplain.system.words import override
 from train import train
 
@@ -68,6 +70,16 @@ MINE = {
     "images": "my photos",
     "options": ["trainer=cpu", "trainer.max_epochs=1", "data.num_workers=0", "data.batch_size=16"],
 }
+
+
+def test_nothing_is_left_of_a_run_that_could_not_start(tmp_path: Path):
+    run = tmp_path / "runs/a"
+    for name in (".hydra/config.yaml", ".hydra/overrides.yaml", "config.yaml", "performer.json"):
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_text("{}")
+    sign(run / "config.yaml")
+    discard(run)
+    assert not run.parent.exists()
 
 
 @pytest.fixture(scope="module")
