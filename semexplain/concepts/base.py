@@ -61,6 +61,15 @@ class ConceptKind(ABC):
     def prior_loss(self, raw: Tensor, weights: Tensor, prior: Tensor) -> Tensor:
         """Disagreement of weights with that prior, Eq. (4), where a configuration names none."""
 
+    def require_feature(self, feature: Tensor, image: Tensor) -> None:
+        """Refuse a network whose ``x`` concepts cannot be read of; asked with the first images that it gets.
+
+        Args:
+            feature: ``x`` ``(B, ...)``.
+            image: Its images ``(B, C, H, W)``, as they are stored.
+        """
+        del feature, image
+
     def strengths_without(
         self, network: Network, feature: Tensor, columns: Sequence[int], reference: Tensor | None
     ) -> Tensor | None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from semexplain.explanation import Performance
@@ -59,3 +60,18 @@ class Network(Protocol):
         self, feature_map: Tensor, prior: Prior | None = None, columns: Sequence[int] | None = None
     ) -> tuple[Performance, Tensor | None]:
         """Score, concepts and perhaps prior weights of a batch."""
+
+
+class EncodingNetwork(Network, Protocol):
+    """A network that reads images itself, whose outputs may be concepts of another one."""
+
+    device: torch.device
+
+    def to(self, device: torch.device) -> object:
+        """Move its parameters."""
+
+    def digest(self) -> str:
+        """SHA-256 of its parameters and buffers."""
+
+    def encode(self, image: Tensor) -> Tensor:
+        """Feature maps of images, as they are stored."""

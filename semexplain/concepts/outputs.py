@@ -1,7 +1,8 @@
 """Case 2: the concepts are the other outputs of a network, which share the feature x with the score (Sec. 3.1)."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,12 @@ from torch import Tensor
 from semexplain.concepts.answers import Answers, TargetAnswers
 from semexplain.concepts.base import ConceptKind, Game
 from semexplain.concepts.losses import prior_l2
-from semexplain.concepts.network import Network, Prior
+from semexplain.concepts.network import EncodingNetwork, Network, Prior
 from semexplain.concepts.priors import feature_ratio, gradient_products, ratio_of_products
 from semexplain.explanation import Performance
 from semexplain.system.config import suggest
 from semexplain.system.rows import Derived, Rows
+from semexplain.system.trouble import Trouble
 
 RIDGE = 1e-3
 GRADIENT_BYTES = 512 * 2**20
@@ -24,8 +26,13 @@ GRADIENT_BYTES = 512 * 2**20
 class Outputs(ConceptKind):
     """Other outputs than the target are concepts; one that is taken away has its mean over the training images.
 
+    They may be those of a second network that shares the feature, such as another head on the same frozen backbone:
+    its outputs, as functions of ``x``, explain the score of the first. That both read the same ``x`` of the same
+    images, bit for bit, is tried with the first images that the network is given.
+
     Args:
         names: Which of them, in this order; all by default.
+        network: The second network, frozen; by default the one that is explained.
 
     Example:
         >>> Outputs(["Smiling", "Bald"]).variant, Outputs().variant
@@ -35,13 +42,20 @@ class Outputs(ConceptKind):
     noun = "output"
     needs_means = True
 
-    def __init__(self, names: list[str] | tuple[str, ...] | None = None) -> None:
+    def __init__(
+        self, names: list[str] | tuple[str, ...] | None = None, network: EncodingNetwork | None = None
+    ) -> None:
         self.chosen = None if names is None else tuple(names)
+        self.network = network
 
-    @property
-    def variant(self) -> str:
-        """Also which outputs."""
-        return super().variant if self.chosen is None else f"{super().variant} {list(self.chosen)}"
+    @cached_property
+    def variant(self) -> str:  # type: ignore[override]  # a digest of all weights is made once
+        """Also which outputs, and of which network if it is another."""
+        chosen = super().variant if self.chosen is None else f"{super().variant} {list(self.chosen)}"
+        if self.network is None:
+            return chosen
+        words = f"{self.network.head_variant} {self.network.digest()}"
+        return f"{chosen} of {hashlib.sha256(words.encode()).hexdigest()[:16]}"
 
     def names(self, network: Network) -> tuple[str, ...]:
         """The outputs but the target, in their order, or the chosen ones in theirs.
@@ -49,7 +63,13 @@ class Outputs(ConceptKind):
         Raises:
             ValueError: If there are none, or one is the target, unknown, or chosen twice.
         """
-        others = tuple(name for name in network.output_names if name != network.target_name)
+        if self.network is not None and self.network.feature_shape != network.feature_shape:
+            raise ValueError(
+                f"network: the second network reads concepts of x {self.network.feature_shape}, the first of "
+                f"{network.feature_shape}. Cut both at the same layer of a backbone that they share."
+            )
+        told = self._telling(network).output_names
+        others = told if self.network is not None else tuple(name for name in told if name != network.target_name)
         if not others:
             raise ValueError(f"{network.target_name} is the only output: there is no other that could explain it.")
         chosen = others if self.chosen is None else self.chosen
@@ -57,18 +77,47 @@ class Outputs(ConceptKind):
         if not chosen:
             raise ValueError(f"names: expected some of the outputs {listed}, got none.")
         for position, name in enumerate(chosen):
-            if name == network.target_name:
-                raise ValueError(f"names: {name!r} is the output that is explained: leave it out.")
-            if name not in others:
+            if name not in told:
                 hint = suggest(name, others)
                 raise ValueError(f"names: expected some of the outputs {listed}, got {name!r}{hint}.")
+            if name not in others:
+                raise ValueError(f"names: {name!r} is the output that is explained: leave it out.")
             if name in chosen[:position]:
                 raise ValueError(f"names: {name!r} is there twice.")
         return chosen
 
+    def _telling(self, network: Network) -> Network:
+        return network if self.network is None else self.network
+
+    def require_feature(self, feature: Tensor, image: Tensor) -> None:
+        """The second network has to read the same ``x``.
+
+        Raises:
+            Trouble: If it does not.
+        """
+        if self.network is None:
+            return
+        self._move(image.device)
+        with torch.no_grad():
+            other = self.network.feature(self.network.encode(image))
+        if not torch.equal(feature, other):
+            raise Trouble(
+                "network: the second network does not share the feature of the first: of the same images it reads "
+                f"another x (off by {float((feature - other).abs().max()):.3g}). Its layers up to there, their weights "
+                "and its `transform` must be those of the first."
+            )
+
+    def _move(self, device: torch.device) -> None:
+        if self.network is not None and self.network.device != device:
+            self.network.to(device)
+
     def strengths(self, network: Network, feature: Tensor, outputs: Tensor) -> Tensor:
         """Their values before any sigmoid ``(B, n)``."""
-        return outputs[:, concept_indices(network, self.chosen)]
+        if self.network is None:
+            return outputs[:, concept_indices(network, self.chosen)]
+        self._move(feature.device)
+        told = self.network.output_names
+        return self.network.outputs(feature)[:, [told.index(name) for name in self.chosen or told]]
 
     def game(self, network: Network, feature: Tensor, columns: Sequence[int], reference: Tensor | None) -> Game:
         """See :func:`output_game`."""
@@ -98,7 +147,7 @@ class Outputs(ConceptKind):
     def answers(self, network: Network, prior: Prior) -> Answers:
         """Those of every target and every choice of concepts at once, where the prior allows it."""
         function = getattr(prior, "func", prior)
-        if function is feature_ratio or getattr(function, "__func__", None) is Outputs.prior:
+        if self.network is None and (function is feature_ratio or getattr(function, "__func__", None) is Outputs.prior):
             return OutputAnswers(network, self.chosen)
         return TargetAnswers(network, prior)
 

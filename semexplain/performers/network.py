@@ -59,7 +59,8 @@ class Network(Performer):
             says itself.
         inputs: What the network needs beside the images, by keyword: constants, of which a tensor whose first dimension
             is 1 is expanded to the batch; or a function from the images, as the network gets them, to these keywords.
-            What differs from image to image must be computed from the image, and must enter below ``layer``.
+            What is in no pixel, such as an age, comes as a further channel of the images: ``{"age": {"channel": 3}}``.
+            What differs from image to image must enter below ``layer``.
         kind: What the concepts are; filters by default.
 
     Attributes:
@@ -118,7 +119,7 @@ class Network(Performer):
         self._view = self._grid_at(self.lower)
         self.layers_read = self.upper.names
         self.map_shape, self.feature_shape = self._view.shape, self.upper.shape
-        self._tried = False
+        self._tried: ConceptKind | None = None  # of which concepts, on real images
 
     @property
     def framing(self) -> Framing:
@@ -132,8 +133,8 @@ class Network(Performer):
         if image.shape[1:] != self.image_shape:
             raise Trouble(f"expected images {('B', *self.image_shape)}, got {tuple(image.shape)}.")
         pixels = self.pixels(image)
-        if not self._tried:
-            self._try(pixels)
+        if self._tried is not self.kind:
+            self._try(image, pixels)
         return self.lower.read(pixels)
 
     def feature(self, feature_map: Tensor) -> Tensor:
@@ -225,6 +226,8 @@ class Network(Performer):
         with torch.inference_mode(False), torch.no_grad():
             try:
                 returned = self.whole(image)
+            except Trouble:
+                raise
             except (RuntimeError, TypeError, ValueError) as error:
                 raise Trouble(
                     f"the network cannot be run on images {tuple(image.shape)}: {str(error).splitlines()[0]} "
@@ -252,8 +255,8 @@ class Network(Performer):
                 "that goes past it. Choose a module below that all goes through, or leave `map` out."
             )
 
-    def _try(self, pixels: Tensor) -> None:
-        """The swap test on the first real images."""
+    def _try(self, image: Tensor, pixels: Tensor) -> None:
+        """The swap test on the first real images, and whether concepts can be read of them."""
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(pixels.device.type, enabled=False):
             pixels = pixels[:FIRST].clone()
             if bool((pixels == pixels[..., :1, :1]).all()):  # a blank image, which others ask shapes of
@@ -261,9 +264,11 @@ class Network(Performer):
             fault = swap_fault(self.upper, pixels, self.answer)
             if fault is None and self.lower is not self.upper:
                 self._require_below(pixels)
+            if fault is None:
+                self.kind.require_feature(self.feature(self.lower.read(pixels)), image[:FIRST])
         if fault is not None:
             raise Trouble(f"{' and '.join(self.layers_read)} does not separate the network on these images: {fault}.")
-        self._tried = True
+        self._tried = self.kind
 
     @property
     def _has_gradients(self) -> bool:
@@ -311,7 +316,7 @@ def _source(kind: type[nn.Module]) -> bytes:
 
 
 def _plain(inputs: Mapping[str, Any]) -> str:
-    return str({name: value for name, value in inputs.items() if isinstance(value, int | float | str | bool | None)})
+    return str({name: value for name, value in inputs.items() if not any(True for _ in tensors(value))})
 
 
 def _names(layer: str | Sequence[str]) -> list[str]:

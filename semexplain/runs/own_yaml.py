@@ -15,6 +15,7 @@ from semexplain.data.images import SPLITS
 from semexplain.data.module import ready_data
 from semexplain.performers.checks import Checks
 from semexplain.performers.layers import Layers
+from semexplain.performers.named_network import NamedNetwork
 from semexplain.performers.network import Network
 from semexplain.performers.sources import words_of
 from semexplain.runs.explainer import CONF, composed
@@ -24,13 +25,14 @@ from semexplain.system.reading import read_mapping
 from semexplain.system.words import override
 
 CASES = ("filters", "outputs")
+NAMED = f"{NamedNetwork.__module__}.{NamedNetwork.__qualname__}"
 CHECKED = 64  # images that a network is checked on
 
 
 def keys(
     *,
     network: dict[str, Any],
-    concepts: str | dict[str, str | list[str]] = "filters",
+    concepts: str | dict[str, str | list[str] | dict[str, Any]] = "filters",
     images: str | dict[str, str] | None = None,
     method: str | None = "semexplain",
     out: str | None = None,
@@ -40,7 +42,8 @@ def keys(
 
     Args:
         network: Keys of the node ``network`` of ``conf/performer/network.yaml``.
-        concepts: ``filters``, ``outputs``, ``{outputs: [names]}``, or ``{filters: table of their names}``.
+        concepts: ``filters``, ``outputs``, ``{outputs: [names]}``, or ``{filters: table of their names}``; or
+            ``{outputs: {names: [...], network: {...}}}``, of a second network that shares the layer.
         images: A folder or a table, or one for each of ``train``, ``val`` and ``test``.
         method: A name of the group ``method``; null is the paper's own.
         out: The run's folder.
@@ -57,6 +60,7 @@ class OwnYaml:
         network: As in ``conf/performer/network.yaml``.
         case: Kind of the concepts.
         names: Which outputs, or what filters are called.
+        second: The network whose outputs they are, if that is another one.
         images: Values of ``data.root``, or of ``data.train``, ``data.val`` and ``data.test``.
         method: Name of the method.
         out: The run's folder.
@@ -67,6 +71,7 @@ class OwnYaml:
     network: Mapping[str, Any]
     case: str
     names: str | list[str] | None
+    second: Mapping[str, Any] | None
     images: Mapping[str, str]
     method: str | None
     out: Path | None
@@ -80,6 +85,10 @@ class OwnYaml:
         said |= {f"data.{key}": value for key, value in self.images.items()}
         if self.names is not None:
             said["performer.kind.names"] = self.names
+        if self.second is not None:
+            target = self.second.get("output", 0)  # of which nothing depends
+            network = {key: value for key, value in self.second.items() if key != "output"} | {"target": target}
+            said["performer.kind.network"] = {"_target_": NAMED, **network}
         return [*(override(key, value) for key, value in said.items()), *self.options]
 
 
@@ -100,6 +109,8 @@ def own_yaml(file: Path) -> OwnYaml:
     folder = file.parent.absolute()
     concepts, images = values.get("concepts", CASES[0]), values.get("images") or {}
     case, names = (concepts, None) if isinstance(concepts, str) else next(iter(concepts.items()))
+    second = names.get("network") if isinstance(names, Mapping) else None
+    names = names.get("names") if isinstance(names, Mapping) else names
     images = {"root": images} if isinstance(images, str) else images
     out = values.get("out")
     return OwnYaml(
@@ -107,6 +118,7 @@ def own_yaml(file: Path) -> OwnYaml:
         _located(values["network"], folder),
         case,
         _placed(names, folder) if isinstance(names, str) else names,
+        None if second is None else _located(second, folder),
         {name: _placed(place, folder) for name, place in images.items()},
         values.get("method", "semexplain"),
         None if out is None else Path(_placed(out, folder)),
@@ -152,14 +164,16 @@ def _images(config: DictConfig, outputs: tuple[str, ...]) -> tuple[Tensor, Tenso
     return torch.stack([split.read(int(at), data.framing) for at in chosen]), labels
 
 
-def _network_faults(network: Mapping[str, Any]) -> list[str]:
+def _network_faults(network: Mapping[str, Any], place: str = "network") -> list[str]:
     known = [str(key) for key in OmegaConf.load(CONF / "performer" / "network.yaml").network]
     faults = [
-        f"network.{key}: unknown key{suggest(key, known)}. There are: {', '.join(known)}."
+        f"{place}.{key}: unknown key{suggest(key, known)}. There are: {', '.join(known)}."
         for key in network
         if key not in known
     ]
-    return faults if network.get("model") else [*faults, "network.model: say which, such as `model: my_nets.py:build`."]
+    return (
+        faults if network.get("model") else [*faults, f"{place}.model: say which, such as `model: my_nets.py:build`."]
+    )
 
 
 def _concept_faults(values: Mapping[str, Any]) -> list[str]:
@@ -168,6 +182,10 @@ def _concept_faults(values: Mapping[str, Any]) -> list[str]:
     if case not in CASES or (not isinstance(concepts, str) and len(concepts) != 1):
         expected = "filters, outputs, {outputs: [names]} or {filters: table of their names}"
         return [f"concepts: expected {expected}, got {concepts!r}{suggest(case, CASES)}."]
+    if isinstance(names, Mapping):
+        if case != "outputs" or not set(names) <= {"names", "network"} or not isinstance(names.get("network"), Mapping):
+            return [f"concepts.{case}: expected {{names: [...], network: {{model: ...}}}} of outputs, got {names!r}."]
+        return _network_faults(names["network"], "concepts.outputs.network")
     if case == "outputs" and isinstance(names, str):
         return [f"concepts.outputs: expected a list of names, such as [{names}], got {names!r}."]
     return []

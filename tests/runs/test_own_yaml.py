@@ -21,6 +21,7 @@ from semexplain.runs.cache import CHECKED
 from semexplain.runs.folder import discard
 from semexplain.runs.own_yaml import own_yaml
 from semexplain.runs.run import Run
+from semexplain.system.config import ConfigError
 from semexplain.system.ownership import sign
 from semexplain.system.words import override
 from train import train
@@ -112,7 +113,8 @@ def test_words_mean_what_the_yaml_says_wherever_they_are_used(
     config = configured(*own_yaml(written(folder, concepts={"outputs": ["big cow"]}, method=None)).words())
     assert config.performer.model == f"{folder}/my_nets.py:build"
     assert (config.performer.target, config.performer.classes) == ("dog", str(folder / "classes.txt"))
-    assert config.performer.kind == {"_target_": "semexplain.concepts.outputs.Outputs", "names": ["big cow"]}
+    outputs = {"_target_": "semexplain.concepts.outputs.Outputs", "names": ["big cow"], "network": None}
+    assert config.performer.kind == outputs
     assert config.data.root == str(folder / "my photos")
     assert (config.trainer.max_epochs, config.data._target_.rpartition(".")[2]) == (1, "PicturesDataModule")
     splits = configured(*own_yaml(written(folder, images={"train": "a", "test": "../b"})).words())
@@ -141,6 +143,12 @@ def test_any_plain_value_comes_through_a_word(value: object):
         ({"network": {"model": "a.py"}}, "Say which function or class of it: `a.py:build`|Say which function"),
         ({"concepts": "filter"}, r"mine.yaml: concepts: expected filters, .*'filter' \(did you mean 'filters'\?\)"),
         ({"concepts": {"outputs": "cow"}}, r"mine.yaml: concepts.outputs: expected a list of names, such as \[cow\]"),
+        ({"concepts": {"filters": {"network": {}}}}, r"concepts.filters: expected .names: .*, network: .* of outputs"),
+        ({"concepts": {"outputs": {"network": {}}}}, "mine.yaml: concepts.outputs.network.model: say which"),
+        (
+            {"concepts": {"outputs": {"network": {"model": "a.py:b", "layr": "x"}}}},
+            r"concepts.outputs.network.layr: unknown key \(did you mean 'layer'",
+        ),
         ({"images": {"trian": "x"}}, r"mine.yaml: images.trian: unknown split \(did you mean 'train'\?\)"),
         ({"options": "beta=0"}, "mine.yaml: options: expected a valid list"),
     ],
@@ -223,6 +231,31 @@ def test_a_tiny_fit_and_a_second_one_from_the_cache(folder: Path, tmp_path: Path
     assert (one.concepts, two.concepts) == (("cat", "big cow"), ("big cow",))
     assert torch.equal(one.uncentred[:, 1:], two.uncentred)
     assert torch.equal(one.score, two.score)
+
+
+SECOND = """
+
+def attributes():
+    net = build()
+    torch.manual_seed(1)
+    net.fc = nn.Linear(6, 2)
+    return net
+"""
+
+
+def test_outputs_of_a_second_network_that_shares_the_layer(folder: Path, tmp_path: Path):
+    (folder / "heads.py").write_text(CODE + SECOND)
+    layer = {"layer": "layer2", "transform": {"size": [32, 32]}}
+    other = {"model": "heads.py:attributes", "classes": ["furry", "tall"], **layer}
+    concepts = {"outputs": {"names": ["tall", "furry"], "network": other}}
+    mine = written(folder, network=MINE["network"] | {"model": "heads.py:build", "layer": "layer2"}, concepts=concepts)
+    fast = ["callbacks=[prior_weight,best_checkpoint,last_checkpoint,write_explanations]"]
+    train(configured(*own_yaml(mine).words(), *fast), tmp_path / "run")
+    assert Run(tmp_path / "run").explanation.concepts == ("tall", "furry")
+    apart = other | {"layer": "layer1"}
+    mine = written(folder, network=MINE["network"] | {"layer": "layer2"}, concepts={"outputs": {"network": apart}})
+    with pytest.raises(ConfigError, match="Cut both at the same layer of a backbone"):
+        train(configured(*own_yaml(mine).words(), *fast), tmp_path / "none")
 
 
 @pytest.mark.slow
