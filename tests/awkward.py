@@ -262,6 +262,60 @@ class Counting(nn.Module):
         return self.last(self.body(x).relu().mean((2, 3)))
 
 
+class Inception(nn.Module):
+    """Branches side by side are joined."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.mixed, self.last = nn.Conv2d(3, 4, 3), Branches(), nn.Linear(7, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.mixed(self.stem(x).relu()).relu().mean((2, 3)))
+
+
+class Branches(nn.Module):
+    """Narrow, wide and pooled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.narrow, self.wide, self.pool = nn.Conv2d(4, 3, 1), nn.Conv2d(4, 2, 3, padding=1), nn.AvgPool2d(3, 1, 1)
+        self.after = nn.Conv2d(4, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.narrow(x), self.wide(x), self.after(self.pool(x))], 1)
+
+
+class HighResolution(nn.Module):
+    """Two branches of different resolution go on side by side and exchange what they have, as in HRNet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fine, self.coarse = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 6, 3, 2, 1)
+        self.down, self.up = nn.Conv2d(4, 6, 3, 2, 1), nn.ConvTranspose2d(6, 4, 2, 2)
+        self.last = nn.Linear(10, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        fine = self.fine(x)
+        coarse = self.coarse(fine.relu())
+        fine, coarse = fine + self.up(coarse.relu()), coarse + self.down(fine.relu())
+        return self.last(torch.cat([fine.relu().mean((2, 3)), coarse.relu().mean((2, 3))], 1))
+
+
+class AddedLater(nn.Module):
+    """The output of a layer is added to its own input, two layers later."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.one, self.two = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+        self.join, self.last = nn.Conv2d(4, 4, 1), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        before = self.stem(x)
+        x = self.two(self.one(before).relu())
+        x += before
+        return self.last(self.join(x.relu()).mean((2, 3)))
+
+
 class Windows(nn.Module):
     """Inside, windows of all images are in one batch, as in Swin."""
 
@@ -326,6 +380,10 @@ CASES = [
     Case(Dense, "join", "block.b"),
     Case(Dense, ["stem", "block.a", "block.b"], "block.a"),
     Case(Residual, "blocks.0", "blocks.1.conv1"),
+    Case(Inception, "mixed", "mixed.wide"),
+    Case(HighResolution, ["coarse", "fine"], "coarse"),
+    Case(AddedLater, "join", "one"),
+    Case(AddedLater, ["one", "stem"], "two"),
     Case(SigmoidOutput, "body"),
     Case(SigmoidOutput, "body", output=["logit", 1]),
     Case(Windows, "body"),

@@ -16,7 +16,10 @@ from semexplain.concepts.network import Prior
 from semexplain.data.framing import Framing
 from semexplain.data.text_files import first_few
 from semexplain.explanation import Performance
+from semexplain.performers.cut.structure import tensors
 from semexplain.system.config import suggest
+
+PLAIN = (int, float, str, torch.dtype)
 
 
 class Performer(nn.Module, ABC):
@@ -332,8 +335,8 @@ def state_digest(*modules: nn.Module) -> str:
     return weights_digest(*(module.state_dict() for module in modules))
 
 
-def weights_digest(*states: Mapping[str, Tensor]) -> str:
-    """SHA-256 of names, types, shapes and bytes of tensors.
+def weights_digest(*states: Mapping[str, Any]) -> str:
+    """SHA-256 of names, types, shapes and bytes of tensors; of other states, such as packed weights, what is in them.
 
     Example:
         >>> weights_digest({"a": torch.zeros(2)}) == weights_digest({"a": torch.zeros(2, 1)})
@@ -341,7 +344,11 @@ def weights_digest(*states: Mapping[str, Tensor]) -> str:
     """
     sha = hashlib.sha256()
     for state in states:
-        for name, tensor in sorted(state.items()):
-            sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            sha.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        for name, value in sorted(state.items()):
+            if not isinstance(value, Tensor):
+                sha.update(f"{name} {value if isinstance(value, PLAIN) else type(value).__qualname__}".encode())
+            for tensor in tensors(value):
+                sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+                plain = tensor.detach().dequantize() if tensor.is_quantized else tensor.detach()
+                sha.update(plain.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return sha.hexdigest()

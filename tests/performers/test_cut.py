@@ -33,8 +33,8 @@ def cut_of(case: Case) -> tuple[Cut, Callable[[object], Tensor]]:
 def hooked(case: Case, image: Tensor, given: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
     """Score of a plain forward pass with hooks on the layers, and what the layers said, or were made to say."""
     model = case.network().eval().requires_grad_(False)
-    kept: list[Tensor] = []
     layers = [case.layer] if isinstance(case.layer, str) else case.layer
+    kept: list[Tensor] = [torch.empty(0)] * len(layers)
     handles, ends = [], []
 
     def hook_for(at: int, number: int) -> Callable[..., object]:
@@ -46,7 +46,7 @@ def hooked(case: Case, image: Tensor, given: list[Tensor] | None) -> tuple[Tenso
                 return None
             first = output[0] if isinstance(output, tuple) else output
             if given is None:
-                kept.append(first.clone())
+                kept[at] = first.clone()
                 return None
             value = given[at].clone()
             return (value, *output[1:]) if isinstance(output, tuple) else value

@@ -82,7 +82,9 @@ def test_a_filter_that_is_taken_away_is_0_at_all_its_places(case: Case):
     present = torch.ones(2, len(x), grid.shape[1])
     present[1, :, 0] = 0
     without = x.clone().flatten(1)
-    indices = net.grid(torch.arange(x[0].numel(), dtype=torch.float32).view(1, *x.shape[1:]))[0, 0].long().flatten()
+    numbered = 1 + torch.arange(x[0].numel(), dtype=torch.float32).view(1, *x.shape[1:])
+    places = net.grid(numbered)[0, 0].long().flatten()
+    indices = places[places > 0] - 1  # between the cells of a coarser layer there are none
     without[:, indices] = 0
     with torch.no_grad():
         scores = game(present)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from semexplain.performers.cut.calls import LOCK, Call, intercepted
 from semexplain.performers.cut.replay import Place, Recording, Stub, counted, recorded, replayed
+from semexplain.performers.cut.structure import replaced, tensors
 from semexplain.performers.cut.whole import Whole
 from semexplain.system.trouble import Trouble
 
@@ -53,7 +55,8 @@ class Cut:
         self.layers: tuple[Call, ...] = tuple(dict.fromkeys(whole.resolved(layer, counts) for layer in layers))
         if not self.layers:
             raise Trouble("expected the names of one or several layers, got none.")
-        self.names = tuple(str(call) if counts[call.name] > 1 else call.name for call in self.layers)
+        self._counts = counts
+        self.names = tuple(map(self._name, self.layers))
         self.recorded_image = image[:1].detach().clone()
         self._records: dict[torch.device, Recording] = {}
         record = recorded(whole, self.recorded_image, self.layers)
@@ -91,6 +94,49 @@ class Cut:
 
         with LOCK, intercepted({call.name: self.whole.names[call.name] for call in self.layers}, answer):
             return self.whole(image)
+
+    def crossings(self, outputs: Callable[[Any], Tensor]) -> list[str]:
+        """What goes past the layers: calls that ended before the first of them, and on which outputs still depend.
+
+        Together with them the layers separate a network into which the image itself does not go past.
+
+        Args:
+            outputs: From what the network returns to its outputs ``(B, K)``.
+
+        Example:
+            >>> from torch import nn
+            >>> class Skip(nn.Module):
+            ...     def __init__(self):
+            ...         super().__init__()
+            ...         self.one, self.two = nn.Linear(3, 3), nn.Linear(3, 3)
+            ...     def forward(self, x):
+            ...         x = self.one(x)
+            ...         return x + self.two(x)
+            >>> Cut(Whole(Skip().eval()), ["two"], torch.eye(3)).crossings(lambda returned: returned)
+            ['one']
+        """
+        record = self._recording(self.recorded_image.device)
+        with torch.inference_mode(False), torch.enable_grad():
+            stubs = {call: replace(stub, value=replaced(stub.value, _leaf)) for call, stub in record.stubs.items()}
+            values = [self.places[call].taken(record.layers[call].value) for call in self.layers]
+            said = outputs(self._replayed(Recording(record.image, stubs, record.layers), self._joined(values)))
+            leaves = [
+                (call, leaf) for call, stub in stubs.items() for leaf in tensors(stub.value) if leaf.requires_grad
+            ]
+            if not leaves or not said.requires_grad:
+                return []
+            slopes = torch.autograd.grad(said.sum(), [leaf for _, leaf in leaves], allow_unused=True)
+        found = [call for (call, _), slope in zip(leaves, slopes, strict=True) if slope is not None]
+        return [self._name(call) for call in dict.fromkeys(found)]
+
+    @property
+    def partial(self) -> bool:
+        """Whether a layer says more of an image than its value: further tensors with a row for each."""
+        stubs = next(iter(self._records.values())).layers.values()
+        return any(sum(along is not None for along in stub.grows) > 1 for stub in stubs)
+
+    def _name(self, call: Call) -> str:
+        return str(call) if self._counts[call.name] > 1 else call.name
 
     def _replayed(self, record: Recording, value: Tensor, wanted: Collection[Call] = ()) -> Any:
         answers = {call: (stub.inside, partial(stub.of, len(value))) for call, stub in record.stubs.items()}
@@ -131,6 +177,10 @@ def _place(call: Call, stub: Stub) -> Place:
         return Place.within(stub)
     except ValueError as error:
         raise Trouble(f"{call.name}: {error}") from None
+
+
+def _leaf(tensor: Tensor) -> Tensor:
+    return tensor.detach().clone().requires_grad_(tensor.is_floating_point())
 
 
 def _size(shape: tuple[int, ...]) -> int:

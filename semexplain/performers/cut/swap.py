@@ -11,6 +11,7 @@ from semexplain.performers.cut.whole import Whole
 from semexplain.system.trouble import Trouble
 
 REPEATABLE = 1e-3  # a network whose answers differ by more, as a share of their size, has no answer to explain
+MOST = 8  # layers that a message names
 SLACK = 10.0  # times its own unrepeatability that a replay may be off
 
 
@@ -71,19 +72,34 @@ def require_separation(cut: Cut, image: Tensor, outputs: Callable[[Any], Tensor]
     """Refuse a cut that does not separate the network, and name what would.
 
     Raises:
-        Trouble: With the reason, and the nearest module around a single layer that passes, if there is one.
+        Trouble: With the reason; and the nearest module around a single layer that passes, and what the layers separate
+            the network together with, if there are.
     """
     fault = swap_fault(cut, image, outputs)
     if fault is None:
         return
     names = " and ".join(cut.names)
     around = enclosing(cut.whole, cut.layers[0].name, image, outputs) if len(cut.layers) == 1 else None
-    mend = (
-        f"Choose {around!r}, the nearest module around it that does."
-        if around
-        else "Choose a layer further up, or several that separate it together."
-    )
-    raise Trouble(f"{names} does not separate the network: {fault}. {mend}")
+    together = completed(cut, image, outputs)
+    ways = [
+        *([f"choose {around!r}, the nearest module around it that does"] if around else []),
+        *([f"give layer={together}, which do together"] if together else []),
+    ]
+    further = "give the layers inside it: it returns several tensors, and the first alone is its value"
+    mend = ", or ".join(ways) or (further if cut.partial else "choose a layer further up")
+    raise Trouble(f"{names} does not separate the network: {fault}. {mend[0].upper()}{mend[1:]}.")
+
+
+def completed(cut: Cut, image: Tensor, outputs: Callable[[Any], Tensor]) -> list[str] | None:
+    """The layers with all that goes past them, if these separate the network together and are not too many to name."""
+    try:
+        layers = [*cut.names, *cut.crossings(outputs)]
+        if not len(cut.names) < len(layers) <= MOST:
+            return None
+        fault = swap_fault(Cut(cut.whole, layers, image), image[1:], outputs)
+    except (ValueError, RuntimeError, TypeError, KeyError, IndexError, AttributeError):
+        return None
+    return layers if fault is None else None
 
 
 def enclosing(whole: Whole, name: str, image: Tensor, outputs: Callable[[Any], Tensor]) -> str | None:

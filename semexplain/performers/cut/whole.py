@@ -14,6 +14,7 @@ from semexplain.performers.cut.structure import replaced
 from semexplain.system.trouble import Trouble
 
 Inputs = Mapping[str, Any] | Callable[[Tensor], Mapping[str, Any]]
+CHANNEL = "channel"  # an input that is a channel of the images
 HALF = (torch.float16, torch.bfloat16)
 
 
@@ -27,8 +28,10 @@ class Whole:
     Args:
         model: Any network in evaluation mode.
         inputs: What it needs beside the images, by keyword. A tensor whose first dimension is 1 is expanded to the
-            batch, anything else passed on as it is. Or a function from the images ``(B, C, H, W)``, as the network gets
-            them, to these keywords.
+            batch; ``{"channel": 3}`` is a number for each image, that of its first pixel in channel 3, which the
+            network does not get as pixels then, and ``{"channel": [3, 4]}`` two of them ``(B, 2)``; anything else is
+            passed on as it is. Or a function from the images ``(B, C, H, W)``, as the network gets them, to these
+            keywords.
         end: A module whose first output is what is returned, where the pass ends; what the network returns by default.
 
     Raises:
@@ -69,9 +72,16 @@ class Whole:
         raise Trouble(f"output: the network ends without a call of {self.end!r}.")
 
     def run(self, image: Tensor) -> Any:
-        """One forward pass to its very end."""
+        """One forward pass to its very end, in evaluation mode, whatever somebody else has switched since."""
+        if self.model.training:
+            self.model.eval()
         inputs = self.inputs(image) if callable(self.inputs) else self.inputs
-        keywords = {name: self._expanded(value, image) for name, value in inputs.items()}
+        taken = {name: value[CHANNEL] for name, value in inputs.items() if _is_channel(value)}
+        keywords = {name: self._expanded(value, image) for name, value in inputs.items() if name not in taken}
+        if taken:
+            pixels = _others(image.shape[1], taken)
+            keywords |= {name: image[:, channel, 0, 0] for name, channel in taken.items()}
+            image = image[:, pixels]
         with torch.compiler.set_stance("force_eager") if self.compiled else contextlib.nullcontext():
             if self.by_name:
                 return self.model(pixel_values=image, **keywords)
@@ -88,6 +98,26 @@ class Whole:
             return tensor.expand(len(image), *tensor.shape[1:]) if tensor.ndim and len(tensor) == 1 else tensor
 
         return replaced(value, expanded)
+
+
+def _is_channel(value: Any) -> bool:
+    return isinstance(value, Mapping) and set(value) == {CHANNEL}
+
+
+def _others(count: int, taken: Mapping[str, int | list[int]]) -> list[int]:
+    """Channels that are pixels.
+
+    Raises:
+        Trouble: If there is no such channel, or only such.
+    """
+    channels = [c for some in taken.values() for c in ([some] if isinstance(some, int) else some)]
+    others = [at for at in range(count) if at not in channels]
+    if not others or not set(channels) < set(range(count)):
+        raise Trouble(
+            f"inputs: {next(iter(taken))} and its like are channels {sorted(channels)}, images have {count} (from 0 "
+            "on): say in `transform`'s size how many there are with them, and name some of these."
+        )
+    return others
 
 
 class _Ended(Reached):
