@@ -3,6 +3,7 @@
 import semexplain.report.page  # noqa: F401  how a notebook shows an explanation
 from semexplain.concepts.filters import Filters
 from semexplain.concepts.outputs import Outputs
+from semexplain.data.framing import WithNumbers
 from semexplain.explanation import Explanation, Performance
 from semexplain.judgement.network import verdict
 from semexplain.performers.base import Performer
@@ -21,6 +22,7 @@ __all__ = [
     "Performance",
     "Performer",
     "TrainedExplainer",
+    "WithNumbers",
     "load",
     "verdict",
 ]

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from torch import Tensor
 
-from semexplain.data.framing import READABLE, Held, Picture
+from semexplain.data.framing import READABLE, Held, Picture, WithNumbers
 from semexplain.data.text_files import first_few, require_unique
 from semexplain.system.config import suggest
 from semexplain.system.trouble import Trouble
@@ -54,7 +54,12 @@ class Collection:
 
 
 def collection(
-    source: Any, *, labels: Labels | None = None, names: Sequence[str] | None = None, image_column: str = "image"
+    source: Any,
+    *,
+    labels: Labels | None = None,
+    names: Sequence[str] | None = None,
+    image_column: str = "image",
+    numbers: Sequence[str] = (),
 ) -> Collection:
     """The images of any source, see :class:`~semexplain.data.pictures.PicturesDataModule`.
 
@@ -62,6 +67,8 @@ def collection(
         FileNotFoundError: If there is no such folder or table.
         Trouble: If it has no images, or not what it says.
     """
+    if numbers and Path(str(source)).suffix.lower() not in TABLES:
+        raise Trouble("numbers: only a table of images (.csv, .parquet) has columns of them; else give `WithNumbers`.")
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
         if not path.exists():
@@ -69,7 +76,7 @@ def collection(
         if path.is_dir():
             return of_folder(path)
         if path.suffix.lower() in TABLES:
-            return of_table(path, image_column)
+            return of_table(path, image_column, numbers)
         raise Trouble(f"{path} is no folder of images and no table ({' or '.join(TABLES)}) of them.")
     if hasattr(source, "cast_column"):
         return of_dataset(source)
@@ -101,11 +108,12 @@ def of_folder(folder: Path) -> Collection:
     return Collection(ids, tuple(folder / path for path in places), labels, tuple(labels), splits)
 
 
-def of_table(path: Path, image_column: str) -> Collection:
+def of_table(path: Path, image_column: str, numbers: Sequence[str] = ()) -> Collection:
     """The images that a CSV or parquet file lists, one a row.
 
     Columns: the image's path, relative to the table's folder; perhaps ``split`` (train, val, test); perhaps ``label``,
-    a class; every other column of 0 and 1 (or -1 and 1, or true and false) is a label of its name.
+    a class; those of ``numbers``, which go with the pixels; every other column of 0 and 1 (or -1 and 1, or true and
+    false) is a label of its name.
 
     Raises:
         FileNotFoundError: If images are not there.
@@ -130,6 +138,7 @@ def of_table(path: Path, image_column: str) -> Collection:
     _require_files(files, str(path))
     splits = _splits(path, columns.pop(SPLIT).tolist()) if SPLIT in columns else None
     classes = _classes(path, columns.pop(LABEL).tolist()) if LABEL in columns else {}
+    beside = _numbers(path, ids, columns, numbers)
     labels, ignored = dict(classes), []
     for name, values in columns.items():
         words = set(values.str.lower())
@@ -142,7 +151,8 @@ def of_table(path: Path, image_column: str) -> Collection:
             ignored.append(name)
     if ignored:
         log.info("%s: columns that are not 0 and 1 are left out: %s.", path, first_few(ignored))
-    return Collection(tuple(ids), files, labels, tuple(classes), splits)
+    images = tuple(map(WithNumbers, files, beside)) if numbers else files
+    return Collection(tuple(ids), images, labels, tuple(classes), splits)
 
 
 def of_dataset(dataset: Any) -> Collection:
@@ -240,6 +250,21 @@ def _splits(path: Path, words: list[str]) -> tuple[str, ...]:
     if unknown:
         raise Trouble(f"{path}: the column {SPLIT!r} must say train, val or test, got {unknown[0]!r}.")
     return tuple(SPLIT_NAMES[word] for word in words)
+
+
+def _numbers(path: Path, ids: Sequence[str], columns: dict[str, Any], names: Sequence[str]) -> list[tuple[float, ...]]:
+    """The numbers of each image, whose columns are no labels then."""
+    found = []
+    for name in names:
+        if name not in columns:
+            raise Trouble(
+                f"{path} has no column {name!r}{suggest(name, columns)}: expected numbers of the images there."
+            )
+        values = pd.to_numeric(columns.pop(name), errors="coerce").to_numpy(dtype=np.float64)
+        if not np.isfinite(values).all():
+            raise Trouble(f"{path}: the column {name!r} has no number for {ids[int(np.isfinite(values).argmin())]}.")
+        found.append(values)
+    return list(zip(*found, strict=True))
 
 
 def _classes(path: Path, words: list[str]) -> dict[str, np.ndarray]:

@@ -6,12 +6,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from semexplain.data.framing import Picture, WithNumbers
 from semexplain.system.files import write_text
 from semexplain.system.image_files import ORIENTATION
 from semexplain.system.once import ReadOnlyError, held
@@ -52,13 +53,16 @@ def content_digests(paths: Sequence[Path], index: Path) -> dict[Path, str]:
     return {path: known[str(path)][-1] for path in paths}
 
 
-def picture_digest(picture: Path | str | IO[bytes] | Image.Image | np.ndarray | Tensor) -> str:
+def picture_digest(picture: Picture) -> str:
     """SHA-256 of the content of a picture: its bytes, or the kind, shape and numbers of one in memory.
 
     Example:
         >>> picture_digest(np.zeros((2, 2))) == picture_digest(np.zeros((2, 2), np.uint8))
         False
     """
+    if isinstance(picture, WithNumbers):
+        words = f"{picture_digest(picture.picture)} {list(map(float, picture.numbers))}"
+        return hashlib.sha256(words.encode()).hexdigest()
     if isinstance(picture, Path | str):
         return _digest(Path(picture))
     if isinstance(picture, Image.Image):

@@ -1,7 +1,7 @@
 """How a picture is brought to a network: its size, how it is cut and resized, and in which numbers it is kept."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import IO, Any, Literal, get_args
 
@@ -24,7 +24,33 @@ from semexplain.system.image_files import (
 )
 
 ImageSize = int | Sequence[int]  # side of a square RGB image, or channels, height and width
-Picture = Path | str | IO[bytes] | Image.Image | np.ndarray | Tensor
+Plain = Path | str | IO[bytes] | Image.Image | np.ndarray | Tensor
+
+
+@dataclass(frozen=True)
+class WithNumbers:
+    """A picture, and numbers that belong to it and are in no pixel, such as an age.
+
+    Each is a further channel, the same everywhere: whole numbers in the range of the framing, or any in float32.
+
+    Attributes:
+        picture: The picture.
+        numbers: In the order of the channels.
+
+    Example:
+        >>> read_image(WithNumbers(np.zeros((2, 2, 3), np.uint8), (31,)), Framing(4, 1, 1)).flatten()
+        tensor([ 0,  0,  0, 31], dtype=torch.uint8)
+    """
+
+    picture: Plain
+    numbers: Sequence[float]
+
+    def __str__(self) -> str:
+        """As its picture is called."""
+        return _name(self.picture)
+
+
+Picture = Plain | WithNumbers
 Held = Picture | Callable[[], Picture]  # a picture, or a function that gets it when it is wanted
 Interpolation = Literal["bilinear", "bicubic", "nearest", "lanczos"]
 Stored = Literal["uint8", "uint16", "float32"]
@@ -182,7 +208,7 @@ def read_image(picture: Picture, size: ImageSize | Framing, box: Sequence[int] |
 
     Args:
         picture: A file, also ``.npy``, or one that is open; a PIL image; an array ``(H, W)``, ``(H, W, C)`` (uint8
-            ``(H, W, 4)`` with transparency); a tensor ``(C, H, W)``.
+            ``(H, W, 4)`` with transparency); a tensor ``(C, H, W)``; one of these :class:`WithNumbers`.
         size: A framing, or the side of a square RGB image, or channels, height and width.
         box: Left, top, right and bottom (exclusive) of the part to take, clipped to the picture; the whole by default.
 
@@ -201,6 +227,8 @@ def read_image(picture: Picture, size: ImageSize | Framing, box: Sequence[int] |
         ValueError: Expected numbers from 0 to 1, got 200 to 200. Divide them by 255, or state their range: `top=255`.
     """
     framing = Framing.of(size)
+    if isinstance(picture, WithNumbers):
+        return _numbered(picture, framing, box)
     if framing.function is not None:
         return _made(picture, framing, box)
     channels = [_cut(one, box, picture) for one in _channels(picture, framing)]
@@ -212,7 +240,27 @@ def read_image(picture: Picture, size: ImageSize | Framing, box: Sequence[int] |
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
-def _made(picture: Picture, framing: Framing, box: Sequence[int] | np.ndarray | None) -> Tensor:
+def _numbered(picture: WithNumbers, framing: Framing, box: Sequence[int] | np.ndarray | None) -> Tensor:
+    """A picture with a further channel for each of its numbers."""
+    numbers, channels = np.asarray(picture.numbers, dtype=np.float64), framing.channels - len(picture.numbers)
+    if framing.function is not None or channels < 1:
+        raise ValueError(
+            f"{len(numbers)} numbers of {picture} need as many channels, besides those of pixels: say in `transform`'s "
+            f"size how many there are with them, such as [{3 + len(numbers)}, {framing.height}, {framing.width}]."
+        )
+    whole = framing.dtype != "float32"
+    if not np.isfinite(numbers).all() or (
+        whole and ((numbers != np.rint(numbers)) | (numbers < 0) | (numbers > framing.full)).any()
+    ):
+        wanted = f"whole numbers from 0 to {framing.full:g}" if whole else "numbers"
+        mend = ", or images of the `dtype` float32" if whole else ""
+        raise ValueError(f"Expected {wanted} beside {picture}, got {numbers.tolist()}. Scale them{mend}.")
+    pixels = read_image(picture.picture, replace(framing, channels=channels), box)
+    planes = torch.from_numpy(numbers.astype(framing.dtype))[:, None, None].expand(-1, *pixels.shape[1:])
+    return torch.cat([pixels, planes])
+
+
+def _made(picture: Plain, framing: Framing, box: Sequence[int] | np.ndarray | None) -> Tensor:
     """A picture as the framing's own function makes it."""
     if not callable(framing.function):
         raise ValueError(
@@ -227,7 +275,7 @@ def _made(picture: Picture, framing: Framing, box: Sequence[int] | np.ndarray | 
     return made
 
 
-def _channels(picture: Picture, framing: Framing) -> list[Image.Image]:
+def _channels(picture: Plain, framing: Framing) -> list[Image.Image]:
     """A picture as Pillow resizes it: one image of all channels with 8 bits each, or one for each channel."""
     mode = MODES.get(framing.channels) if framing.dtype == "uint8" and framing.full == TOPS["uint8"] else None
     picture = Path(picture) if isinstance(picture, str) else picture
@@ -305,7 +353,7 @@ def _in_range(planes: list[np.ndarray], full: float, framing: Framing) -> list[I
     return images * 3 if len(images) == 1 and framing.channels == 3 else images
 
 
-def _cut(image: Image.Image, box: Sequence[int] | np.ndarray | None, picture: Picture) -> Image.Image:
+def _cut(image: Image.Image, box: Sequence[int] | np.ndarray | None, picture: Plain) -> Image.Image:
     """The part of a picture in a box."""
     if box is None:
         return image
@@ -333,5 +381,5 @@ def _placed(image: Image.Image, framing: Framing) -> Image.Image:
     return image.crop((left, top, left + framing.width, top + framing.height))
 
 
-def _name(picture: Picture) -> str:
+def _name(picture: Plain) -> str:
     return str(picture) if isinstance(picture, Path | str) else "a picture"

@@ -36,6 +36,8 @@ class PicturesDataModule(ImageDataModule):
             by split.
         label_names: Names of the labels, or of the classes that numbers stand for.
         image_column: Of a table.
+        numbers: Columns of a table whose numbers a network takes with the pixels, see
+            :class:`~semexplain.data.framing.WithNumbers`.
         shares: Of training, validation and test images where they are drawn.
         split_seed: Of the draw.
         **kwargs: What every :class:`ImageDataModule` takes: sizes, workers, seed, flips, cache.
@@ -62,6 +64,7 @@ class PicturesDataModule(ImageDataModule):
         labels: Labels | Mapping[str, Labels] | None = None,
         label_names: list[str] | None = None,
         image_column: str = "image",
+        numbers: list[str] | None = None,
         shares: list[float] | tuple[float, ...] = (0.7, 0.15, 0.15),
         split_seed: Seed = 0,
         **kwargs: Any,
@@ -77,6 +80,7 @@ class PicturesDataModule(ImageDataModule):
         self.labels = labels
         self.label_names = label_names
         self.image_column = image_column
+        self.numbers = tuple(numbers or ())
         self.shares = dict(zip(SPLITS, shares, strict=True))
         self.split_seed = split_seed
 
@@ -101,7 +105,11 @@ class PicturesDataModule(ImageDataModule):
 
     def _parts(self) -> dict[str, Collection]:
         """Images by split, as far as splits are known; all are training images where nothing is."""
-        options: dict[str, Any] = {"names": self.label_names, "image_column": self.image_column}
+        options: dict[str, Any] = {
+            "names": self.label_names,
+            "image_column": self.image_column,
+            "numbers": self.numbers,
+        }
         by_split = isinstance(self.labels, Mapping)
         sources, labels = self.apart, self.labels if by_split else {}
         if not sources and isinstance(self.whole, Mapping):  # a DatasetDict

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from semexplain.data.framing import Picture, read_image
+from semexplain.data.framing import Picture, WithNumbers, read_image
 from semexplain.data.loading import read_ahead
 from semexplain.explanation import Explanation, printable
 from semexplain.performers.base import Performer
@@ -84,8 +84,9 @@ class TrainedExplainer:
         were explained.
 
         Args:
-            images: Files, PIL images, arrays ``(H, W, C)`` or ``(H, W)``, tensors ``(C, H, W)``; one of these or any
-                iterable of them, such as a generator or a batch ``(B, C, H, W)``.
+            images: Files, PIL images, arrays ``(H, W, C)`` or ``(H, W)``, tensors ``(C, H, W)``, any of them
+                :class:`~semexplain.data.framing.WithNumbers`; one of these or any iterable of them, such as a generator
+                or a batch ``(B, C, H, W)``.
             batch_size: Images at a time.
             pictures: Keep the resized images and their Grad-CAM in the result, for figures.
             progress: Show a progress bar.
@@ -102,7 +103,9 @@ class TrainedExplainer:
             >>> explainer.explain(["me.jpg", "you.jpg"]).reasons()  # doctest: +SKIP
             [['smiling +1.24', 'no bags under eyes +0.91', ...], [...]]
         """
-        if isinstance(images, Path | str | Image.Image | IOBase) or (hasattr(images, "ndim") and images.ndim <= 3):
+        if isinstance(images, Path | str | Image.Image | IOBase | WithNumbers) or (
+            hasattr(images, "ndim") and images.ndim <= 3
+        ):
             images = [images]  # type: ignore[list-item]
         images = cast(Iterable[Picture], images)
         total = len(images) if isinstance(images, Sized) else None
@@ -161,7 +164,8 @@ class TrainedExplainer:
             tensors: list[Tensor] = []
             names: list[str] = []
             for number, picture in chunk:
-                name = str(picture) if isinstance(picture, Path | str) else str(number)
+                own = picture.picture if isinstance(picture, WithNumbers) else picture
+                name = str(own) if isinstance(own, Path | str) else str(number)
                 try:
                     done = framed and isinstance(picture, Tensor)
                     tensors.append(cast(Tensor, picture) if done else read_image(picture, self.framing))

@@ -12,7 +12,7 @@ from PIL import Image
 from torchvision.transforms import CenterCrop, InterpolationMode, Resize
 from torchvision.transforms.functional import pil_to_tensor
 
-from semexplain.data.framing import Framing, read_image
+from semexplain.data.framing import Framing, WithNumbers, read_image
 from semexplain.system.image_files import ImageError
 
 MODES = {name: InterpolationMode[name.upper()] for name in ("bilinear", "bicubic", "nearest", "lanczos")}
@@ -267,3 +267,30 @@ def test_options_give_the_framing_back():
     for framing in (Framing(3, 8, 9), Framing(1, 8, 8, 12, "bicubic"), Framing(2, 8, 8, dtype="uint16", top=4095)):
         assert Framing.of(framing.shape, framing.options) == framing
     assert Framing(3, 8, 8, dtype="float32").options == {"dtype": "float32"}
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_numbers_beside_a_picture_are_channels_of_their_own(dtype: str, tmp_path: Path):
+    photo = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    framing = Framing(5, 9, 7, dtype=dtype)
+    read = read_image(WithNumbers(tmp_path / "a.png", [31, 7]), framing)
+    assert read.dtype == getattr(torch, dtype)
+    assert torch.equal(read[:3], read_image(tmp_path / "a.png", Framing(3, 9, 7, dtype=dtype)))
+    assert torch.equal(read[3:].float(), torch.tensor([31.0, 7.0]).view(2, 1, 1).expand(2, 9, 7))
+    if dtype == "float32":
+        assert float(read_image(WithNumbers(photo / 255, [31, -0.5]), framing)[4, 0, 0]) == -0.5
+        return
+    for wrong in ([31, 0.5], [-1, 0], [1, 70000], [1, float("nan")]):
+        with pytest.raises(
+            ValueError, match=r"Expected whole numbers from 0 to \d+ beside .*a.png, got .*Scale them, or"
+        ):
+            read_image(WithNumbers(tmp_path / "a.png", wrong), framing)
+
+
+def test_numbers_need_channels():
+    photo = np.zeros((4, 4, 3), np.uint8)
+    with pytest.raises(ValueError, match=r"3 numbers of a picture need as many channels, .* such as \[6, 4, 4\]"):
+        read_image(WithNumbers(photo, [1, 2, 3]), 4)
+    with pytest.raises(ValueError, match="Expected a"):
+        read_image(WithNumbers(photo, [1]), Framing(5, 4, 4))

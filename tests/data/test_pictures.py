@@ -300,3 +300,31 @@ def test_folders_that_cannot_be(tmp_path: Path):
     wrong = pictures(images=np.zeros((40, 8, 8, 3)))
     with pytest.raises(ImageError, match=r"The image '\d+': Expected images as uint8 RGB 0..255, got float64"):
         wrong.splits["val"].read(0, wrong.framing)
+
+
+def test_columns_of_numbers_go_with_the_pixels(tmp_path: Path):
+    for number in range(12):
+        draw(tmp_path / f"{number}.png")
+    table = pd.DataFrame({"image": [f"{number}.png" for number in range(12)], "age": range(30, 42), "old": [0, 1] * 6})
+    table["split"] = [SPLITS[number % 3] for number in range(12)]
+    table.to_csv(tmp_path / "list.csv", index=False)
+    options = {"image_size": [4, 8, 8], "numbers": ["age"]}
+    module = pictures(tmp_path / "list.csv", **options)
+    assert module.names == ("old",)
+    split = module.splits["val"]
+    for at, name in enumerate(split.ids):
+        image = split.read(at, module.framing)
+        assert torch.equal(image[:3], read_image(tmp_path / name, 8))
+        assert image[3].unique().tolist() == [30 + int(name.removesuffix(".png"))]
+    before = module.fingerprint()
+    table["age"] += 1
+    table.to_csv(tmp_path / "list.csv", index=False)
+    assert pictures(tmp_path / "list.csv", **options).fingerprint() != before
+    with pytest.raises(Trouble, match="has no column 'agge' .did you mean 'age'"):
+        pictures(tmp_path / "list.csv", image_size=[4, 8, 8], numbers=["agge"])
+    with pytest.raises(Trouble, match="numbers: only a table of images"):
+        pictures(tmp_path, **options)
+    table["age"] = table["age"].astype(str).where(table["age"] != 35, "")
+    table.to_csv(tmp_path / "list.csv", index=False)
+    with pytest.raises(Trouble, match="the column 'age' has no number for 4.png"):
+        pictures(tmp_path / "list.csv", **options)

@@ -6,13 +6,16 @@
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import awkward
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from awkward import SHAPE
+from PIL import Image
 from torch import Tensor, nn
 
 import semexplain as sx
@@ -307,7 +310,7 @@ class Bands(nn.Module):
 
 
 @pytest.mark.slow
-def test_eleven_channels_of_a_rectangle_are_fitted_and_explained(tmp_path: Any):
+def test_eleven_channels_of_a_rectangle_are_fitted_and_explained(tmp_path: Path):
     bands = {"size": [11, 16, 32], "dtype": "uint16", "mean": [0.1] * 11, "std": [0.5] * 11}
     net = network(Bands, transform=bands)
     images = np.random.default_rng(0).integers(0, 65536, (60, 16, 32, 11)).astype(np.uint16)
@@ -399,14 +402,29 @@ def test_channels_that_there_are_not(channel: int | list[int]):
 
 
 @pytest.mark.slow
-def test_inputs_in_no_pixel_are_fitted_and_explained(tmp_path: Any):
+@pytest.mark.parametrize("way", ["array", "table"])
+def test_inputs_in_no_pixel_are_fitted_and_explained(way: str, tmp_path: Path):
+    """As channels of an array, or as columns of a table beside photos."""
     photos, told, images = people(60)
     net = network(Joining, "mixed", output=1, transform=WITH_AGES, inputs=AGES)
-    explainer = sx.Explainer(net, options=[*SHORT, f"paths.cache={tmp_path / 'cache'}"])
-    found = explainer.fit(images, out=tmp_path / "run").explain(images[:5], pictures=True)
+    options = [*SHORT, f"paths.cache={tmp_path / 'cache'}"]
+    if way == "array":
+        explainer = sx.Explainer(net, options=options).fit(images, out=tmp_path / "run")
+        asked: Any = images[:5]
+    else:
+        names = [f"{at:02d}.png" for at in range(60)]
+        for name, photo in zip(names, photos, strict=True):
+            Image.fromarray(photo).save(tmp_path / name)
+        table = pd.DataFrame(told, columns=["age", "up", "right"]).assign(image=names)
+        table.to_csv(tmp_path / "people.csv", index=False)
+        further = {"numbers": ["age", "up", "right"]}
+        explainer = sx.Explainer(net, options=options).fit(tmp_path / "people.csv", out=tmp_path / "run", **further)
+        asked = [sx.WithNumbers(tmp_path / name, row.tolist()) for name, row in zip(names[:5], told, strict=False)]
+    found = explainer.explain(asked, pictures=True)
     image, numbers = torch.from_numpy(photos[:5]).permute(0, 3, 1, 2) / 255, torch.from_numpy(told[:5]).float()
     with torch.no_grad():
         expected = net.model(image, numbers[:, 0], numbers[:, [2, 1]] / 255)[:, 1]
     torch.testing.assert_close(found.score, expected)
     assert torch.equal(found.image, torch.from_numpy(photos[:5]).permute(0, 3, 1, 2))
+    assert found.ids[0] == (str(tmp_path / "00.png") if way == "table" else "0")
     assert explainer.verdict.word == "NOT SHOWN"  # so few test images
