@@ -151,6 +151,18 @@ def test_a_table_of_names_of_filters_is_not_read_for_a_stranger(folder: Path, tm
             _ = Run(folder, overrides).config
 
 
+@pytest.mark.parametrize("options", [{}, {"trust": True}])
+def test_a_second_network_is_not_built_for_a_stranger(options: dict[str, Any], folder: Path, tmp_path: Path):
+    """Its source is not recorded, so trust in the folder is not enough: naming it is."""
+    second = {"_target_": TARGET, "model": f"{folder / 'evil.py'}:build"}
+    changed(folder, "performer.kind", {"_target_": "semexplain.concepts.outputs.Outputs", "network": second})
+    (tmp_path / "mine.py").write_text(CODE.replace("CANARY", ""))
+    mine = {"performer.model": f"{tmp_path / 'mine.py'}:build"}
+    with pytest.raises(ConfigError, match="its network performer.kind.network.model=.*evil.py:build is code that"):
+        built(folder, tmp_path, overrides=mine, **options)
+    assert not (tmp_path / "canary").exists()
+
+
 def test_positional_arguments_name_no_network(folder: Path, tmp_path: Path):
     config = yaml.safe_load((folder / "config.yaml").read_text())
     model = config["performer"].pop("model")
