@@ -24,7 +24,6 @@ from semexplain.system.trust import trusted
 log = logging.getLogger(__name__)
 FACTS = "performer.json"
 MODEL, CLASSES = "performer.model", "performer.classes"
-NAME_IT = f"Name the network yourself: `{MODEL}=<file>.py:<function>`"
 
 
 def absolute_model(model: str) -> str:
@@ -67,14 +66,18 @@ def require_same_source(config: DictConfig, file: Path, given: Mapping[str, Any]
         named, words = f"{path}.model" in given, words_of(str(node["model"]))
         if not own and not (trust and path == "performer"):
             for deed in _deeds(None if named else words, node if f"{path}.classes" not in given else {}):
-                remedy = f"Say its classes yourself: `{path}.classes=...`" if named else NAME_IT
+                remedy = f"Say its classes yourself: `{path}.classes=...`" if named else _named(path)
+                trusting = "; or if you trust who made it: `trust=true`, for report and parts `--trust`"
                 raise ConfigError(
                     f"run: {file.parent} was made on another machine or changed since: its network {path}.model="
-                    f"{node['model']} {deed}. {remedy}; or if you trust who made it: `trust=true`, for report and "
-                    "parts `--trust`."
+                    f"{node['model']} {deed}. {remedy}{trusting * (path == 'performer')}."
                 )
         if path == "performer" and not named:
             _require_recorded(str(node["model"]), file, refuse=not own and words.executes)
+
+
+def _named(path: str) -> str:
+    return f"Name the network yourself: `{path}.model=<file>.py:<function>`"
 
 
 def _deeds(words: Words | None, node: Mapping[str, Any]) -> Iterator[str]:
@@ -106,7 +109,7 @@ def _require_recorded(model: str, file: Path, *, refuse: bool) -> None:
     if before != now:
         text = f"{MODEL}: {model} is not what the run was made with (SHA-256 {before!s:.12} then, {now:.12} now)."
         if refuse:
-            raise ConfigError(f"{text} Restore it. {NAME_IT}.")
+            raise ConfigError(f"{text} Restore it. {_named('performer')}.")
         log.warning("%s", text)
 
 
