@@ -13,12 +13,13 @@ from typing import Any, NoReturn, cast
 
 from semexplain.report.comparison import COMPARISON, comparison_report
 from semexplain.report.filters import report_filters
+from semexplain.report.own_filters import UNITS
 from semexplain.report.own_images import explain_files
 from semexplain.report.run import MOST, run_report
 from semexplain.report.tables.groups import entry_of
 from semexplain.report.tables.write import SEEDS, write_tables
 from semexplain.runs.comparison import finished_runs, listing, spared, unfinished_runs
-from semexplain.runs.folder import EXPLANATIONS
+from semexplain.runs.folder import EXPLANATIONS, PARTS
 from semexplain.runs.foreign import within
 from semexplain.runs.own_yaml import OwnYaml, checks_of_yaml, layers_of_yaml, own_yaml
 from semexplain.runs.run import Run
@@ -32,6 +33,7 @@ from semexplain.system.words import override, shown
 
 MOVABLE = (
     "data.root",
+    "data.parts",
     "performer.checkpoint",
     "performer.model",
     "trainer.accelerator",
@@ -88,8 +90,13 @@ def _parser() -> argparse.ArgumentParser:
     verdict.add_argument("override", nargs="*", help="options of evaluate.py, for example verdict.images=500")
     compare = verbs.add_parser("compare", help="print finished runs side by side")
     parts = verbs.add_parser("parts", help="draw the filters that a run explains by, to name them by hand")
-    parts.add_argument("run", type=Path, help="folder of a run with named filters")
-    parts.add_argument("override", nargs="*", help="where things are now: data.root=..., performer.checkpoint=...")
+    parts.add_argument("run", type=Path, help="folder of a run that explains by filters")
+    parts.add_argument(
+        "override",
+        nargs="*",
+        help="filters=64 (those that contribute most) or filters=3,17; images=500 to look at; data.parts=<boxes or "
+        "masks> to propose names from; where things are now: data.root=..., performer.model=..., ...",
+    )
     parts.add_argument("--out", action=_Once, help="where to write; <run>/filters by default")
     parts.add_argument("--trust", action="store_true", help=TRUST)
     explain = verbs.add_parser("explain", help="explain your own images with a trained explainer: a table and a page")
@@ -210,13 +217,33 @@ def run_parts(path: Path, out: Path | None, overrides: list[str], *, trust: bool
     """Draw the filters of a run and print how well they stand for parts."""
     if not path.is_dir() and "=" in str(path):
         raise ConfigError(f"run: there is no folder {path}; the folder comes first, without a name: `parts <folder>`.")
-    run = Run(path, _options(overrides, MOVABLE), trust=trust)
+    values = _options(overrides, (*MOVABLE, "filters", "images"))
+    filters = _filters(values.pop("filters")) if "filters" in values else None
+    images = _whole_option("images", values.pop("images")) if "images" in values else None
+    run = Run(path, values, trust=trust)
     folder = out or run.place("filters")
-    result = report_filters(run, folder)
+    result = report_filters(run, folder, filters=filters, images=images)
     print("\n".join(f"{name:22} {value:.4g}" for name, value in result.items()))
-    names = folder / "parts.yaml"
-    print(f"edit {names} and give it back: {shown('evaluate.py', {'run': path, 'parts.file': names})}")
+    names, units = folder / PARTS, folder / UNITS
+    if run.config.get("parts") is None:
+        print(
+            f"fill in the column `description` of {units}, and explain again: `concepts: {{filters: {units}}}` in the "
+            f"yaml, or train.py {override('performer.kind.names', units)}"
+        )
+    else:
+        print(f"edit {names} and give it back: {shown('evaluate.py', {'run': path, 'parts.file': names})}")
     return 0
+
+
+def _filters(text: str) -> int | list[int]:
+    """How many filters, or which: numbers with commas."""
+    words = text.removeprefix("[").removesuffix("]").split(",")
+    if len(words) == 1 and words[0] == text:
+        return _whole_option("filters", text)
+    numbers = [word.strip() for word in words if word.strip()]
+    if not numbers or not all(word.isascii() and word.isdecimal() for word in numbers):
+        raise ConfigError(f"filters: expected how many, or which as filters=3,17; got {text!r}.")
+    return [int(word) for word in numbers]
 
 
 def _options(words: Sequence[str], names: Sequence[str]) -> dict[str, str]:
@@ -233,7 +260,7 @@ def _options(words: Sequence[str], names: Sequence[str]) -> dict[str, str]:
         if not value:
             raise ConfigError(f"{name}: nothing is given for it; expected `{name}=<value>`, or leave it out.")
         values[name] = value
-    places = ("data.root", "performer.checkpoint")
+    places = ("data.root", "data.parts", "performer.checkpoint")
     return {name: str(expanded(name, value)) if name in places else value for name, value in values.items()}
 
 

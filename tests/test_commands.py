@@ -35,7 +35,10 @@ from semexplain.system.trouble import told
         (["explain", "run=~nobody-here/x", "images=a"], "run: ~nobody-here/x: there is no such user here"),
         (["explain"], "the following arguments are required: option. `semexplain explain --help` says what there is."),
         (["parts", "run=RUN"], "the folder comes first, without a name: `parts <folder>`."),
-        (["parts", "RUN", "data.root"], "data.root: expected `<option>=<value>`, of data.root, performer.checkpoint, "),
+        (
+            ["parts", "RUN", "data.root"],
+            "data.root: expected `<option>=<value>`, of data.root, data.parts, performer.checkpoint, ",
+        ),
         (["parts", "RUN", "data.rot=x"], "data.rot: unknown (did you mean 'data.root'?)."),
         (["report", "RUN", "--most", "-3"], "argument --most: expected a whole number above 0, got '-3'. `semexplain "),
         (["report", "RUN", "--most", "3", "--most", "4"], "argument --most: given twice. `semexplain report --help`"),

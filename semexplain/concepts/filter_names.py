@@ -5,12 +5,23 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
+from typing import NamedTuple
 
 from semexplain.system.config import suggest
+from semexplain.system.files import write_edited
 from semexplain.system.reading import read_text
 from semexplain.system.trouble import Trouble
 
 COLUMNS = ("layer", "unit", "description")
+SIMILARITY = "similarity"
+
+
+class Named(NamedTuple):
+    """What a filter is called."""
+
+    name: str
+    similarity: float | None
+    """How well the name fits, from 0 to 1, if that is known."""
 
 
 def numbered(count: int) -> tuple[str, ...]:
@@ -48,7 +59,7 @@ def names_in(file: Path, layers: Sequence[str], count: int) -> tuple[str, ...]:
     best: dict[int, tuple[float, str]] = {}
     for line, row in _rows(file, layers):
         unit, name = _whole(row["unit"]), row["description"].strip()
-        similarity = _number(row.get("similarity") or "0")
+        similarity = _number(row.get(SIMILARITY) or "0")
         if unit is None or similarity is None:
             raise Trouble(f"names: {file}, line {line}: expected a unit's number and a similarity, got {row}.")
         if unit >= count:
@@ -63,6 +74,31 @@ def names_in(file: Path, layers: Sequence[str], count: int) -> tuple[str, ...]:
     for unit, (_, name) in best.items():
         names[unit] = name if counts[name] == 1 else f"{name} {unit}"
     return require_names(names, count)
+
+
+def write_names(file: Path, layer: str, names: Mapping[int, Named], units: Sequence[int]) -> None:
+    r"""Write a table that :func:`names_in` reads, and a person can fill in.
+
+    Args:
+        file: What is there and differs is kept aside.
+        layer: Where concepts are read; several are joined by " and ".
+        names: What filters are called.
+        units: Those that come first, in this order, whether they have a name or not.
+
+    Example:
+        >>> import tempfile
+        >>> table = Path(tempfile.mkdtemp(), "units.csv")
+        >>> write_names(table, "layer4", {0: Named("fur", 0.25)}, [2])
+        >>> table.read_text().splitlines()
+        ['layer,unit,description,similarity', 'layer4,2,,', 'layer4,0,fur,0.25']
+    """
+    text = StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow([*COLUMNS, SIMILARITY])
+    for unit in dict.fromkeys([*units, *names]):
+        name, similarity = names.get(unit, Named("", None))
+        rows.writerow([layer, unit, name, "" if similarity is None else f"{similarity:.4g}"])
+    write_edited(file, text.getvalue())
 
 
 def require_names(names: Sequence[str], count: int) -> tuple[str, ...]:
@@ -96,11 +132,11 @@ def _rows(file: Path, layers: Sequence[str]) -> list[tuple[int, Mapping[str, str
     known = list(dict.fromkeys(row["layer"] for _, row in rows))
     if not layers and len(known) == 1:
         return rows
-    if len(layers) != 1 or layers[0] not in known:
-        wanted = " and ".join(layers) or "a layer that the network does not name"
-        hint = suggest(wanted, known) if len(layers) == 1 else ""
+    wanted = " and ".join(layers)
+    if not layers or wanted not in known:
+        hint = suggest(wanted, known) if layers else "a layer that the network does not name"
         raise Trouble(f"names: concepts are read at {wanted}{hint}, {file} is about {', '.join(known) or 'none'}.")
-    return [(line, row) for line, row in rows if row["layer"] == layers[0]]
+    return [(line, row) for line, row in rows if row["layer"] == wanted]
 
 
 def _whole(text: str) -> int | None:

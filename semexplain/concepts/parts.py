@@ -10,7 +10,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from semexplain.system.files import write_text
+from semexplain.system.files import write_edited
 from semexplain.system.reading import read_yaml
 from semexplain.system.trouble import Trouble
 
@@ -133,6 +133,8 @@ def merge(automatic: Parts, manual: Parts) -> Parts:
 def write_parts(path: Path, parts: Parts) -> None:
     """Write names to a YAML file that a person can edit: under ``assignment`` a line ``<filter>: <part or none>`` each.
 
+    What is there and differs is kept aside.
+
     Raises:
         ValueError: If assignment, scores or matrix do not have one entry for each filter.
     """
@@ -158,7 +160,7 @@ def write_parts(path: Path, parts: Parts) -> None:
         if table is not None:
             rows = [[float(f"{value:.{DIGITS}g}") for value in row] for row in table]
             text += yaml.safe_dump({name: rows}, default_flow_style=None, width=120)
-    write_text(path, text)
+    write_edited(path, text)
 
 
 def read_parts(path: Path, *, performer: Mapping[str, str | int]) -> Parts:

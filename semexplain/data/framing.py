@@ -18,6 +18,7 @@ from semexplain.system.image_files import (
     decoded,
     eight_bits,
     file_planes,
+    photo_size,
     planes,
     read_array,
     upright,
@@ -258,6 +259,15 @@ def _numbered(picture: WithNumbers, framing: Framing, box: Sequence[int] | np.nd
     pixels = read_image(picture.picture, replace(framing, channels=channels), box)
     planes = torch.from_numpy(numbers.astype(framing.dtype))[:, None, None].expand(-1, *pixels.shape[1:])
     return torch.cat([pixels, planes])
+
+
+def picture_size(picture: Picture, framing: Framing) -> tuple[int, int]:
+    """Height and width of a picture, upright, before it is framed; of an image file from its header."""
+    if isinstance(picture, WithNumbers):
+        return picture_size(picture.picture, replace(framing, channels=framing.channels - len(picture.numbers)))
+    if isinstance(picture, str | Path) and Path(picture).suffix.lower() != ARRAY:
+        return photo_size(Path(picture))
+    return _channels(picture, framing)[0].size[::-1]
 
 
 def _made(picture: Plain, framing: Framing, box: Sequence[int] | np.ndarray | None) -> Tensor:

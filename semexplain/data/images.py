@@ -46,6 +46,14 @@ class Split(NamedTuple):
         """The first ``count`` images; all by default."""
         return Split._make(None if field is None else field[:count] for field in self)
 
+    def at(self, positions: Sequence[int]) -> "Split":
+        """The images at some positions."""
+        rows = list(positions)
+        return Split._make(
+            field[rows] if isinstance(field, np.ndarray) else field and tuple(field[row] for row in rows)
+            for field in self
+        )
+
     def order(self) -> np.ndarray:
         """Positions of the images in one pass over the split."""
         positions = np.arange(len(self.ids))

@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 
 from semexplain.data.collections import SPLIT_NAMES, Collection, Labels, collection
+from semexplain.data.framing import picture_size
 from semexplain.data.images import SPLITS, Split
 from semexplain.data.module import ImageDataModule
+from semexplain.data.part_masks import PartMasks, Size, framed_part_map
+from semexplain.data.text_files import first_few
 from semexplain.system.seed import Seed
 from semexplain.system.trouble import Trouble
 
@@ -40,10 +43,14 @@ class PicturesDataModule(ImageDataModule):
             :class:`~semexplain.data.framing.WithNumbers`.
         shares: Of training, validation and test images where they are drawn.
         split_seed: Of the draw.
+        parts: Where parts of the images are seen, so that filters get names from them: a file or a folder, see
+            :class:`~semexplain.data.part_masks.PartMasks`.
         **kwargs: What every :class:`ImageDataModule` takes: sizes, workers, seed, flips, cache.
 
     Attributes:
         classes: Those of its names that exclude one another; none before ``setup``.
+        parts: Names of the parts; none if nothing is known of them, or before ``setup``.
+        naming: The training images with parts, by which filters are named.
 
     Example:
         >>> pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
@@ -67,9 +74,15 @@ class PicturesDataModule(ImageDataModule):
         numbers: list[str] | None = None,
         shares: list[float] | tuple[float, ...] = (0.7, 0.15, 0.15),
         split_seed: Seed = 0,
+        parts: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.parts_at = parts
+        self.parts: tuple[str, ...] = ()
+        self.naming: Split | None = None
+        self._masks: PartMasks | None = None
+        self._marked: dict[str, str] = {}  # what images with parts are called there
         self.classes: tuple[str, ...] = ()
         self.whole = images if root is None else root
         self.apart = {name: s for name, s in zip(SPLITS, (train, val, test), strict=True) if s is not None}
@@ -84,6 +97,45 @@ class PicturesDataModule(ImageDataModule):
         self.shares = dict(zip(SPLITS, shares, strict=True))
         self.split_seed = split_seed
 
+    def setup(self, stage: str | None = None) -> None:
+        """Read the splits, and what parts they show; calling it again changes nothing.
+
+        Raises:
+            FileNotFoundError: If a folder, a table, a listed image, or the file of parts is not there.
+            Trouble: If there are no images, or a split has none, or parts are not of these images.
+        """
+        if self.splits:
+            return
+        super().setup(stage)
+        if self._masks is not None:
+            train = self.splits["train"]
+            shown = [at for at in range(len(train.ids)) if _key(train, at) in self._marked]
+            if not shown:
+                raise Trouble(
+                    f"{self._masks.source} is about none of the {len(train.ids)} training images, by which filters are "
+                    "named. Mark some of them."
+                )
+            self.naming = train.at(shown)
+
+    def part_map(self, split: Split, index: int) -> np.ndarray:
+        """Which part is seen at each pixel of an image as a network takes it.
+
+        Args:
+            split: ``naming`` or one of ``splits``.
+            index: Position of the image in the split.
+
+        Returns:
+            int32 ``(H, W)``: position in ``parts``, or -1 where there is none.
+        """
+        name = self._marked.get(_key(split, index))
+        if self._masks is None or name is None:
+            return np.full(self.framing.shape[1:], -1, dtype=np.int32)
+        return framed_part_map(self._masks.part_map(name, self._size(split, index)), self.framing)
+
+    def _size(self, split: Split, index: int) -> Size:
+        held = split.sources[index]
+        return picture_size(held() if callable(held) else held, self.framing)
+
     def read(self) -> dict[str, Split]:
         """Find the images and what is known of them.
 
@@ -91,10 +143,14 @@ class PicturesDataModule(ImageDataModule):
             FileNotFoundError: If a folder, a table or a listed image is not there.
             Trouble: If there are no images, or a split has none.
         """
-        parts = self._drawn(self._parts())
-        self.classes = _classes(parts)
-        self.names = (*self.classes, *_attributes(parts))
-        return {name: _split(self._few(part), self.names) for name, part in parts.items()}
+        found = self._drawn(self._found())
+        self.classes = _classes(found)
+        self.names = (*self.classes, *_attributes(found))
+        if self.parts_at is not None:
+            self._masks = PartMasks.of(self.parts_at)
+            self.parts = self._masks.names
+            self._marked = self._among(self._masks, [_split(some, ()) for some in found.values()])
+        return {name: _split(self._few(some), self.names) for name, some in found.items()}
 
     def _few(self, part: Collection) -> Collection:
         """At most ``limit`` images, drawn by their names: the first ones may all be of one class."""
@@ -103,7 +159,31 @@ class PicturesDataModule(ImageDataModule):
         few[places.argsort(kind="stable")[: self.limit]] = True
         return part.part(few)
 
-    def _parts(self) -> dict[str, Collection]:
+    def _among(self, masks: PartMasks, splits: Sequence[Split]) -> dict[str, str]:
+        """What images are called in the file of parts, as far as they are there; refused if areas do not fit."""
+        places = {_key(split, at): (split, at) for split in splits for at in range(len(split.ids))}
+        found = masks.among(list(places))
+        unknown = [name for name in masks.areas if name not in set(found.values())]
+        if not found:
+            raise Trouble(
+                f"{masks.source} is about {first_few(unknown, 3)}, and none of the {len(places)} images is "
+                f"called so; they are {first_few(list(places), 3)}."
+            )
+        if unknown:
+            log.warning(
+                "%s: %d of the %d pictures it is about are not among the images: %s.",
+                masks.source,
+                len(unknown),
+                len(masks.areas),
+                first_few(unknown, 3),
+            )
+        for key, name in found.items():
+            size = self._size(*places[key])
+            for area in masks.areas[name]:
+                area.require_inside(f"{name} in {masks.source}", size)
+        return found
+
+    def _found(self) -> dict[str, Collection]:
         """Images by split, as far as splits are known; all are training images where nothing is."""
         options: dict[str, Any] = {
             "names": self.label_names,
@@ -149,6 +229,11 @@ class PicturesDataModule(ImageDataModule):
 def _place(seed: int, name: str) -> float:
     """Where in 0..1 an image lies: by its name alone."""
     return int.from_bytes(hashlib.sha256(f"{seed}\n{name}".encode(errors="surrogateescape")).digest()[:8]) / 2**64
+
+
+def _key(split: Split, index: int) -> str:
+    """By which an image is known among all splits: its file, or its name if it has none."""
+    return str(split.paths[index]) if split.paths else split.ids[index]
 
 
 def _split(part: Collection, names: Sequence[str]) -> Split:

@@ -1,8 +1,10 @@
 """Contact sheets: what each filter fires at, so that a person can name filters in minutes."""
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -14,9 +16,11 @@ from semexplain.concepts.geometry import MapGeometry
 from semexplain.system.files import whole_file
 
 ROWS = 32  # filters on a page
+TOP = 8  # images of a filter
 SIDE = 144  # of a picture, in pixels of the sheet
 GAP = 4
 CAPTION = 120  # width of a filter's number and name
+LINE = 14  # characters that fit into it
 REGION, WINDOW = (255, 0, 255), (255, 220, 0)
 
 
@@ -27,12 +31,21 @@ class Images(Protocol):
         """The image at a position."""
 
 
+class Row(NamedTuple):
+    """One filter on a sheet."""
+
+    label: str
+    """Its number and what else there is to say, in lines."""
+    peaks: Sequence[tuple[int, np.ndarray]]
+    """Position of an image and the filter's map ``(h, w)`` there, strongest first."""
+
+
 def contact_sheet(
     images: Images,
     maps: Tensor | np.ndarray,
     filters: Sequence[int],
     geometry: MapGeometry,
-    top: Annotated[int, Ge(1)] = 8,
+    top: Annotated[int, Ge(1)] = TOP,
     names: Sequence[str] | None = None,
 ) -> Image.Image:
     """A row for each filter: its number and name, and the images with its strongest peaks, strongest first.
@@ -53,38 +66,45 @@ def contact_sheet(
         >>> contact_sheet(images, maps, [0, 5], MapGeometry(16, 7.5, 31), top=3).size
         (568, 300)
     """
+    return sheet_of(list(rows_of(maps, filters, top, names)), images, geometry, top)
+
+
+def rows_of(
+    maps: Tensor | np.ndarray, filters: Sequence[int], top: int = TOP, names: Sequence[str] | None = None
+) -> Iterator[Row]:
+    """The rows of :func:`contact_sheet`, from the maps of all images."""
     arrays = maps.numpy(force=True) if isinstance(maps, Tensor) else maps
-    sheet = Image.new("RGB", (CAPTION + top * (SIDE + GAP) + GAP, len(filters) * (SIDE + GAP) + GAP), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=16)
-    for row, i in enumerate(filters):
-        upper = GAP + row * (SIDE + GAP)
-        label = f"{i}" if names is None else f"{i}\n{names[i].replace('_', chr(10))}"
-        draw.multiline_text((GAP, upper), label, fill="black", font=font)
+    for i in filters:
         stack = np.array(arrays[:, i], dtype=np.float32)
-        strengths = stack.max((1, 2))
-        for column, image in enumerate(np.argsort(-strengths, kind="stable")[:top]):
-            if strengths[image] > 0:
-                picture = _picture(np.asarray(images[int(image)]), stack[image], geometry)
+        strongest = np.argsort(-stack.max((1, 2)), kind="stable")[:top]
+        label = f"{i}" if names is None else f"{i}\n{names[i].replace('_', chr(10))}"
+        yield Row(label, [(int(image), stack[image]) for image in strongest])
+
+
+def sheet_of(rows: Sequence[Row], images: Images, geometry: MapGeometry, top: int = TOP) -> Image.Image:
+    """A sheet of rows, see :func:`contact_sheet`."""
+    sheet = Image.new("RGB", (CAPTION + top * (SIDE + GAP) + GAP, len(rows) * (SIDE + GAP) + GAP), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=16)
+    for number, row in enumerate(rows):
+        upper = GAP + number * (SIDE + GAP)
+        label = "\n".join(part for line in row.label.split("\n") for part in textwrap.wrap(line, LINE))
+        draw.multiline_text((GAP, upper), label, fill="black", font=font)
+        for column, (image, heat) in enumerate(row.peaks):
+            if heat.max() > 0:
+                picture = _picture(np.asarray(images[image]), heat, geometry)
                 sheet.paste(picture, (CAPTION + column * (SIDE + GAP), upper))
     return sheet
 
 
 def write_contact_sheets(
-    folder: Path,
-    images: Images,
-    maps: Tensor | np.ndarray,
-    geometry: MapGeometry,
-    *,
-    top: Annotated[int, Ge(1)] = 8,
-    names: Sequence[str] | None = None,
+    folder: Path, rows: Iterable[Row], images: Images, geometry: MapGeometry, top: Annotated[int, Ge(1)] = TOP
 ) -> list[Path]:
-    """Draw all filters, 32 on a page, as ``page-001.png``, ``page-002.png`` and so on; returns the files."""
+    """Draw filters, 32 on a page, as ``page-001.png``, ``page-002.png`` and so on; returns the files."""
     folder.mkdir(parents=True, exist_ok=True)
-    n, paths = maps.shape[1], []
-    for number, start in enumerate(range(0, n, ROWS), 1):
-        path = folder / f"page-{number:03}.png"
-        sheet = contact_sheet(images, maps, range(start, min(start + ROWS, n)), geometry, top, names)
-        save_sheet(sheet, path)
+    left, paths = iter(rows), list[Path]()
+    while page := list(islice(left, ROWS)):
+        path = folder / f"page-{len(paths) + 1:03}.png"
+        save_sheet(sheet_of(page, images, geometry, top), path)
         paths.append(path)
     return paths
 

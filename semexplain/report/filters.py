@@ -13,8 +13,17 @@ from semexplain.concepts.geometry import MapGeometry
 from semexplain.concepts.part_proposals import location_stability, propose_by_iou, propose_by_peak
 from semexplain.concepts.parts import NONE, Parts, write_parts
 from semexplain.concepts.sight import WHOLE, sees_whole_object
+from semexplain.data.module import evenly
 from semexplain.performers.grad_cam import grad_cam
-from semexplain.report.contact_sheet import contact_sheet, save_sheet, write_contact_sheets
+from semexplain.report.contact_sheet import contact_sheet, rows_of, save_sheet, write_contact_sheets
+from semexplain.report.own_filters import (
+    DRAWN,
+    SEEN,
+    Chosen,
+    chosen_filters,
+    mean_contributions,
+    report_own_filters,
+)
 from semexplain.runs.folder import PARTS
 from semexplain.runs.naming import feature_maps, filter_maps, naming_images, naming_part_maps, with_part_masks
 from semexplain.runs.run import Run
@@ -24,20 +33,42 @@ from semexplain.system.files import write_json, write_text
 from semexplain.system.places import require_writable
 
 SUMMARY, LIST = "interpretability.json", "filters.csv"
+MOST = 512  # filters on pages, if nobody says how many
 log = logging.getLogger(__name__)
 
 
-def report_filters(run: Run, folder: Path) -> dict[str, float]:
-    """Draw every filter of the performer that a run explains, and measure how well filters stand for parts.
+def report_filters(
+    run: Run, folder: Path, *, filters: Chosen | None = None, images: int | None = None
+) -> dict[str, float]:
+    """Draw filters that a run explains by, for a person to name; where they stand for parts, say how well they do.
+
+    Args:
+        run: An explainer's run.
+        folder: Where to write.
+        filters: How many to draw, those with the largest mean absolute contribution first, or which; by default 64,
+            and of those that stand for parts up to 512.
+        images: How many images to look at, spread evenly; by default 500, and of those that stand for parts all by
+            which they are named.
+
+    Returns:
+        Numbers, see :func:`~semexplain.report.own_filters.report_own_filters` and :func:`report_named_filters`.
+
+    Raises:
+        ConfigError: If the folder is not such a run, its data or performer are gone, there are no such filters, or
+            nothing can be written there.
+    """
+    if run.config.get("parts") is not None:
+        return report_named_filters(run, folder, filters, images)
+    return report_own_filters(run, folder, DRAWN if filters is None else filters, SEEN if images is None else images)
+
+
+def report_named_filters(run: Run, folder: Path, filters: Chosen | None, images: int | None) -> dict[str, float]:
+    """Draw filters that stand for parts, and measure how well they do.
 
     Writes ``page-001.png``, ... with the images at which each filter fires most, ``grad_cam.png`` with the images of
     the highest heat, ``parts.yaml`` with the names that the run used, ready to be edited and given back as
     ``parts.file``, ``filters.csv`` and ``interpretability.json``. Beside the name of each filter stands its receptive
     field, with a warning where that covers the whole object: then a place in the map says little about a part.
-
-    Args:
-        run: An explainer's run with named parts.
-        folder: Where to write.
 
     Returns:
         ``filters`` and ``named``, their numbers; ``named/<part>``, how many stand for each part;
@@ -47,30 +78,30 @@ def report_filters(run: Run, folder: Path) -> dict[str, float]:
         ``part_iou``, the mean over the filters of the share of images in which the overlap with their best part exceeds
         0.2; ``peak_score``, the mean over the filters of
         :func:`~semexplain.concepts.part_proposals.propose_by_peak` for their best part.
-
-    Raises:
-        ConfigError: If the folder is not such a run, its data or performer are gone, or nothing can be written there.
     """
     device = torch.device(accelerator(run.config.trainer.accelerator))
     require_writable("out", folder / PARTS, folder / LIST, folder / SUMMARY)
     performer, parts = run.performer, run.parts
     if parts is None:
-        raise ConfigError(f"run: {run.path} has no {PARTS}: its concepts are not filters that stand for parts.")
+        raise ConfigError(f"run: {run.path} has no {PARTS}, the names that it gave to filters. Restore it from a copy.")
+    n = len(parts.assignment)
+    drawn = range(n) if filters is None and n <= MOST else chosen_filters(mean_contributions(run), filters or MOST)
     data = with_part_masks(run.data)
-    images, part_maps = naming_images(data), naming_part_maps(data)
-    encodings = feature_maps(performer, images, device)
+    at = evenly(np.arange(len(data.naming.ids)), images)
+    pixels, part_maps = naming_images(data, at), naming_part_maps(data, at)
+    encodings = feature_maps(performer, pixels, device)
     maps = filter_maps(performer, encodings, device)
     seen = sees_whole_object(maps, part_maps, performer.geometry)
     write_text(folder / LIST, listed(parts, performer.geometry, seen))
     captions = captions_of(parts, performer.geometry, seen)
-    pictures = data.framing.shown(images).numpy()
-    pages = write_contact_sheets(folder, pictures, maps, performer.geometry, names=captions)
+    pictures = data.framing.shown(pixels).numpy()
+    pages = write_contact_sheets(folder, rows_of(maps, drawn, names=captions), pictures, performer.geometry)
     chunks = [performer.perform(chunk.to(device), grad_cam)[1] for chunk in encodings.split(32)]
     heat = torch.cat([cast(Tensor, chunk).cpu() for chunk in chunks])[:, None]
     sheet = contact_sheet(pictures, heat, [0], performer.geometry, top=12, names=["Grad-CAM"])
     save_sheet(sheet, folder / "grad_cam.png")
     write_parts(folder / PARTS, parts)
-    log.info("%d pages of filters and their names: %s", len(pages), folder)
+    log.info("%d pages with %d of %d filters and their names: %s", len(pages), len(drawn), n, folder)
     if whole := int((seen > WHOLE).sum()):
         log.warning(
             "%d of %d filters see the whole object at once (receptive field %s): where such a filter fires says little "
@@ -87,7 +118,7 @@ def report_filters(run: Run, folder: Path) -> dict[str, float]:
 def summary(
     parts: Parts, maps: Tensor, part_maps: np.ndarray, geometry: MapGeometry, seen: np.ndarray
 ) -> dict[str, float]:
-    """The numbers of :func:`report_filters`."""
+    """The numbers of :func:`report_named_filters`."""
     _, instability = location_stability(maps, part_maps, geometry)
     _, overlap = propose_by_iou(maps, part_maps, parts.names, geometry)
     _, peak = propose_by_peak(maps, part_maps, parts.names, geometry)

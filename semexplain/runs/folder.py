@@ -41,6 +41,7 @@ PLACES = ("data.root", *(f"paths.{name}" for name in PATHS))
 FILES = (
     "data.cache",
     "data.index",
+    "data.parts",
     *(f"data.{split}" for split in SPLITS),
     "parts.file",
     *(f"{node}.{name}" for node in ("network", "performer") for name in ("weights", "checkpoint", "classes")),

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from semexplain.concepts.erasing import erasing_effects, soft_assignment
 from semexplain.concepts.part_proposals import propose_by_iou, propose_by_peak
-from semexplain.concepts.parts import Parts, merge, read_parts, write_parts
+from semexplain.concepts.parts import BACKGROUND, NONE, Parts, merge, read_parts, write_parts
 from semexplain.data.framing import Framing
 from semexplain.data.images import Split
 from semexplain.data.module import ImageDataModule
@@ -21,6 +21,7 @@ from semexplain.performers.base import Performer
 from semexplain.system.config import ConfigError
 from semexplain.system.once import once
 from semexplain.system.processes import is_first
+from semexplain.system.reading import MOST_NODES
 from semexplain.system.row_store import RowStore, Source
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,9 @@ class PartNaming:
         """
         identity = named_performer(performer)
         data = with_part_masks(datamodule)
-        key = hashlib.sha256(f"{PROPOSAL} {self.method} {identity} {data.parts} {data.naming.ids}".encode())
+        _require_few(len(performer.concept_names), len(data.parts))
+        about = f"{PROPOSAL} {self.method} {identity} {performer.variant} {data.parts} {data.naming.ids}"
+        key = hashlib.sha256(about.encode())
         key.update(datamodule.fingerprint().encode())
         for index in range(len(data.naming.ids)):
             key.update(data.part_map(data.naming, index).tobytes())
@@ -102,10 +105,12 @@ class PartNaming:
 
 def named_performer(performer: Performer) -> dict[str, str | int]:
     """What a file of part names belongs to."""
+    layers = getattr(performer, "layers_read", ())  # of a network that may be cut anywhere
     return {
         "category": performer.target_name,
         "sha256": performer.digest(),
         "concepts": performer.kind.variant,
+        **({"layer": " and ".join(layers)} if layers else {}),
         "n": len(performer.concept_names),
     }
 
@@ -125,19 +130,37 @@ def with_part_masks(datamodule: ImageDataModule) -> PartData:
     if naming is None:
         raise ConfigError(
             f"parts: filters are named from part masks, which these data ({type(datamodule).__name__}) do not have. "
-            "Use data=pascal_part or data=synthetic_animals, or do without: `~parts` and no part_error in `metrics`."
+            "Use data=pictures with `data.parts=<file or folder>`, data=pascal_part or data=synthetic_animals, or do "
+            "without: `~parts` and no part_error in `metrics`."
         )
-    return cast(PartData, datamodule)
+    data = cast(PartData, datamodule)
+    if taken := [name for name in data.parts if name in (NONE, BACKGROUND)]:
+        raise ConfigError(f"parts: no part can be called {taken[0]!r}, which is what belongs to no part. Rename it.")
+    return data
 
 
-def naming_part_maps(data: PartData) -> np.ndarray:
-    """Part of every pixel ``(N, S, S)`` of the images for naming, -1 for none."""
-    return np.stack([data.part_map(data.naming, index) for index in range(len(data.naming.ids))])
+def _require_few(filters: int, parts: int) -> None:
+    """Refuse more shares than a file of names can hold, before they are measured."""
+    if filters * (2 * parts + 4) > MOST_NODES:
+        raise ConfigError(
+            f"parts: {filters} filters and {parts} parts are more than the {MOST_NODES:,} values of a file of names. "
+            "Mark fewer parts, or read concepts at a layer with fewer filters."
+        )
 
 
-def naming_images(data: PartData) -> Tensor:
-    """The images for naming, ``(N, C, H, W)``."""
-    return torch.stack([data.naming.read(index, data.framing) for index in range(len(data.naming.ids))])
+def naming_part_maps(data: PartData, at: np.ndarray | None = None) -> np.ndarray:
+    """Part of every pixel ``(N, H, W)`` of the images for naming, -1 for none; of all, or of those at positions."""
+    return np.stack([data.part_map(data.naming, index) for index in _positions(data, at)])
+
+
+def naming_images(data: PartData, at: np.ndarray | None = None) -> Tensor:
+    """The images for naming, ``(N, C, H, W)``; all, or those at positions."""
+    return torch.stack([data.naming.read(index, data.framing) for index in _positions(data, at)])
+
+
+def _positions(data: PartData, at: np.ndarray | None) -> list[int]:
+    positions: list[int] = (np.arange(len(data.naming.ids)) if at is None else at).tolist()
+    return positions
 
 
 @torch.no_grad()

@@ -332,8 +332,11 @@ def _part_problems(config: DictConfig, values: dict[str, Any], performer: Perfor
                 f"metrics: {name} removes all filters of a part, so all must explain: `concepts=all`, or do without."
                 for name in of_parts
             )
-    if not hasattr(trusted_target(values["data"]["_target_"]), "part_map"):
-        yield "parts: filters are named from part masks: use data=pascal_part or data=synthetic_animals, or `~parts`."
+    if not hasattr(trusted_target(values["data"]["_target_"]), "part_map") or values["data"].get("parts", "") is None:
+        yield (
+            "parts: filters are named from masks or boxes of parts: use data=pictures with `data.parts=<file or "
+            "folder>`, data=pascal_part or data=synthetic_animals, or `~parts`."
+        )
     if performer.kind.maps(performer.grid(torch.zeros(1, *performer.feature_shape))) is None:
         yield f"parts: an {performer.kind.noun} has no place in the image that could be a part's: `~parts`."
     file = values["parts"].get("file")

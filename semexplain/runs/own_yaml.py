@@ -34,6 +34,7 @@ def keys(
     network: dict[str, Any],
     concepts: str | dict[str, str | list[str] | dict[str, Any]] = "filters",
     images: str | dict[str, str] | None = None,
+    parts: str | None = None,
     method: str | None = "semexplain",
     out: str | None = None,
     options: list[str] | None = None,
@@ -45,6 +46,7 @@ def keys(
         concepts: ``filters``, ``outputs``, ``{outputs: [names]}``, or ``{filters: table of their names}``; or
             ``{outputs: {names: [...], network: {...}}}``, of a second network that shares the layer.
         images: A folder or a table, or one for each of ``train``, ``val`` and ``test``.
+        parts: Where parts of the images are seen, of which filters get names: COCO's json, or a folder of masks.
         method: A name of the group ``method``; null is the paper's own.
         out: The run's folder.
         options: Further words as on the command line of ``train.py``.
@@ -61,7 +63,7 @@ class OwnYaml:
         case: Kind of the concepts.
         names: Which outputs, or what filters are called.
         second: The network whose outputs they are, if that is another one.
-        images: Values of ``data.root``, or of ``data.train``, ``data.val`` and ``data.test``.
+        images: Values of ``data.root``, or of ``data.train``, ``data.val`` and ``data.test``; and of ``data.parts``.
         method: Name of the method.
         out: The run's folder.
         options: Further words.
@@ -83,6 +85,8 @@ class OwnYaml:
         said |= {} if self.method is None else {"method": self.method}
         said |= {f"network.{key}": value for key, value in self.network.items()}
         said |= {f"data.{key}": value for key, value in self.images.items()}
+        if "parts" in self.images:
+            said["parts"] = "erased"
         if self.names is not None:
             said["performer.kind.names"] = self.names
         if self.second is not None:
@@ -111,7 +115,9 @@ def own_yaml(file: Path) -> OwnYaml:
     case, names = (concepts, None) if isinstance(concepts, str) else next(iter(concepts.items()))
     second = names.get("network") if isinstance(names, Mapping) else None
     names = names.get("names") if isinstance(names, Mapping) else names
-    images = {"root": images} if isinstance(images, str) else images
+    images = {"root": images} if isinstance(images, str) else dict(images)
+    if values.get("parts") is not None:
+        images["parts"] = values["parts"]
     out = values.get("out")
     return OwnYaml(
         file,

@@ -1,6 +1,6 @@
 """The verdict on a run, or on a rival in its explainer's place: which images, which interventions, what is said."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast, get_args
@@ -83,7 +83,7 @@ def way_of(teacher: Teacher, datamodule: ImageDataModule, means: Means) -> str:
     parts = teacher.parts
     possible = {
         "drawn": isinstance(datamodule, Redrawable) and (parts is not None or not teacher.performer.kind.own_maps),
-        "erased": parts is not None and hasattr(datamodule, "part_map"),
+        "erased": parts is not None and any(True for _ in _test_images_with_parts(teacher, datamodule)),
         "moved": True,
     }
     way = next(way for way in WAYS if possible[way]) if means == "auto" else means
@@ -154,21 +154,29 @@ def _drawn(model: Measured, datamodule: ImageDataModule, images: int) -> Judged:
 
 
 def _erased(model: Measured, datamodule: ImageDataModule, images: int) -> Judged:
-    data, split, parts = cast(PartData, datamodule), datamodule.splits["test"], model.teacher.parts
+    split, parts = datamodule.splits["test"], model.teacher.parts
     assert parts is not None
-    target = datamodule.column(model.teacher.performer.target_name)
-    with_target = (at for at in np.unique(split.order()) if target is None or split.labels[at, target])
-    part_maps = {at: data.part_map(split, at) for at in with_target}
-    shown = [at for at, part_map in part_maps.items() if (part_map >= 0).any()]
-    if not shown:
-        raise ConfigError("verdict.means: no test image has part masks. Use `verdict.means=moved`.")
-    positions = evenly(np.array(shown), images)
+    part_maps = dict(_test_images_with_parts(model.teacher, datamodule))
+    positions = evenly(np.array(list(part_maps)), images)
     explanation, strengths = _explained(model, datamodule, positions, lambda question: question.strengths)
     pictures = ((split.read(at, datamodule.framing), part_maps[at]) for at in positions)
     bar = tqdm(pictures, total=len(positions), desc="Erasing parts", unit="image")
     told = _told(model, strengths, parts.names)
     facts = erased(model.teacher.performer, bar, parts.names, explanation.ids, told)
     return _of_parts(explanation), facts, positions
+
+
+def _test_images_with_parts(teacher: Teacher, datamodule: ImageDataModule) -> Iterator[tuple[int, np.ndarray]]:
+    """Positions of test images that show the target and parts, and the part of every pixel."""
+    if not hasattr(datamodule, "part_map"):
+        return
+    data, split = cast(PartData, datamodule), datamodule.splits["test"]
+    target = datamodule.column(teacher.performer.target_name)
+    for at in np.unique(split.order()).tolist():
+        if target is None or split.labels[at, target]:
+            part_map = data.part_map(split, at)
+            if (part_map >= 0).any():
+                yield at, part_map
 
 
 WAYS: dict[str, Callable[[Measured, ImageDataModule, int], Judged]] = {
@@ -178,7 +186,7 @@ WAYS: dict[str, Callable[[Measured, ImageDataModule, int], Judged]] = {
 }
 NEEDED = {
     "drawn": "drawn data and, for filters, named parts",
-    "erased": "named parts and their masks",
+    "erased": "named parts and their masks in test images",
     "moved": "nothing",
 }
 

@@ -71,6 +71,13 @@ def keep_aside(path: Path) -> None:
         os.replace(path, path.with_name(f"{path.stem}.until-{time:%Y-%m-%d_%H-%M-%S-%f}{path.suffix}"))
 
 
+def write_edited(path: Path, text: str) -> None:
+    """Write a file that a person may have edited: what is there and differs is kept aside."""
+    if path.is_file() and path.read_bytes() != text.encode():
+        keep_aside(path)
+    write_text(path, text)
+
+
 def _prefix(path: Path) -> str:
     """What the names of this machine's partial files of a path begin with; never too long for a name."""
     name = path.name if len(os.fsencode(path.name)) < 200 else hashlib.sha256(os.fsencode(path.name)).hexdigest()

@@ -8,7 +8,16 @@ import torch
 from PIL import Image
 
 from semexplain.concepts.geometry import MapGeometry
-from semexplain.report.contact_sheet import CAPTION, GAP, REGION, SIDE, WINDOW, contact_sheet, write_contact_sheets
+from semexplain.report.contact_sheet import (
+    CAPTION,
+    GAP,
+    REGION,
+    SIDE,
+    WINDOW,
+    contact_sheet,
+    rows_of,
+    write_contact_sheets,
+)
 
 GEOMETRY = MapGeometry(stride=16, first=17.0, receptive_field=33)
 GREYS = (40, 80, 120, 160)
@@ -92,7 +101,8 @@ def test_captions_tell_filters_and_names_apart():
 def test_pages_hold_32_filters_each(tmp_path: Path):
     many = np.random.default_rng(0).random((4, 33, 2, 2), dtype=np.float32)
     names = [f"part_{i}" for i in range(33)]
-    paths = write_contact_sheets(tmp_path / "sheets", images(), many, GEOMETRY, top=1, names=names)
+    rows = rows_of(many, range(33), top=1, names=names)
+    paths = write_contact_sheets(tmp_path / "sheets", rows, images(), GEOMETRY, top=1)
     assert [path.name for path in paths] == ["page-001.png", "page-002.png"]
     assert sorted(path.name for path in (tmp_path / "sheets").iterdir()) == ["page-001.png", "page-002.png"]
     with Image.open(paths[1]) as page:
