@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Gt, Len
-from PIL import Image, ImageDraw
 from pydantic import AfterValidator, BaseModel, FiniteFloat, ValidationError
 
 from semexplain.data.framing import Framing, read_image
@@ -23,13 +22,6 @@ MASK = ".png"
 EXPECTED = "Expected COCO's json of `images`, `annotations` and `categories`, or a folder <part>/<image>.png of masks"
 
 
-class _Runs(BaseModel):
-    """A mask by the lengths of its runs."""
-
-    counts: str | list[int]
-    size: tuple[int, int]
-
-
 def _paired(values: list[float]) -> list[float]:
     if len(values) % 2:
         raise ValueError(f"a polygon is [x, y, x, y, ...], got {len(values)} numbers")
@@ -38,7 +30,7 @@ def _paired(values: list[float]) -> list[float]:
 
 Polygon = Annotated[list[FiniteFloat], Len(6), AfterValidator(_paired)]  # x, y, x, y, ...
 Box = tuple[FiniteFloat, FiniteFloat, Annotated[FiniteFloat, Gt(0)], Annotated[FiniteFloat, Gt(0)]]  # x, y, w, h
-Shape = Path | Box | list[Polygon] | _Runs
+Shape = Path | Box | list[Polygon]
 
 
 class _Picture(BaseModel):
@@ -57,11 +49,7 @@ class _Annotation(BaseModel):
     image_id: int | str
     category_id: int | str
     bbox: Box | None = None
-    segmentation: list[Polygon] | _Runs | None = None
-
-    @property
-    def shape(self) -> Shape | None:
-        return self.segmentation or self.bbox
+    segmentation: list[Polygon] | dict[str, Any] | None = None
 
 
 class _Coco(BaseModel):
@@ -76,7 +64,7 @@ class Area:
 
     Attributes:
         part: Its name.
-        shape: The file of a mask; a box ``(x, y, width, height)``; polygons ``[x, y, x, y, ...]``; or runs.
+        shape: The file of a mask; a box ``(x, y, width, height)``; or polygons ``[x, y, x, y, ...]``.
         size: Height and width of the picture that it was drawn on, if that is known.
     """
 
@@ -94,18 +82,13 @@ class Area:
         """
         if isinstance(self.shape, Path):
             return np.array(decoded(self.shape, "L")) > 0
-        if isinstance(self.shape, _Runs):
-            return _run_mask(self.shape)
         if isinstance(self.shape, tuple):
             left, top, width, height = self.shape
             mask = np.zeros(size, dtype=np.bool_)
             rows = slice(max(math.floor(top), 0), math.ceil(top + height))
             mask[rows, max(math.floor(left), 0) : math.ceil(left + width)] = True
             return mask
-        canvas = Image.new("1", size[::-1])
-        for polygon in self.shape:
-            ImageDraw.Draw(canvas).polygon([value - 0.5 for value in polygon], fill=1)  # of centres of pixels
-        return np.array(canvas)
+        return np.logical_or.reduce([_inside(polygon, size) for polygon in self.shape])
 
     def require_inside(self, name: str, size: Size) -> None:
         """Refuse an area that was drawn on another picture.
@@ -113,13 +96,13 @@ class Area:
         Raises:
             Trouble: If the sizes differ, or it lies outside.
         """
-        drawn = self.shape.size if isinstance(self.shape, _Runs) else self.size or size
+        drawn = self.size or size
         if drawn != size:
             raise Trouble(
                 f"the {self.part} of {name} is marked on a picture {drawn[1]} wide and {drawn[0]} high, but "
                 f"the picture is {size[1]} wide and {size[0]} high. Mark the very pictures, before they are resized."
             )
-        if isinstance(self.shape, Path | _Runs):
+        if isinstance(self.shape, Path):
             return
         box = self.shape
         if isinstance(box, tuple):
@@ -284,7 +267,9 @@ def of_coco(file: Path) -> PartMasks:
             raise Trouble(f"{where} is of the image {one.image_id!r}, which is not among its `images`.")
         if (part := categories.get(one.category_id)) is None:
             raise Trouble(f"{where} is of the category {one.category_id!r}, which is not among its `categories`.")
-        if (shape := one.shape) is None:
+        if isinstance(one.segmentation, dict):
+            raise Trouble(f"{where} is a mask by its runs (RLE). Expected polygons, or a folder <part>/<image>{MASK}.")
+        if (shape := one.segmentation or one.bbox) is None:
             raise Trouble(f"{where} has neither `bbox` [x, y, width, height] nor `segmentation`.")
         size = None if picture.height is None or picture.width is None else (picture.height, picture.width)
         areas.setdefault(picture.file_name, []).append(Area(part, shape, size))
@@ -315,20 +300,16 @@ def of_folder(folder: Path) -> PartMasks:
     return PartMasks(folder, tuple(names), areas, endings=False)
 
 
-def _run_mask(runs: _Runs) -> np.ndarray:
-    """A mask from the lengths of its runs."""
-    try:
-        from pycocotools import mask as coco  # optional
-    except ImportError as error:
-        raise Trouble(
-            "a mask is given by its runs (RLE), which pycocotools reads: `pip install pycocotools`."
-        ) from error
-    encoded: Any = runs.model_dump()
-    if isinstance(runs.counts, list):
-        if sum(runs.counts) != math.prod(runs.size) or min(runs.counts) < 0:
-            raise Trouble(f"the runs of a mask are {sum(runs.counts)} pixels, but it is {runs.size} high and wide.")
-        encoded = coco.frPyObjects(encoded, *runs.size)
-    return np.asarray(coco.decode(encoded)).astype(np.bool_)
+def _inside(polygon: Sequence[float], size: Size) -> np.ndarray:
+    """Pixels whose centres lie inside a polygon, bool ``(H, W)``: right of them is an odd number of its sides."""
+    corners = np.array(polygon).reshape(-1, 2)
+    rows, columns = (np.arange(side) + 0.5 for side in size)
+    inside = np.zeros(size, dtype=np.bool_)
+    for (x, y), (next_x, next_y) in zip(corners, np.roll(corners, -1, 0), strict=True):
+        across = np.flatnonzero((y <= rows) != (next_y <= rows))
+        crossing = x + (rows[across] - y) * ((next_x - x) / (next_y - y)) if len(across) else rows[across]
+        inside[across] ^= columns < crossing[:, None]
+    return inside
 
 
 def _words(name: str, *, whole: bool = True) -> tuple[str, ...]:
@@ -349,5 +330,5 @@ def _first_fault(error: Exception) -> str:
 
 def _is_place(at: object) -> bool:
     """Whether it is a position or a key, and not one of the kinds that a value may be of."""
-    kinds = (_Coco, _Picture, _Category, _Annotation, _Runs)
+    kinds = (_Coco, _Picture, _Category, _Annotation)
     return isinstance(at, int) or any(at in kind.model_fields for kind in kinds)

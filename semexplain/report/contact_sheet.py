@@ -76,9 +76,19 @@ def rows_of(
     arrays = maps.numpy(force=True) if isinstance(maps, Tensor) else maps
     for i in filters:
         stack = np.array(arrays[:, i], dtype=np.float32)
-        strongest = np.argsort(-stack.max((1, 2)), kind="stable")[:top]
+        strongest = strongest_first(stack)[:top]
         label = f"{i}" if names is None else f"{i}\n{names[i].replace('_', chr(10))}"
         yield Row(label, [(int(image), stack[image]) for image in strongest])
+
+
+def strongest_first(maps: np.ndarray) -> np.ndarray:
+    """Order of a filter's maps ``(N, h, w)`` by their peaks; where these are equal, as in a ReLU6, by their sums.
+
+    Example:
+        >>> strongest_first(np.array([[[6.0, 0.0]], [[7.0, 0.0]], [[6.0, 6.0]]]))
+        array([1, 2, 0])
+    """
+    return np.lexsort((-maps.sum((1, 2)), -maps.max((1, 2))))
 
 
 def sheet_of(rows: Sequence[Row], images: Images, geometry: MapGeometry, top: int = TOP) -> Image.Image:
@@ -116,20 +126,19 @@ def save_sheet(sheet: Image.Image, path: Path) -> None:
 
 
 def _picture(image: np.ndarray, heat: np.ndarray, geometry: MapGeometry) -> Image.Image:
-    """An image with the receptive field of the peak and the outline of the region above half of it."""
+    """An image with the receptive field of the peak and the outline of the region above half of it, as it is shaped."""
     size = image.shape[1:]
+    width, height = (max(round(side * SIDE / max(size)), 1) for side in size[::-1])
     colours = np.broadcast_to(image, (3, *size)).transpose(1, 2, 0)
-    picture = Image.fromarray(np.ascontiguousarray(colours)).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    picture = Image.fromarray(np.ascontiguousarray(colours)).resize((width, height), Image.Resampling.BILINEAR)
     heat_map = geometry.upsample(torch.from_numpy(heat), size)
     pixels = np.array(picture)
-    region = Image.fromarray((heat_map > heat.max() / 2).numpy()).resize((SIDE, SIDE), Image.Resampling.NEAREST)
+    region = Image.fromarray((heat_map > heat.max() / 2).numpy()).resize((width, height), Image.Resampling.NEAREST)
     pixels[_outline(np.array(region))] = REGION
     picture = Image.fromarray(pixels)
     row, column = np.unravel_index(heat.argmax(), heat.shape)
     edges = geometry.window(int(row), int(column), size)
-    left, top, right, bottom = (
-        edge * SIDE / side for edge, side in zip(edges, (*size[::-1], *size[::-1]), strict=True)
-    )
+    left, top, right, bottom = (edge * SIDE / max(size) for edge in edges)
     ImageDraw.Draw(picture).rectangle((left, top, right - 1, bottom - 1), outline=WINDOW, width=2)
     return picture
 

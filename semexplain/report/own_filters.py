@@ -16,7 +16,7 @@ from semexplain.data.framing import Framing
 from semexplain.data.images import Split
 from semexplain.data.module import evenly
 from semexplain.performers.base import Performer
-from semexplain.report.contact_sheet import TOP, Row, write_contact_sheets
+from semexplain.report.contact_sheet import TOP, Row, strongest_first, write_contact_sheets
 from semexplain.runs.folder import PARTS
 from semexplain.runs.naming import PartNaming
 from semexplain.runs.run import Run
@@ -148,17 +148,17 @@ def strongest(
     Returns:
         For each filter the positions of images, counted over all batches, with its maps ``(h, w)``, strongest first.
     """
-    performer = performer.to(device).freeze()
-    maps, places, seen = torch.empty(0), torch.empty(0, dtype=torch.int64), 0
+    performer, seen = performer.to(device).freeze(), 0
+    kept: list[list[tuple[int, np.ndarray]]] = [[] for _ in filters]
     for images in batches:
         x = performer.grid(performer.feature(performer.encode(images.to(device)).float()))
-        found = cast(Tensor, performer.kind.maps(x))[:, list(filters)].float().cpu().transpose(0, 1)
-        at = torch.arange(seen, seen := seen + len(images)).expand(len(filters), -1)
-        maps, places = (torch.cat([maps, found], 1), torch.cat([places, at], 1)) if len(maps) else (found, at)
-        order = maps.amax((2, 3)).sort(dim=1, descending=True, stable=True).indices[:, :top]
-        maps = maps.gather(1, order[..., None, None].expand(-1, -1, *maps.shape[2:]))
-        places = places.gather(1, order)
-    return [list(zip(p.tolist(), m.numpy(), strict=True)) for p, m in zip(places, maps, strict=True)]
+        found = cast(Tensor, performer.kind.maps(x))[:, list(filters)].float().cpu().numpy()
+        for k, peaks in enumerate(kept):
+            peaks += [(seen + row, heat.copy()) for row, heat in enumerate(found[:, k])]
+            order = strongest_first(np.stack([heat for _, heat in peaks]))[:top]
+            kept[k] = [peaks[at] for at in order]
+        seen += len(images)
+    return kept
 
 
 class Shown:
