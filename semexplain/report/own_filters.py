@@ -8,13 +8,14 @@ from typing import cast
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from semexplain.concepts.filter_names import Named, numbered, write_names
 from semexplain.concepts.parts import Parts
 from semexplain.data.framing import Framing
 from semexplain.data.images import Split
-from semexplain.data.module import evenly
+from semexplain.data.module import ViewDataset, evenly
 from semexplain.performers.base import Performer
 from semexplain.report.contact_sheet import TOP, Row, strongest_first, write_contact_sheets
 from semexplain.runs.folder import PARTS
@@ -65,8 +66,10 @@ def report_own_filters(run: Run, folder: Path, filters: Chosen = DRAWN, images: 
     names = given_names(performer, parts)
     split = data.splits["train"]
     positions = evenly(np.unique(split.order()), images)
-    loader = tqdm(data.chosen("train", positions), desc="Looking at filters", unit="batch", disable=None)
-    peaks = strongest(performer, (batch["image"] for batch in loader), drawn, device)
+    views = ViewDataset(data, [("train", at, False) for at in positions.tolist()])
+    loader = DataLoader(views, data.batch_size, num_workers=data.num_workers)
+    batches = tqdm(loader, desc="Looking for what filters see", unit="batch", disable=None)
+    peaks = strongest(performer, batches, drawn, device)
     rows = [
         Row(
             "\n".join([f"{i}", *([names[i].name] if i in names else []), f"contributes {contributions[i]:.2g}"]),

@@ -1,22 +1,25 @@
 """Where parts are seen in anyone's pictures: boxes, polygons, runs and masks, and how they follow the picture."""
 
 import json
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.path import Path as Outline
 from PIL import Image
 from support import ROOT
+from torch import nn
 
 from semexplain.data.framing import Framing, read_image
 from semexplain.data.part_masks import Area, PartMasks
 from semexplain.data.pascal_annotations import PARTS, read_annotation
 from semexplain.data.pictures import PicturesDataModule
 from semexplain.data.synthetic_animals import SyntheticAnimalsDataModule
+from semexplain.performers.network import Network
+from semexplain.runs.naming import PartNaming
 
 CHANCE = np.random.default_rng(0)
 COCO: dict[str, Any] = {
@@ -160,42 +163,75 @@ def test_pictures_that_are_not_there_are_told_of(tmp_path: Path, caplog: pytest.
     assert "1 of the 2 pictures it is about are not among the images: x.png." in caplog.text
 
 
-def test_drawn_animals_are_as_in_pascal_part(tmp_path: Path):
-    """The same objects cut out, with a mask of each coarse part: the same images, and the same parts of every pixel."""
-    animals = SyntheticAnimalsDataModule(
-        root=str(tmp_path / "animals"), category="dog", train=48, valid=60, negatives_count=6, image_size=32
+@pytest.fixture(scope="module")
+def animals(tmp_path_factory: pytest.TempPathFactory) -> SyntheticAnimalsDataModule:
+    """Drawn dogs in the layout of Pascal-Part, and beside them the same cut out as anyone's pictures."""
+    folder = tmp_path_factory.mktemp("animals")
+    data = SyntheticAnimalsDataModule(
+        root=str(folder / "drawn"), category="dog", train=48, valid=60, negatives_count=6, image_size=32
     )
-    logging.getLogger("semexplain").setLevel(logging.ERROR)
-    animals.prepare_data()
-    animals.setup()
-    write_crops(animals, tmp_path / "mine")
-    mine = pictures(tmp_path / "mine/photos", tmp_path / "mine/masks", image_size=32)
+    data.prepare_data()
+    data.setup()
+    write_crops(data, folder)
+    return data
+
+
+@pytest.mark.parametrize("parts", ["masks", "parts.json"])
+def test_drawn_animals_are_as_in_pascal_part(parts: str, animals: SyntheticAnimalsDataModule):
+    mine = pictures(animals.root.parent / "photos", animals.root.parent / parts, image_size=32)
     assert mine.naming is not None
     assert len(mine.naming.ids) == len(animals.naming.ids) >= 3
-    numbers = np.array([animals.parts.index(name) for name in mine.parts] + [-1])  # theirs have an order of their own
+    assert set(mine.parts) == set(animals.parts)
+    numbers = np.array([animals.parts.index(name) for name in mine.parts] + [-1])  # folders come by name
     for index in range(len(mine.naming.ids)):
         assert (mine.naming.read(index, 32) == animals.naming.read(index, 32)).all()
-        np.testing.assert_array_equal(
-            numbers[mine.part_map(mine.naming, index)], animals.part_map(animals.naming, index)
-        )
+        found = numbers[mine.part_map(mine.naming, index)]
+        np.testing.assert_array_equal(found, animals.part_map(animals.naming, index))
+
+
+def test_filters_get_the_names_that_pascal_part_gives_them(animals: SyntheticAnimalsDataModule, tmp_path: Path):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 12, 5, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 2))
+    network = Network(model, "1", output="dog", classes=["cat", "dog"], transform={"size": 32})
+    mine = pictures(animals.root.parent / "photos", animals.root.parent / "parts.json", image_size=32)
+    found, theirs = (
+        PartNaming()(network, data, torch.device("cpu"), tmp_path / name)
+        for name, data in (("mine", mine), ("theirs", animals))
+    )
+    assert found.names == theirs.names
+    assert found.assignment == theirs.assignment
+    assert len(set(found.assignment)) > 2
+    assert found.matrix is not None
+    np.testing.assert_array_equal(found.matrix, theirs.matrix)
 
 
 def write_crops(animals: SyntheticAnimalsDataModule, folder: Path) -> None:
-    """The images for naming as ``photos/train/000.png``, masks of their coarse parts, and other splits."""
+    """The images for naming as ``photos/train/000.png``; their coarse parts as masks, and as polygons; other splits."""
     naming = animals.naming
     assert naming.boxes is not None
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for index, name in enumerate(naming.ids):
         photo, _, number = name.rpartition("/")
         left, top, right, bottom = naming.boxes[index].tolist()
+        place = f"train/{index:03d}.png"
         (folder / "photos/train").mkdir(parents=True, exist_ok=True)
-        Image.open(naming.paths[index]).crop((left, top, right, bottom)).save(folder / f"photos/train/{index:03d}.png")
+        Image.open(naming.paths[index]).crop((left, top, right, bottom)).save(folder / "photos" / place)
+        images.append({"id": index, "file_name": place, "width": right - left, "height": bottom - top})
         leaves = read_annotation(animals.root / f"Annotations_Part/{photo}.mat")[int(number) - 1].parts
         for part, names in PARTS[animals.category].items():
             seen = [leaves[leaf][top:bottom, left:right] for leaf in names if leaf in leaves]
-            if seen:
-                place = folder / "masks" / part / "train"
-                place.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(np.logical_or.reduce(seen)).save(place / f"{index:03d}.png")
+            if seen and np.logical_or.reduce(seen).any():
+                mask = np.logical_or.reduce(seen)
+                (folder / "masks" / part / "train").mkdir(parents=True, exist_ok=True)
+                Image.fromarray(mask).save(folder / "masks" / part / place)
+                edges = np.argwhere(np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(int), axis=1)).reshape(-1, 2, 2)
+                stripes = [[x, y, end, y, end, y + 1, x, y + 1] for (y, x), (_, end) in edges.tolist()]
+                annotations.append(
+                    {"image_id": index, "category_id": animals.parts.index(part), "segmentation": stripes}
+                )
+    categories = [{"id": number, "name": part} for number, part in enumerate(animals.parts)]
+    coco(folder, {"images": images, "annotations": annotations, "categories": categories})
     drawn(folder / "others")
     for split in ("val", "test"):
         (folder / "others" / split).rename(folder / "photos" / split)
