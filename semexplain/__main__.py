@@ -209,7 +209,8 @@ def run_fit(own: OwnYaml, overrides: list[str], *, several: bool) -> int:
     status = run_script(TRAIN, [*words, override("hydra.run.dir", folder)])
     if status == 0:
         run = shlex.quote(str(folder))
-        print(f"semexplain verdict {run}\nsemexplain report {run}\nsemexplain explain run={run} images=...")
+        parts = f"\nsemexplain parts {run}" if own.case == "filters" else ""
+        print(f"semexplain verdict {run}\nsemexplain report {run}{parts}\nsemexplain explain run={run} images=...")
     return status
 
 

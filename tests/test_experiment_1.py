@@ -269,7 +269,7 @@ def test_filters_that_cannot_be_drawn_are_explained(run: Path, tmp_path: Path, c
     unnamed = tmp_path / "unnamed"
     shutil.copytree(run, unnamed, ignore=shutil.ignore_patterns("parts.yaml", "checkpoints"))
     assert main(["parts", str(unnamed)]) == 2
-    assert "has no parts.yaml: its concepts are not filters" in capsys.readouterr().err
+    assert "has no parts.yaml, the names that it gave to filters. Restore it from a copy." in capsys.readouterr().err
     assert main(["parts", str(run), "performer.checkpoint=nowhere.safetensors"]) == 2
     assert "which is no longer at nowhere.safetensors" in capsys.readouterr().err
     assert main(["parts", str(run), "data.rot=elsewhere"]) == 2

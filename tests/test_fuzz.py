@@ -21,6 +21,7 @@ from malformed.weights import LEGACY, PTH, SAFE, trunk
 from semexplain.concepts.parts import Parts, read_parts
 from semexplain.data.celeba import read_attributes, read_partition
 from semexplain.data.framing import read_image
+from semexplain.data.part_masks import PartMasks
 from semexplain.data.pascal_annotations import read_annotation
 from semexplain.data.pascal_objects import boxed_objects
 from semexplain.explanation import Explanation
@@ -118,6 +119,16 @@ def test_boxes_of_any_shape(content: Any, item: dict[str, Any]) -> None:
     for value in (content, {"objects": content}, {"objects": [whole | item]}):
         for items in (refused_or(boxed_objects, "boxes.json", json.dumps(value)) or {}).values():
             assert all(0 <= one.box[0] < one.box[2] and 0 <= one.box[1] < one.box[3] for one in items)
+
+
+@given(content=plain, annotation=st.dictionaries(st.sampled_from(("image_id", "bbox", "segmentation")), plain))
+@bounded
+def test_parts_of_any_shape(content: Any, annotation: dict[str, Any]) -> None:
+    whole = {"image_id": 1, "category_id": 2, "bbox": [0, 0, 3, 4]}
+    lists = {"images": [{"id": 1, "file_name": "a.png"}], "categories": [{"id": 2, "name": "eye"}]}
+    for value in (content, lists | {"annotations": content}, lists | {"annotations": [whole | annotation]}):
+        found = refused_or(lambda path: PartMasks.of(path).part_map("a.png", (5, 5)), "parts.json", json.dumps(value))
+        assert found is None or set(np.unique(found)) <= {-1, 0}
 
 
 @given(content=st.sampled_from((PTH, LEGACY, SAFE)).flatmap(damaged), name=st.sampled_from(("a.pth", "a.safetensors")))

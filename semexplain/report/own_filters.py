@@ -72,7 +72,7 @@ def report_own_filters(run: Run, folder: Path, filters: Chosen = DRAWN, images: 
     peaks = strongest(performer, batches, drawn, device)
     rows = [
         Row(
-            "\n".join([f"{i}", *([names[i].name] if i in names else []), f"contributes {contributions[i]:.2g}"]),
+            "\n".join([f"{i}", *_said(names.get(i)), f"contributes {contributions[i]:.2g}"]),
             [(int(positions[image]), heat) for image, heat in found],
         )
         for i, found in zip(drawn, peaks, strict=True)
@@ -133,6 +133,13 @@ def given_names(performer: Performer, parts: Parts | None) -> dict[int, Named]:
     )
     plain = numbered(len(names))
     return found | {i: Named(name, None) for i, name in enumerate(names) if name != plain[i]}
+
+
+def _said(named: Named | None) -> list[str]:
+    """Lines about a name: itself, and how well it fits."""
+    if named is None:
+        return []
+    return [named.name] if named.similarity is None else [named.name, f"{named.similarity:.0%}"]
 
 
 @torch.no_grad()

@@ -117,7 +117,9 @@ def test_words_mean_what_the_yaml_says_wherever_they_are_used(
     assert config.performer.kind == outputs
     assert config.data.root == str(folder / "my photos")
     assert (config.trainer.max_epochs, config.data._target_.rpartition(".")[2]) == (1, "PicturesDataModule")
-    splits = configured(*own_yaml(written(folder, images={"train": "a", "test": "../b"})).words())
+    splits = configured(*own_yaml(written(folder, images={"train": "a", "test": "../b"}, parts="c.json")).words())
+    assert (splits.data.parts, splits.parts.method) == (str(folder / "c.json"), "erased")
+    assert (config.data.parts, config.get("parts")) == (None, None)
     assert (splits.data.train, splits.data.val) == (str(folder / "a"), None)
     assert splits.data.test == str(folder.parent / "b")
     assert splits.performer.kind == {"_target_": "semexplain.concepts.filters.Filters", "names": None}
@@ -196,7 +198,9 @@ def test_fit_starts_train_and_says_what_is_next(
     file, out = written(folder, out="runs/dogs"), tmp_path / "a run"
     assert main(["fit", str(file), "beta=0", f"out={out}"]) == 0
     assert commands[-1] == ["train.py", *own_yaml(file).words(), "beta=0", override("hydra.run.dir", out)]
-    assert f"semexplain verdict '{out}'" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"semexplain verdict '{out}'" in said
+    assert f"semexplain parts '{out}'" in said
     assert main(["fit", str(file), "resume=x"]) == 0
     assert not any(word.startswith("hydra.run.dir") for word in commands[-1])
     assert main(["fit", "-m", str(file), "beta=0,1"]) == 0
