@@ -161,8 +161,9 @@ class PicturesDataModule(ImageDataModule):
 
     def _among(self, masks: PartMasks, splits: Sequence[Split]) -> dict[str, str]:
         """What images are called in the file of parts, as far as they are there; refused if areas do not fit."""
-        places = {_key(split, at): (split, at) for split in splits for at in range(len(split.ids))}
-        found = masks.among(list(places))
+        images = [(split, at) for split in splits for at in range(len(split.ids))]
+        keys = [_key(*image) for image in images]
+        found, places = masks.among(keys), dict(zip(keys, images, strict=True))
         unknown = [name for name in masks.areas if name not in set(found.values())]
         if not found:
             raise Trouble(

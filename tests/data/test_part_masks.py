@@ -148,6 +148,9 @@ def test_pictures_in_memory_and_a_limit(tmp_path: Path):
     assert "3" in data.splits["train"].ids
     split = next(split for split in data.splits.values() if "3" in split.ids)
     assert (data.part_map(split, split.ids.index("3")) >= 0).any()
+    apart = PicturesDataModule(train=images[:9], val=images[9:18], test=images[18:], parts=data.parts_at, image_size=8)
+    with pytest.raises(ValueError, match="parts.json says '3', which does not tell 3 from 3"):  # each split has one
+        apart.setup()
     content = COCO | {"images": [COCO["images"][0] | {"file_name": "train/3.png"}]}
     with pytest.raises(ValueError, match="is about none of the 2 training images, by which filters are named"):
         pictures(drawn(tmp_path / "photos"), coco(tmp_path, content), limit=2)

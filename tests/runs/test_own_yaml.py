@@ -295,5 +295,7 @@ def test_the_commands_as_they_are_typed(folder: Path, tmp_path: Path):
     assert "NOT SHOWN" in said("verdict", "r1")
     assert "page: " in said("report", "r1")
     assert "warm fur" in (tmp_path / "r1/report.html").read_text()
+    assert "named                  2" in said("parts", "r1", "filters=2")
+    assert "layer2,0,warm fur,\n" in (tmp_path / "r1/filters/units.csv").read_text()
     assert "page: " in said("explain", "run=r1", f"images={folder / 'my photos/dog'}", "out=x")
     assert Run(tmp_path / "r1").explanation.concepts[:2] == ("warm fur", "filter_001")
