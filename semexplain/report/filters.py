@@ -1,7 +1,9 @@
 """What a person needs to name a performer's filters: pictures of them, their names so far, and how well they fit."""
 
+import csv
 import logging
 from collections import Counter
+from io import StringIO
 from pathlib import Path
 from typing import cast
 
@@ -14,6 +16,7 @@ from semexplain.concepts.part_proposals import location_stability, propose_by_io
 from semexplain.concepts.parts import NONE, Parts, write_parts
 from semexplain.concepts.sight import WHOLE, sees_whole_object
 from semexplain.data.module import evenly
+from semexplain.performers.base import Performer
 from semexplain.performers.grad_cam import grad_cam
 from semexplain.report.contact_sheet import contact_sheet, rows_of, save_sheet, write_contact_sheets
 from semexplain.report.own_filters import (
@@ -68,13 +71,14 @@ def report_named_filters(run: Run, folder: Path, filters: Chosen | None, images:
     Writes ``page-001.png``, ... with the images at which each filter fires most, ``grad_cam.png`` with the images of
     the highest heat, ``parts.yaml`` with the names that the run used, ready to be edited and given back as
     ``parts.file``, ``filters.csv`` and ``interpretability.json``. Beside the name of each filter stands its receptive
-    field, with a warning where that covers the whole object: then a place in the map says little about a part.
+    field, if the performer says it, with a warning where that covers the whole object: then a place in the map says
+    little about a part.
 
     Returns:
         ``filters`` and ``named``, their numbers; ``named/<part>``, how many stand for each part;
-        ``receptive_field``, in pixels; ``sees_whole_object``, the share of the filters whose receptive field covers the
-        whole object in most of their images; ``location_instability``, the mean of
-        :func:`~semexplain.concepts.part_proposals.location_stability`, low for filters that keep to a place;
+        ``receptive_field``, in pixels, and ``sees_whole_object``, the share of the filters whose receptive field covers
+        the whole object in most of their images, both only if the performer says it; ``location_instability``, the mean
+        of :func:`~semexplain.concepts.part_proposals.location_stability`, low for filters that keep to a place;
         ``part_iou``, the mean over the filters of the share of images in which the overlap with their best part exceeds
         0.2; ``peak_score``, the mean over the filters of
         :func:`~semexplain.concepts.part_proposals.propose_by_peak` for their best part.
@@ -91,9 +95,10 @@ def report_named_filters(run: Run, folder: Path, filters: Chosen | None, images:
     pixels, part_maps = naming_images(data, at), naming_part_maps(data, at)
     encodings = feature_maps(performer, pixels, device)
     maps = filter_maps(performer, encodings, device)
-    seen = sees_whole_object(maps, part_maps, performer.geometry)
-    write_text(folder / LIST, listed(parts, performer.geometry, seen))
-    captions = captions_of(parts, performer.geometry, seen)
+    known = performer.geometry if type(performer).geometry is not Performer.geometry else None
+    seen = np.full(n, np.nan) if known is None else sees_whole_object(maps, part_maps, known)
+    write_text(folder / LIST, listed(parts, known, seen))
+    captions = captions_of(parts, known, seen)
     pictures = data.framing.shown(pixels).numpy()
     pages = write_contact_sheets(folder, rows_of(maps, drawn, names=captions), pictures, performer.geometry)
     chunks = [performer.perform(chunk.to(device), grad_cam)[1] for chunk in encodings.split(32)]
@@ -110,15 +115,16 @@ def report_named_filters(run: Run, folder: Path, filters: Chosen | None, images:
             len(seen),
             field_of(performer.geometry),
         )
-    result = summary(parts, maps, part_maps, performer.geometry, seen)
+    result = summary(parts, maps, part_maps, performer.geometry)
+    if known is not None:
+        field = max(axis.receptive_field for axis in known.axes)
+        result |= {"receptive_field": float(field), "sees_whole_object": float((seen > WHOLE).mean())}
     write_json(folder / SUMMARY, result)
     return result
 
 
-def summary(
-    parts: Parts, maps: Tensor, part_maps: np.ndarray, geometry: MapGeometry, seen: np.ndarray
-) -> dict[str, float]:
-    """The numbers of :func:`report_named_filters`."""
+def summary(parts: Parts, maps: Tensor, part_maps: np.ndarray, geometry: MapGeometry) -> dict[str, float]:
+    """The numbers of :func:`report_named_filters`, without those of the receptive field."""
     _, instability = location_stability(maps, part_maps, geometry)
     _, overlap = propose_by_iou(maps, part_maps, parts.names, geometry)
     _, peak = propose_by_peak(maps, part_maps, parts.names, geometry)
@@ -127,8 +133,6 @@ def summary(
         "filters": float(len(parts.assignment)),
         "named": float(sum(counts.values())),
         **{f"named/{name}": float(counts[name]) for name in parts.names},
-        "receptive_field": float(max(axis.receptive_field for axis in geometry.axes)),
-        "sees_whole_object": float((seen > WHOLE).mean()),
         "location_instability": instability,
         "part_iou": float(overlap.max(1).mean()),
         "peak_score": float(peak.max(1).mean()),
@@ -146,27 +150,29 @@ def field_of(geometry: MapGeometry) -> str:
     return f"{sides[0]} px" if sides[0] == sides[1] else f"{' x '.join(sides)} px"
 
 
-def captions_of(parts: Parts, geometry: MapGeometry, seen: np.ndarray) -> list[str]:
+def captions_of(parts: Parts, geometry: MapGeometry | None, seen: np.ndarray) -> list[str]:
     """Lines for each filter: its part and how much of it belongs there, and how much it sees.
 
     Args:
         parts: Names of the ``n`` filters.
-        geometry: Where they look.
+        geometry: Where they look; None: that is not known.
         seen: ``(n,)``, see :func:`~semexplain.concepts.sight.sees_whole_object`.
     """
     captions = []
     for part, shares, whole in zip(parts.assignment, parts.shares, seen, strict=True):
         lines = [] if part < 0 else [parts.names[part], f"{shares[part]:.0%}"]
-        captions.append(
-            "_".join([*lines, f"sees {field_of(geometry)}", *(["= whole object"] if whole > WHOLE else [])])
-        )
+        lines += [] if geometry is None else [f"sees {field_of(geometry)}"]
+        captions.append("_".join([*lines, *(["= whole object"] if whole > WHOLE else [])]))
     return captions
 
 
-def listed(parts: Parts, geometry: MapGeometry, seen: np.ndarray) -> str:
+def listed(parts: Parts, geometry: MapGeometry | None, seen: np.ndarray) -> str:
     """A table of all filters: name, share of each part, receptive field, how often it covers the whole object."""
-    rows = [["filter", "name", *parts.names_with_background, "receptive field", "sees whole object"]]
+    text = StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["filter", "name", *parts.names_with_background, "receptive field", "sees whole object"])
+    field = "" if geometry is None else field_of(geometry)
     for i, (part, shares, whole) in enumerate(zip(parts.assignment, parts.shares, seen, strict=True)):
         name = NONE if part < 0 else parts.names[part]
-        rows.append([str(i), name, *(f"{share:.4g}" for share in shares), field_of(geometry), f"{whole:.4g}"])
-    return "".join(f"{','.join(row)}\n" for row in rows)
+        rows.writerow([i, name, *(f"{share:.4g}" for share in shares), field, f"{whole:.4g}"])
+    return text.getvalue()

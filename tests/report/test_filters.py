@@ -1,5 +1,8 @@
 """What is written beside a filter's name: its share, its receptive field, and a warning."""
 
+import csv
+from io import StringIO
+
 import numpy as np
 
 from semexplain.concepts.geometry import MapGeometry
@@ -29,3 +32,14 @@ def test_a_list_has_a_line_for_each_filter() -> None:
         "1,none,0,0,1,8 x 6 px,nan",
         "2,eye,1,0,0,8 x 6 px,0.2",
     ]
+
+
+def test_what_is_not_known_is_not_said() -> None:
+    unknown = np.full(3, np.nan)
+    assert captions_of(PARTS, None, unknown) == ["mouth_and_nose_75%", "", "eye_100%"]
+    assert [line.split(",")[-2:] for line in listed(PARTS, None, unknown).splitlines()[1:]] == [["", "nan"]] * 3
+
+
+def test_a_name_may_have_a_comma() -> None:
+    (row,) = list(csv.DictReader(StringIO(listed(PARTS._replace(names=("eye, left", "b")), None, SEEN))))[2:]
+    assert row["name"] == "eye, left"

@@ -168,7 +168,9 @@ def test_parts_explain_a_run_that_is_told_of_them(folder: Path, tmp_path: Path, 
     assert explanation.parts == ("cherry", "leaf", "background")
     assert explanation.concept_parts[:2] == ("cherry", "leaf")
     assert main(["parts", str(run), "filters=3", "--out", str(tmp_path / "out")]) == 0
-    assert "named/cherry" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "named/cherry" in printed
+    assert "receptive_field" not in printed  # which the network does not say
     assert (tmp_path / "out/parts.yaml").read_text() == (run / "parts.yaml").read_text()
     assert yaml.safe_load((run / "parts.yaml").read_text())["performer"]["layer"] == "1"
     opened = Run(run)
