@@ -156,6 +156,17 @@ def test_pictures_in_memory_and_a_limit(tmp_path: Path):
         pictures(drawn(tmp_path / "photos"), coco(tmp_path, content), limit=2)
 
 
+def test_numbers_beside_a_picture_have_no_parts(tmp_path: Path):
+    photos = drawn(tmp_path / "photos")
+    lines = [f"{path.relative_to(tmp_path)},{path.parent.name},3" for path in sorted(photos.rglob("*.png"))]
+    (tmp_path / "table.csv").write_text("\n".join(["image,split,age", *lines]))
+    file = coco(tmp_path, COCO | {"images": [COCO["images"][0] | {"file_name": "train/0.png"}]})
+    plain = pictures(photos, file)
+    with_age = pictures(tmp_path / "table.csv", file, numbers=["age"], image_size=[4, 8, 8])
+    maps = [data.part_map(data.naming, 0) for data in (plain, with_age) if data.naming is not None]
+    np.testing.assert_array_equal(*maps)
+
+
 def test_pictures_that_are_not_there_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     both = [
         COCO["images"][0] | {"file_name": name, "id": number} for number, name in enumerate(("train/0.png", "x.png"))
