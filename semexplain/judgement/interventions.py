@@ -26,6 +26,7 @@ class Interventions:
         ends: ``(2, N, n)``, if the effects are the mean of two: what is lost without a concept that all others are
             beside, and what is gained by one that is alone. Between them lie all exact shares; how far they agree
             says what can be asked.
+        drawn: Names of the concepts that were drawn to be taken away, if there were too many; else none.
 
     Raises:
         ValueError: If shapes or numbers of names do not fit each other.
@@ -51,6 +52,7 @@ class Interventions:
     redrawn: Tensor
     strengths: Tensor
     ends: Tensor | None = None
+    drawn: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         size, n = len(self.ids), len(self.names)

@@ -56,6 +56,7 @@ class Evidence:
         redrawn: ``(R, N, n)``.
         strengths: ``(N, n)``; nan columns are not known.
         resampling: Draws of images and seeds.
+        asked: Concepts of which it was asked what becomes of scores without them: all, unless some were drawn.
     """
 
     names: tuple[str, ...]
@@ -67,6 +68,7 @@ class Evidence:
     redrawn: Tensor
     strengths: Tensor
     resampling: Resampling
+    asked: list[int]
 
     @property
     def columns(self) -> list[int]:

@@ -79,7 +79,8 @@ def judged(
         failed += [f"of one seed, {s.reason}" for s in alone if s.holds is False]
         unsure += [f"of one seed, {s.reason}" for s in alone if s.holds is None]
     if (part := _judged_part(evidence)) < JUDGED:
-        unsure.append(f"concepts that can be taken away carry {part:.0%} of what is said, {JUDGED:.0%} is asked")
+        said = "what is said" if interventions.drawn is None else "what is said of those drawn"
+        unsure.append(f"concepts that can be taken away carry {part:.0%} of {said}, {JUDGED:.0%} is asked")
     word: Word = "NOT FAITHFUL" if failed else "NOT SHOWN" if unsure else "FAITHFUL"
     reason = (failed or unsure or ["all four statements hold"])[0]
     return Verdict(word, reason, statements, interventions.means, images, len(several))
@@ -90,9 +91,12 @@ def _statements(evidence: Evidence) -> tuple[Statement, ...]:
 
 
 def _judged_part(evidence: Evidence) -> float:
-    """Least part, over the seeds, of contributions' spread that is of concepts that could be taken away."""
+    """Least part, over the seeds, of contributions' spread that is of concepts that could be taken away.
+
+    Concepts that were not drawn count on neither side: which they are, chance has decided.
+    """
     spread = evidence.contributions.std(1, correction=0)
-    parts = spread[:, evidence.columns].sum(1) / spread.sum(1).clamp_min(1e-300)
+    parts = spread[:, evidence.columns].sum(1) / spread[:, evidence.asked].sum(1).clamp_min(1e-300)
     return float(parts.min())
 
 
@@ -112,6 +116,7 @@ def _evidence(several: Sequence[Explanation], interventions: Interventions, draw
     facts = interventions.aligned(first.ids, names)
     if not bool(facts.score.isfinite().all()):
         raise Trouble("Some scores are not numbers. Give images that the network can score.")
+    spared = () if facts.drawn is None else set(interventions.names) - set(facts.drawn)
     distance = (facts.score - first.score.cpu()).abs().max()
     if distance > SAME * (facts.score.max() - facts.score.min()) + 1e-3 * facts.score.abs().max():
         raise Trouble(
@@ -128,6 +133,7 @@ def _evidence(several: Sequence[Explanation], interventions: Interventions, draw
         redrawn=facts.redrawn.double(),
         strengths=facts.strengths.double(),
         resampling=Resampling(len(first), len(several), draws=draws),
+        asked=[column for column, name in enumerate(names) if name not in spared],
     )
 
 

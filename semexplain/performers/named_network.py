@@ -7,22 +7,23 @@ from typing import Any
 import torch
 
 from semexplain.concepts.base import ConceptKind
+from semexplain.concepts.filters import Filters
 from semexplain.performers.class_names import class_names
 from semexplain.performers.network import Network
 from semexplain.performers.presets import preset_of
-from semexplain.performers.sources import Source, source_of, warn_of_random, words_of
+from semexplain.performers.sources import source_of, warn_of_random, words_of
 from semexplain.system.config import plain
 from semexplain.system.trouble import Trouble
 
 NAMES = "my_nets.py:build|package.module:build|torchvision:resnet18|timm:resnet10t|hf:<folder or name>|file.onnx"
-_outlined: dict[str, Source] = {}  # what an outline has loaded, for the one who asks for the network itself
+_outlined: dict[str, "NamedNetwork"] = {}  # the last outline, for the one who asks for the network itself
 
 
 class NamedNetwork(Network):
     """Anyone's network, by what it is called: ``python train.py performer=network network.model=my_nets.py:build``.
 
-    Its outline is the network itself, since only a forward tells the shapes of a stranger: what is loaded for the
-    outline is kept and handed over to the first who asks for the network, so that nothing is loaded twice.
+    Its outline is the network itself, since only a forward tells the shapes of a stranger: it is kept and handed over
+    to the first who asks for the network, so that nothing is loaded, run or tried twice.
 
     Args:
         model: ``my_nets.py:build``, ``package.module:build``, ``torchvision:resnet18``, ``timm:resnet10t``,
@@ -40,7 +41,11 @@ class NamedNetwork(Network):
 
     Attributes:
         source: Name, SHA-256 and package versions of where it is from, and the transform; a run keeps them.
+        random: Whether nobody has trained it.
     """
+
+    source: dict[str, Any]
+    random: bool
 
     explanation_options = Network.explanation_options | {"target"}
     outlined_without = ()
@@ -63,15 +68,40 @@ class NamedNetwork(Network):
         if not isinstance(model, str):
             raise Trouble(f"model: name the network, `network.model={NAMES}`; got {model!r:.80}.")
         outline = torch.empty(0).is_meta
-        with torch.device("cpu"):
-            source = _source(outline, model, checkpoint, weights, plain(arguments) or {})
-            names = source.classes if classes is None else class_names(plain(classes))
-            preset = source.preset if transform in (None, "auto") else preset_of(transform)
-            where = {"layer": plain(layer), "map": plain(map), "output": plain(target), "inputs": plain(inputs)}
-            super().__init__(source.model, classes=names, transform=preset, **where)
-        if kind is not None:
-            self.kind = kind
-        self.source: dict[str, Any] = {
+        arguments, classes, transform = plain(arguments) or {}, plain(classes), plain(transform)
+        where = {"layer": plain(layer), "map": plain(map), "output": plain(target), "inputs": plain(inputs)}
+        words = [model, checkpoint, weights, arguments, classes, transform, where]
+        known = _outlined.pop(_key(*words), None)
+        _outlined.clear()
+        if known is None:
+            with torch.device("cpu"):
+                self._build(model, checkpoint, weights, arguments, classes, transform, where)
+        else:
+            vars(self).update(vars(known))
+            vars(self).pop("concept_names", None)
+            if self.random:
+                warn_of_random(model)
+        self.kind = kind or Filters()
+        if outline:  # the same for who calls the output by its name from now on, as a run does that writes it down
+            where = {**where, "output": self.target_name if isinstance(target, int | None) else where["output"]}
+            _outlined.update(dict.fromkeys((_key(*words), _key(*words[:-1], where)), self))
+
+    def _build(
+        self,
+        model: str,
+        checkpoint: str | None,
+        weights: str | None,
+        arguments: dict[str, Any],
+        classes: Any,
+        transform: Any,
+        where: dict[str, Any],
+    ) -> None:
+        source = source_of(model, checkpoint, weights, arguments)
+        names = source.classes if classes is None else class_names(classes)
+        preset = source.preset if transform in (None, "auto") else preset_of(transform)
+        super().__init__(source.model, classes=names, transform=preset, **where)
+        self.random = source.random
+        self.source = {
             "name": source.name,
             "sha256": source.digest,
             "versions": dict(source.versions),
@@ -89,17 +119,9 @@ class NamedNetwork(Network):
         return f"{super().head_variant} {self.source['sha256']}"
 
 
-def _source(outline: bool, model: str, checkpoint: str | None, weights: str | None, arguments: dict) -> Source:
-    """The source, loaded now unless an outline has loaded it."""
-    files = [words_of(model).file, checkpoint]
+def _key(*words: Any) -> str:
+    """Of what is said of a network, and when the files that it names were written."""
+    model, checkpoint, _, _, classes, *_ = words
+    files = [words_of(model).file, checkpoint, classes if isinstance(classes, str) else None]
     times = [os.stat(file).st_mtime_ns for file in files if file is not None and os.path.exists(file)]
-    key = json.dumps([model, checkpoint, weights, arguments, times, os.getcwd()], default=repr)
-    source = _outlined.pop(key, None)
-    _outlined.clear()
-    if source is None:
-        source = source_of(model, checkpoint, weights, arguments)
-    elif source.random:
-        warn_of_random(model)
-    if outline:
-        _outlined[key] = source
-    return source
+    return json.dumps([*words, times, os.getcwd()], default=repr)
