@@ -120,8 +120,10 @@ class NamedNetwork(Network):
 
 
 def _key(*words: Any) -> str:
-    """Of what is said of a network, and when the files that it names were written."""
-    model, checkpoint, _, _, classes, *_ = words
-    files = [words_of(model).file, checkpoint, classes if isinstance(classes, str) else None]
-    times = [os.stat(file).st_mtime_ns for file in files if file is not None and os.path.exists(file)]
-    return json.dumps([*words, times, os.getcwd()], default=repr)
+    """Of what is said of a network, wherever it is said, and when the files that it names were written."""
+    model, checkpoint, weights, arguments, classes, *others = words
+    named = words_of(model)
+    files = [os.path.abspath(file) for file in (checkpoint, classes) if isinstance(file, str)]
+    times = [os.stat(file).st_mtime_ns for file in (named.file, *files) if file is not None and os.path.exists(file)]
+    names = classes if isinstance(classes, list) else None
+    return json.dumps([named.absolute(), files, times, weights, arguments, names, *others, os.getcwd()], default=repr)

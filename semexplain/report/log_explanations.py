@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, cast
 
+import numpy as np
 import torch
 from annotated_types import Ge
 from matplotlib.figure import Figure
@@ -53,7 +54,7 @@ class LogExplanations(Callback):
 
     @torch.no_grad()
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let the performer see the images."""
+        """Let the performer see the images, unless what it sees there is stored."""
         self._maps = []
         if not trainer.is_global_zero or not trainer.loggers:
             return
@@ -61,9 +62,15 @@ class LogExplanations(Callback):
         split = data.splits["val"]
         rows = torch.linspace(0, len(split.ids) - 1, min(self.images, len(split.ids))).round().long().tolist()
         self._ids = tuple(split.ids[row] for row in rows)
+        stored = data.arrays("val").get("feature_map")
         for start in range(0, len(rows), data.batch_size):
-            image = torch.stack([split.read(row, data.framing) for row in rows[start : start + data.batch_size]])
-            self._maps.append((performer.encode(image.to(pl_module.device)).float().cpu(), image))
+            some = rows[start : start + data.batch_size]
+            image = torch.stack([split.read(row, data.framing) for row in some])
+            if stored is None:
+                maps = performer.encode(image.to(pl_module.device))
+            else:
+                maps = torch.as_tensor(stored[np.array(some)])
+            self._maps.append((maps.float().cpu(), image))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Explain and draw."""

@@ -527,6 +527,27 @@ def test_an_outline_loads_what_the_network_is_made_of_once(nets: Path, monkeypat
     assert not named_network._outlined
 
 
+def test_an_outline_is_handed_over_as_it_is_whatever_its_output_is_called(nets: Path, monkeypatch: pytest.MonkeyPatch):
+    from omegaconf import OmegaConf
+
+    monkeypatch.chdir(nets.parent)
+    filters = {"_target_": "semexplain.concepts.filters.Filters"}
+    said = {**NODE, "model": f"{nets.name}:build", "target": 1}
+    first = outline(OmegaConf.create({"performer": said}))
+    named = {**said, "model": f"{nets}:build", "target": "b"}  # as a run writes it down
+    second = outline(OmegaConf.create({"performer": named}))
+    names = [f"map {at}" for at in range(len(first.concept_names))]
+    network = instantiate(OmegaConf.create({**named, "kind": {**filters, "names": names}}))
+    assert network.upper is second.upper is first.upper
+    assert network.model is first.model
+    assert network.target_name == "b"
+    assert list(network.concept_names) == names
+    assert first.concept_names[0] == "filter_000"
+    for other in ({"target": 2}, {"layer": "0"}, {"transform": {"size": 16, "mean": 0.5, "std": 0.5}}):
+        outline(OmegaConf.create({"performer": said}))
+        assert instantiate(OmegaConf.create({**said, **other})).upper is not first.upper
+
+
 def test_random_weights_are_told_once_though_the_outline_loaded_them():
     from omegaconf import OmegaConf
 
