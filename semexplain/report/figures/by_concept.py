@@ -8,7 +8,16 @@ from matplotlib.figure import Figure
 
 from semexplain.explanation import Explanation
 from semexplain.report.figures.described import Description
-from semexplain.report.figures.style import NEITHER, caption, colours, display_name, draw_image, new_figure, readable
+from semexplain.report.figures.style import (
+    NEITHER,
+    caption,
+    colours,
+    display_name,
+    draw_image,
+    new_figure,
+    readable,
+    upright,
+)
 
 FEW = 64  # concepts whose bars are wide
 NAME = 0.25  # width of a name, as a share of the axes
@@ -74,7 +83,7 @@ def _draw(axes: Axes, explanation: Explanation, row: int, named: int) -> None:
     values = explanation.contributions[row].double().tolist()
     n, tints = len(values), colours(values)
     edge = 0.0 if n <= FEW else 0.7  # points, so that the thinnest can be seen
-    axes.bar(range(n), values, width=0.8, color=tints, edgecolor=tints, linewidth=edge)
+    upright(axes, values, tints, 0.8, edge)
     axes.axhline(0, color="black", linewidth=0.6)
     axes.set_xlim(-0.5 - 0.01 * n, n - 0.5 + 0.01 * n)
     strongest = sorted(sorted(range(n), key=lambda i: -abs(values[i]))[:named])

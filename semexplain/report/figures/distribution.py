@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from semexplain.explanation import Explanation
 from semexplain.report.figures.described import Description
-from semexplain.report.figures.style import AGAINST, FOR, new_figure, readable
+from semexplain.report.figures.style import AGAINST, FOR, new_figure, readable, upright
 
 PAIR = Description(
     "Without and with the prior",
@@ -44,7 +44,7 @@ def distribution(ours: Explanation, baseline: Explanation | None = None) -> Figu
     for axes, (label, explanation, tint) in zip(grid, panels, strict=True):
         readable(axes).set_label(label)
         shares = contribution_shares(explanation)
-        axes.bar(range(shares.shape[1]), shares.mean(0), width=0.9, color=tint)
+        upright(axes, shares.mean(0).tolist(), [tint] * shares.shape[1], 0.9)
         entropy = float(torch.special.entr(torch.from_numpy(shares)).sum(1).mean())
         name = label if baseline is not None else "all concepts"
         axes.set_title(

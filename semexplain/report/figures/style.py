@@ -13,6 +13,7 @@ from semexplain.explanation import Explanation
 FOR, AGAINST, NEITHER = "#0072B2", "#D55E00", "#8C8C8C"
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 BASE, UNEXPLAINED = "base value b", "not explained"
+MANY = 512  # values whose bars are drawn as lines
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -34,6 +35,23 @@ def from_zero(axes: Axes, values: Sequence[float]) -> None:
     axes.set_ylim(lowest - room if lowest < 0 else 0, highest + room)
     if lowest < 0:
         axes.axhline(0, color="black", linewidth=0.6, zorder=0)
+
+
+def upright(axes: Axes, values: Sequence[float], tints: Sequence[str], width: float, edge: float = 0.0) -> None:
+    """A bar for every value, at 0, 1, and so on; of more than ``MANY`` a line, since each bar is drawn by itself.
+
+    Args:
+        axes: Where to.
+        values: Heights.
+        tints: The colour of each.
+        width: Of a bar, where one is 1 from the next.
+        edge: Width of its edge, in points.
+    """
+    if len(values) > MANY:
+        lines = axes.vlines(range(len(values)), 0, values, colors=tints, linewidth=0.7)
+        lines.sticky_edges.y.append(0)  # as of bars
+    else:
+        axes.bar(range(len(values)), values, width=width, color=tints, edgecolor=tints, linewidth=edge)
 
 
 def colours(values: Sequence[float]) -> list[str]:

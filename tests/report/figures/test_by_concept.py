@@ -9,6 +9,7 @@ import pytest
 import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
@@ -33,10 +34,13 @@ def panel(figure: Figure, label: str) -> Axes:
 
 
 def heights(axes: Axes) -> list[float]:
-    return [bar.get_height() for bar in axes.patches if isinstance(bar, Rectangle)]
+    bars = [bar.get_height() for bar in axes.patches if isinstance(bar, Rectangle)]
+    lines = [line for kept in axes.collections if isinstance(kept, LineCollection) for line in kept.get_segments()]
+    assert all(line[0, 0] == line[1, 0] == place and line[0, 1] == 0 for place, line in enumerate(lines))
+    return bars + [line[1, 1] for line in lines]
 
 
-@pytest.mark.parametrize("n", [39, 512])
+@pytest.mark.parametrize("n", [39, 512, 2048])
 def test_bars_are_the_contributions_in_the_networks_order(n: int) -> None:
     ours, baseline = explanation(n), explanation(n, seed=1)
     figure = by_concept(ours, baseline, images=2)
