@@ -8,14 +8,13 @@ import csv
 import json
 import os
 import pstats
-import re
 import resource
 import subprocess
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +35,7 @@ BATCH = 32
 SIDE = 256  # of a drawn picture
 COMMANDS = ("fit", "verdict", "report")
 PARTS = {  # what is timed under a profiler, by where its function is
+    "modules imported": ("importlib._bootstrap>", "_find_and_load"),
     "network built and tried": ("performers/network.py", "__init__"),
     "what the network says of all images": ("row_store.py", "fill"),
     "training and validation": ("trainer/trainer.py", "fit"),
@@ -184,7 +184,7 @@ def figures(forward: Spent, spent: Mapping[str, Spent], threads: int) -> list[di
 
 
 def profiled(file: Path, folder: Path) -> list[str]:
-    """Seconds of every part of the commands, as a table."""
+    """Processor seconds of every part of the commands, but for those of processes that read images, as a table."""
     run = str(folder / "run")
     scripts: dict[str, list[str]] = {
         "fit": [str(ROOT / "train.py"), *own_yaml(file).words(), f"hydra.run.dir={run}"],
@@ -194,23 +194,13 @@ def profiled(file: Path, folder: Path) -> list[str]:
     lines = []
     for verb, words in scripts.items():
         kept = folder / f"{verb}.prof"
-        subprocess.run([sys.executable, "-m", "cProfile", "-o", str(kept), *words], check=True, cwd=ROOT)
+        subprocess.run([sys.executable, ROOT / "benchmarks/profiled.py", kept, *words], check=True, cwd=ROOT)
         stats: Any = pstats.Stats(str(kept))
         lines.append(f"{verb:8} {'all':40} {stats.total_tt:8.2f}")
         for name, (place, function) in PARTS.items():
-            seconds = _cumulative(stats.stats, lambda at, p=place, f=function: at[0].endswith(p) and at[2] == f)
-            lines += [f"{verb:8} {name:40} {seconds:8.2f}"] if seconds else []
-        lines.append(f"{verb:8} {'modules imported':40} {_imports(stats.stats):8.2f}")
+            found = [numbers[3] for at, numbers in stats.stats.items() if at[0].endswith(place) and at[2] == function]
+            lines += [f"{verb:8} {name:40} {sum(found):8.2f}"] if found else []
     return lines
-
-
-def _cumulative(stats: Mapping[Any, Any], chosen: Callable[[Any], bool]) -> float:
-    return sum(numbers[3] for at, numbers in stats.items() if chosen(at))
-
-
-def _imports(stats: Mapping[Any, Any]) -> float:
-    """In the bodies of modules themselves: what they import is counted there."""
-    return sum(numbers[2] for at, numbers in stats.items() if re.fullmatch(r"<module>|.*exec_dynamic.*", at[2]))
 
 
 if __name__ == "__main__":
