@@ -242,3 +242,20 @@ def test_every_entry_point_tells_of_trouble(script: Path):
     text = script.read_text()
     if 'if __name__ == "__main__":' in text:
         assert "    with told():\n" in text.partition('if __name__ == "__main__":')[2]
+
+
+@pytest.mark.parametrize(
+    ("ending", "status"), [("", 0), ("sys.exit(2)", 2), ("1 / 0", 1), ("os.kill(os.getpid(), 9)", -9)]
+)
+def test_a_script_that_a_verb_starts_ends_as_in_an_interpreter_of_its_own(ending: str, status: int, tmp_path: Path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import atexit, os, sys\nassert __name__ == '__main__'\nassert sys.path[0] == os.path.dirname(__file__)\n"
+        f"atexit.register(lambda: print('at its end'))\nprint(sys.argv[1:], 'torch' in sys.modules)\n{ending}\n"
+    )
+    code = f"from semexplain.__main__ import *; print(run_script(Path({str(script)!r}), ['a=1', 'b c']), sys.argv)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    *before, last = told.stdout.splitlines()
+    assert last == f"{status} ['-c']"
+    assert status < 0 or before == ["['a=1', 'b c'] True", "at its end"]
+    assert ("ZeroDivisionError" in told.stderr) == (status == 1)

@@ -200,7 +200,8 @@ def _found(words: Words, weights: str | None, arguments: dict[str, Any], replace
 
 
 def _versions(words: Words) -> dict[str, str]:
-    names = dict.fromkeys(["torch", LIBRARIES.get(words.kind) or named_code.distribution(words.place)])
+    package = named_code.distribution(words.place) if words.kind == "module" else LIBRARIES.get(words.kind)
+    names = dict.fromkeys(["torch", package])
     versions = {}
     for name in names:
         try:

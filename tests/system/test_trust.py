@@ -41,7 +41,7 @@ BESIDE_CONF = {  # components of this package that no configuration names, of ki
     *(
         f"semexplain.report.figures.style.{name}"
         for name in (
-            "caption colours display_name draw_image from_zero largest new_figure readable terms".split()  # noqa: SIM905
+            "caption colours display_name draw_image from_zero largest new_figure readable terms upright".split()  # noqa: SIM905
         )
     ),
 }
