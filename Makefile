@@ -6,7 +6,7 @@ LOWEST := .venv-lowest
 PIP = $(if $(shell command -v uv),VIRTUAL_ENV=$(VENV) uv pip,$(PYTHON) -m pip)
 
 .DEFAULT_GOAL := help
-.PHONY: help install comparisons networks demo tables bench benchmark verdict zoo test test-all soak lowest lint format clean
+.PHONY: help install comparisons networks demo tables bench benchmark verdict own-network zoo test test-all soak lowest lint format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -60,6 +60,10 @@ benchmark: $(READY) ## who explains best where the truth is known; FACES="data.r
 VERDICT ?= outputs/verdict
 verdict: $(READY) ## how often the verdict is wrong about explanations that are known to be true or false; half an hour, goes on where it was
 	$(PYTHON) -m benchmarks.verdict --out $(VERDICT)
+
+PHOTOS ?=
+own-network: $(READY) ## from a ResNet-50 and 500 images (PHOTOS=folder, or drawn) to a page with a verdict, beside one forward pass over them
+	$(PYTHON) -m benchmarks.own_network $(if $(PHOTOS),--photos $(PHOTOS))
 
 ZOO ?= outputs/zoo
 zoo: $(READY) ## whether any network can be explained: over a hundred, after `make networks`; half an hour, goes on where it was

@@ -176,7 +176,9 @@ def _judge(
 ) -> Callable[[Measured, torch.device], Verdict]:
     """The verdict to be made after the test; what cannot be is refused before it."""
     way, others = way_of(module.teacher, datamodule, asked.means), [other.module for other in asked.others]
-    return lambda model, device: verdict_on(model, datamodule, way, asked.images, others, device)
+    return lambda model, device: verdict_on(
+        model, datamodule, way, asked.images, others, device, concepts=asked.concepts
+    )
 
 
 def _rival(config: DictConfig, module: Distillation, trainer: pl.Trainer) -> TimedAttribution:

@@ -17,7 +17,7 @@ from semexplain.explanation import Explanation
 from semexplain.judgement.drawn import drawn
 from semexplain.judgement.erased import erased
 from semexplain.judgement.interventions import Interventions
-from semexplain.judgement.moved import moved
+from semexplain.judgement.moved import MOST, moved
 from semexplain.judgement.verdict import Verdict, judged
 from semexplain.runs.folder import PERFORMER
 from semexplain.runs.naming import PartData
@@ -29,6 +29,7 @@ from semexplain.training.teacher import Teacher
 
 Means = Literal["auto", "drawn", "erased", "moved"]
 Judged = tuple[Explanation, Interventions, Sequence[int] | np.ndarray]  # ... and which of the test images
+FEWEST = 3  # concepts, without which nothing can be told
 
 
 class Asked(NamedTuple):
@@ -39,11 +40,13 @@ class Asked(NamedTuple):
         means: ``drawn``: concepts or parts are drawn away; ``erased``: the masks of parts are filled; ``moved``:
             concepts are taken away at x; ``auto``: the first of these that is possible.
         others: Runs that differ from the judged one in the seed alone, judged together with it.
+        concepts: How many concepts are taken away at x one by one, see :func:`~semexplain.judgement.moved.moved`.
     """
 
     images: int
     means: Means
     others: tuple[Run, ...] = ()
+    concepts: int = MOST
 
     @classmethod
     def of(cls, options: Mapping[str, Any] | None, run: Run, *, rival: bool) -> "Asked | None":
@@ -57,6 +60,9 @@ class Asked(NamedTuple):
         images, means, folders = options["images"], options["means"], options.get("others") or ()
         if not isinstance(images, int) or isinstance(images, bool) or images < 1:
             raise ConfigError(f"verdict.images: expected a number of test images of at least 1, got {images!r}.")
+        concepts = options.get("concepts", MOST)
+        if not isinstance(concepts, int) or isinstance(concepts, bool) or concepts < FEWEST:
+            raise ConfigError(f"verdict.concepts: expected a number of at least {FEWEST}, got {concepts!r}.")
         if means not in get_args(Means):
             raise ConfigError(f"verdict.means: expected one of {', '.join(get_args(Means))}, got {means!r}.")
         others = tuple(Run(folder, run.overrides, trust=run.trust) for folder in folders)
@@ -71,7 +77,7 @@ class Asked(NamedTuple):
                         f"verdict.others: {other.path} explains another performer or other data. Give runs that differ "
                         "in the seed alone."
                     )
-        return cls(images, means, others)
+        return cls(images, means, others, concepts)
 
 
 def way_of(teacher: Teacher, datamodule: ImageDataModule, means: Means) -> str:
@@ -101,6 +107,8 @@ def verdict_on(
     images: int,
     others: Iterable[Measured],
     device: torch.device,
+    *,
+    concepts: int = MOST,
 ) -> Verdict:
     """Judge what a model says of test images.
 
@@ -111,8 +119,10 @@ def verdict_on(
         images: How many test images at most, spread evenly.
         others: The same explainer of other seeds.
         device: Where to compute.
+        concepts: How many are taken away at x one by one.
     """
-    explanation, facts, positions = WAYS[way](model.to(device).eval(), datamodule, images)
+    options = {"most": concepts} if way == "moved" else {}
+    explanation, facts, positions = WAYS[way](model.to(device).eval(), datamodule, images, **options)
     several = [explanation]
     for other in others:
         told, _ = _explained(other.to(device).eval(), datamodule, positions)
@@ -130,12 +140,12 @@ def write_verdict(verdict: Verdict, path: Path) -> None:
     write_json(path, {**words, "images": verdict.images, "seeds": verdict.seeds, "statements": statements})
 
 
-def _moved(model: Measured, datamodule: ImageDataModule, images: int) -> Judged:
+def _moved(model: Measured, datamodule: ImageDataModule, images: int, most: int = MOST) -> Judged:
     positions = evenly(np.unique(datamodule.splits["test"].order()), images)
     explanation, maps = _explained(model, datamodule, positions, lambda question: question.performance.feature_map)
     teacher = model.teacher
     reference = teacher.reference if bool(teacher.reference.any()) else None
-    facts = moved(teacher.performer, maps, teacher.columns, explanation.ids, reference, progress=True)
+    facts = moved(teacher.performer, maps, teacher.columns, explanation.ids, reference, most=most, progress=True)
     return explanation, facts, positions
 
 
@@ -179,7 +189,7 @@ def _test_images_with_parts(teacher: Teacher, datamodule: ImageDataModule) -> It
                 yield at, part_map
 
 
-WAYS: dict[str, Callable[[Measured, ImageDataModule, int], Judged]] = {
+WAYS: dict[str, Callable[..., Judged]] = {  # of a model, its data, and how many images
     "drawn": _drawn,
     "erased": _erased,
     "moved": _moved,

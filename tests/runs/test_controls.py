@@ -134,6 +134,8 @@ def test_no_controls_are_asked_for(constant: Path, tmp_path: Path, capsys: pytes
         trained_controls(Run(constant), ["shufled"])
     with pytest.raises(ConfigError, match="verdict.images: expected a number of test images of at least 1, got 0"):
         evaluate(configured(f"run={constant}", "verdict.images=0", name="evaluate"), tmp_path)
+    with pytest.raises(ConfigError, match="verdict.concepts: expected a number of at least 3, got 2"):
+        evaluate(configured(f"run={constant}", "verdict.concepts=2", name="evaluate"), tmp_path)
     with pytest.raises(ConfigError, match="verdict.means: expected one of auto, drawn, erased, moved, got 'drwan'"):
         evaluate(configured(f"run={constant}", "verdict.means=drwan", name="evaluate"), tmp_path)
 
