@@ -4,7 +4,8 @@ import logging
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,12 +14,13 @@ from tqdm.auto import tqdm
 
 from semexplain.system.once import held
 from semexplain.system.rows import OpenFiles, Rows
-from semexplain.system.shards import Batch, Shard, as_bytes, finite, recorded_shard, write_shard
+from semexplain.system.shards import Batch, Shard, as_bytes, finite, recorded_shard, shard_of
 from semexplain.system.trouble import DamagedFileError
 
 log = logging.getLogger(__name__)
 SHARD_BYTES = 256 * 2**20
 Compute = Callable[[np.ndarray], Iterable[Batch]]
+Together = Callable[[np.ndarray, Sequence[int]], Iterable[Sequence[Batch]]]
 
 
 class Source(NamedTuple):
@@ -86,23 +88,9 @@ class RowStore:
             ValueError: If a value is infinite or not a number as it would be stored.
             Trouble: If the folder can only be read, and rows are missing.
         """
-        self.source = source
-        if not self.missing(source.keys):
-            return 0
-        with self._alone():
-            self._found = None
-            self._remove_fragments()
-            missing = np.array(self.missing(source.keys), dtype=np.int64)
-            if not len(missing):
-                return 0
-            batches = iter(source.compute(missing))
-            with tqdm(total=len(missing), desc=f"{description}, once", unit="image", mininterval=2) as progress:
-                count = 0
-                while count < len(missing):
-                    keys = [source.keys[position] for position in missing[count:]]
-                    count += self._write_shard(keys, batches, source.batch_size, progress)
-            self._found = None
-        return len(missing)
+        return fill_together(
+            [self], source.keys, lambda at, _: ([batch] for batch in source.compute(at)), source.batch_size, description
+        )
 
     def rows(self, name: str, keys: Sequence[str]) -> Rows:
         """The rows of an array that belong to some keys.
@@ -145,26 +133,10 @@ class RowStore:
                     log.warning("Not all that was written is there, so it is computed again: %s.", path)
                 path.unlink(missing_ok=True)
 
-    def _write_shard(self, keys: Sequence[str], batches: Iterator[Batch], batch_size: int, progress: tqdm) -> int:
-        """Write batches until the shard is full or all keys have their rows; returns how many it holds."""
-        first = next(batches)
-        row_bytes = sum(np.asarray(value)[0].nbytes for value in first.values())
-        size = min(len(keys), max(self.shard_bytes // max(row_bytes * batch_size, 1), 1) * batch_size)
+    def _next_name(self) -> str:
+        """Of a shard that is to be written."""
         numbers = [int(path.name.split("-")[0]) for path in self.folder.glob("*-*.np[yz]")]
-
-        def of_shard() -> Iterator[Batch]:
-            count, batch = 0, first
-            while True:
-                yield batch
-                rows = len(next(iter(batch.values())))
-                count += rows
-                progress.update(rows)
-                if count >= size:
-                    return
-                batch = next(batches)
-
-        write_shard(self.folder, f"{max(numbers, default=-1) + 1:05d}", list(keys[:size]), of_shard())
-        return size
+        return f"{max(numbers, default=-1) + 1:05d}"
 
     def _mend(self, shard: Shard, name: str, rows: Sequence[int]) -> None:
         """Compute damaged rows again, and write them where they were, as well as other arrays' rows beside them.
@@ -189,6 +161,94 @@ class RowStore:
                 for array in shard.columns:
                     _write_anew(shard, array, lines, np.concatenate([np.asarray(batch[array]) for batch in batches]))
             shard.write_record()
+
+
+def fill_together(
+    stores: Sequence[RowStore], keys: Sequence[str], compute: Together, batch_size: int, description: str
+) -> int:
+    """Compute the rows that several stores miss; those that miss the same rows get them from one pass.
+
+    Args:
+        stores: Of rows of the same keys.
+        keys: Of all rows that are needed.
+        compute: Given positions within ``keys`` and numbers of stores, yields what each of these stores keeps, batch by
+            batch, in that order.
+        batch_size: Rows of every batch but the last.
+        description: What is computed, for the progress bar.
+
+    Returns:
+        Number of rows computed, each once for all stores of a pass.
+
+    Raises:
+        ValueError: If a value is infinite or not a number as it would be stored.
+        Trouble: If a folder can only be read, and rows are missing.
+
+    Example:
+        >>> import tempfile
+        >>> one, two = (RowStore(Path(tempfile.mkdtemp())) for _ in range(2))
+        >>> powers = lambda at, numbers: iter([[{"power": at ** (2 + number)} for number in numbers]])
+        >>> fill_together([one, two], ["a", "b", "c"], powers, 3, "powers")
+        3
+        >>> one.rows("power", ["c"])[:], two.rows("power", ["c"])[:]
+        (array([4]), array([8]))
+    """
+    for number, store in enumerate(stores):
+        store.source = Source(keys, partial(_alone_of, compute, number), batch_size)
+    wanting = [store for store in stores if store.missing(keys)]
+    count = 0
+    with ExitStack() as stack:
+        for store in sorted(wanting, key=lambda store: store.folder):  # in one order, so that no two jobs hang
+            stack.enter_context(store._alone())
+            store._found = None
+            store._remove_fragments()
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for number, store in enumerate(stores):
+            if store in wanting and (missing := tuple(store.missing(keys))):
+                groups.setdefault(missing, []).append(number)
+        for missing, numbers in groups.items():
+            batches = iter(compute(np.array(missing, dtype=np.int64), numbers))
+            group = [stores[number] for number in numbers]
+            with tqdm(total=len(missing), desc=f"{description}, once", unit="image", mininterval=2) as progress:
+                written = 0
+                while written < len(missing):
+                    absent = [keys[position] for position in missing[written:]]
+                    written += _write_shards(group, absent, batches, batch_size, progress)
+            count += len(missing)
+            for store in group:
+                store._found = None
+    return count
+
+
+def _write_shards(
+    stores: list[RowStore], keys: Sequence[str], batches: Iterator[Sequence[Batch]], batch_size: int, progress: tqdm
+) -> int:
+    """Write batches until a shard of each store, all together, is full or all keys have their rows; returns how many.
+
+    All stores get shards of the same rows: after an interruption they still miss the same ones.
+    """
+    parts = next(batches)
+    row_bytes = sum(np.asarray(value)[0].nbytes for part in parts for value in part.values())
+    most = max(store.shard_bytes for store in stores)
+    size = min(len(keys), max(most // max(row_bytes * batch_size, 1), 1) * batch_size)
+    count = 0
+    with ExitStack() as stack:
+        writes = [
+            stack.enter_context(shard_of(store.folder, store._next_name(), list(keys[:size]))) for store in stores
+        ]
+        while True:
+            for write, part in zip(writes, parts, strict=True):
+                write(part)
+            rows = len(next(iter(parts[0].values())))
+            count += rows
+            progress.update(rows)
+            if count >= size:
+                return size
+            parts = next(batches)
+
+
+def _alone_of(compute: Together, number: int, positions: np.ndarray) -> Iterator[Batch]:
+    """What one of several stores keeps."""
+    return (part for (part,) in compute(positions, [number]))
 
 
 def _block(block: int, size: int, shard: Shard) -> range:

@@ -2,8 +2,8 @@
 
 import io
 import zlib
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -106,23 +106,26 @@ def recorded_shard(folder: Path, name: str) -> Shard | None:
     return Shard(folder, name, keys, columns)
 
 
-def write_shard(folder: Path, name: str, keys: list[str], batches: Iterable[Batch]) -> None:
+@contextmanager
+def shard_of(folder: Path, name: str, keys: list[str]) -> Iterator[Callable[[Batch], None]]:
     """Write as many rows as there are keys, and then their record.
 
     Args:
         folder: Where to.
         name: Of the shard.
         keys: One for each row.
-        batches: The arrays of some rows at a time, in the order of the keys.
 
-    Raises:
-        ValueError: If a value is infinite or not a number as it would be stored.
+    Yields:
+        What writes the arrays of some rows at a time, in the order of the keys. It raises a ``ValueError`` if a value
+        is infinite or not a number as it would be stored.
     """
     columns: dict[str, Column] = {}
+    files: dict[str, Any] = {}
+    count = 0
     with ExitStack() as stack:
-        files: dict[str, Any] = {}
-        count = 0
-        for batch in batches:
+
+        def write(batch: Batch) -> None:
+            nonlocal count
             rows = {array: finite(value, array, keys[count]) for array, value in batch.items()}
             if not files:
                 for array, value in rows.items():
@@ -134,6 +137,8 @@ def write_shard(folder: Path, name: str, keys: list[str], batches: Iterable[Batc
                 files[array].write(value.data)
                 columns[array].sums[count : count + len(value)] = [zlib.crc32(row) for row in as_bytes(value)]
             count += len(value)
+
+        yield write
     Shard(folder, name, keys, columns).write_record()
 
 
