@@ -1,5 +1,6 @@
 """Anyone's network as a performer: any module, cut at a layer by its name."""
 
+import copy
 import hashlib
 import inspect
 from collections.abc import Mapping, Sequence
@@ -102,10 +103,9 @@ class Network(Performer):
         self.whole = Whole(model, inputs, end)
         self.model = self.whole.model
         self.freeze().to(self.device)
+        self._classes = None if classes is None else class_names(classes)
         image = self._drawn()
-        own = own_class_names(self.model) if end is None else None
-        self.answer = answer_for(self._unchanged(image), which, own if classes is None else class_names(classes))
-        self.target_name, self.output_names = self.answer.target, self.answer.names
+        self._tell(self._unchanged(image), which)
         if layer is None:
             self._grid: Grid | JoinedGrid
             self.upper, self._grid = last_layer(self.whole, self.answer, image, target=self.target_index)
@@ -119,7 +119,44 @@ class Network(Performer):
         self._view = self._grid_at(self.lower)
         self.layers_read = self.upper.names
         self.map_shape, self.feature_shape = self._view.shape, self.upper.shape
-        self._tried: ConceptKind | None = None  # of which concepts, on real images
+        self._separated = [self._ends]  # outputs with which the swap test was passed
+        self._tried: list[tuple[ConceptKind, Any]] = []  # concepts and outputs with which it was, on real images
+
+    def with_output(self, output: Output) -> "Network":
+        """The same network, of which another output is explained; its layers and what is recorded of them are shared.
+
+        That they are a function of the layer's value is not tested again where it was of all outputs.
+
+        Args:
+            output: As :class:`Network` takes it.
+
+        Raises:
+            Trouble: If there is no such output, or the layer does not separate it.
+
+        Example:
+            >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
+            >>> net = Network(model, layer="1", output="dog", classes=["cat", "dog"], transform={"size": [3, 8, 8]})
+            >>> other = net.with_output(["cat", "-dog"])
+            >>> other.target_name, net.target_name, other.model is net.model
+            ('cat - dog', 'dog', True)
+        """
+        other = copy.copy(self)
+        for of_this_output in ("target_index", "concept_names", "gradients"):
+            vars(other).pop(of_this_output, None)
+        end, which = ended(self.model, output)
+        image = self._drawn()
+        other.whole = Whole(self.model, self.whole.inputs, end)
+        if other.whole.end == self.whole.end:
+            other.whole = self.whole
+        else:
+            other.upper = Cut(other.whole, self.upper.names, image)
+            other.lower = other.upper if self.lower is self.upper else Cut(other.whole, self.lower.names, image)
+        with torch.inference_mode(False), torch.no_grad():
+            other._tell(other.whole(image[:1]), which)
+        if not other._passed(self._separated):
+            require_separation(other.upper, image[1:], other.answer)
+            other._separated = [*self._separated, other._ends]
+        return other
 
     @property
     def framing(self) -> Framing:
@@ -133,7 +170,7 @@ class Network(Performer):
         if image.shape[1:] != self.image_shape:
             raise Trouble(f"expected images {('B', *self.image_shape)}, got {tuple(image.shape)}.")
         pixels = self.pixels(image)
-        if self._tried is not self.kind:
+        if not self._passed([ends for kind, ends in self._tried if kind is self.kind]):
             self._try(image, pixels)
         return self.lower.read(pixels)
 
@@ -212,6 +249,12 @@ class Network(Performer):
 
     # -- trials ------------------------------------------------------------------------------------------------------
 
+    def _tell(self, returned: Any, which: Output) -> None:
+        """Explain one of the outputs that are in what the network returned."""
+        own = own_class_names(self.model) if self.whole.end is None else None
+        self.answer = answer_for(returned, which, own if self._classes is None else self._classes)
+        self.target_name, self.output_names = self.answer.target, self.answer.names
+
     def _drawn(self) -> Tensor:
         """Images of coarse and fine noise, as the network expects them."""
         generator = torch.Generator().manual_seed(0)
@@ -268,7 +311,16 @@ class Network(Performer):
                 self.kind.require_feature(self.feature(self.lower.read(pixels)), image[:FIRST])
         if fault is not None:
             raise Trouble(f"{' and '.join(self.layers_read)} does not separate the network on these images: {fault}.")
-        self._tried = self.kind
+        self._tried.append((self.kind, self._ends))
+
+    @property
+    def _ends(self) -> tuple[str | None, Any, Any]:
+        """Which outputs are tested: those of which module, and which function or difference of them."""
+        return self.whole.end, self.answer.function, self.answer.signs
+
+    def _passed(self, tests: Sequence[Any]) -> bool:
+        """Whether the swap test was passed with these outputs, or with all of which they are a difference."""
+        return self._ends in tests or (self.answer.function is None and (self.whole.end, None, ()) in tests)
 
     @property
     def _has_gradients(self) -> bool:

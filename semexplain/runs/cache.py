@@ -4,7 +4,7 @@ import copy
 import hashlib
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -25,7 +25,7 @@ from semexplain.system.files import write_json
 from semexplain.system.once import Wait
 from semexplain.system.processes import is_first
 from semexplain.system.reading import read_json
-from semexplain.system.row_store import RowStore, Source
+from semexplain.system.row_store import JointSource, RowStore, fill_together
 from semexplain.system.rows import Rows
 from semexplain.training.distillation import Distillation
 
@@ -75,9 +75,9 @@ class PerformanceCache:
         performer = performer.to(self.device).eval()
         if module is None:
             assert isinstance(performer, TrainablePerformer)
-            store, arrays = self._trunk_store(performer), [performer.trunk_map(blank)]
+            store, arrays = self._trunk(performer)[0], [performer.trunk_map(blank)]
         else:
-            store, arrays = self._performance_store(performer, module.teacher.prior), []
+            store, arrays = self._map_store(performer), []
             feature_map = performer.encode(blank)
             for network in dict.fromkeys((performer, module.performer)):
                 answers = network.kind.answers(network.to(self.device), module.teacher.prior)
@@ -101,38 +101,47 @@ class PerformanceCache:
         It is kept in float32, since the scores that are explained later are computed from it.
         """
         training = performer.training
-        store = self._trunk_store(performer.to(self.device).eval())
-        self._fill(store)
+        store, source = self._trunk(performer.to(self.device).eval())
+        self._fill([store], source)
         self._attach({"trunk_map": lambda keys: store.rows("trunk_map", keys)})
         performer.train(training)  # a performer that is about to be trained must not stay without dropout
 
     @torch.no_grad()
-    def attach_performances(self, performer: Performer, prior: Prior) -> None:
+    def attach_performances(self, performer: Performer, prior: Prior, beside: Sequence[Performer] = ()) -> None:
         """Let the data module yield ``feature_map``, ``score``, ``concepts`` and ``prior`` instead of images.
 
-        All are computed in one pass over the images, or over the trunk's output where it was kept when the performer
-        was trained. The prior is that of a training step, for all concepts; a run that uses some takes their columns.
+        A feature map is kept once for all targets. It is computed from the trunk's output where that was kept when the
+        performer was trained. The prior is that of a training step, for all concepts; a run that uses some takes their
+        columns.
+
+        Args:
+            performer: The network that is explained.
+            prior: Its prior.
+            beside: The same network with other targets, which soon will be: what is missing of theirs is computed in
+                the same pass, and only kept.
         """
         performer = performer.to(self.device).freeze()
-        answers = performer.kind.answers(performer, prior)
+        every = {
+            each.variant: each for each in (p.kind.answers(p.to(self.device), prior) for p in (performer, *beside))
+        }
         source: Callable[[np.ndarray], Iterable[Tensor]] = self._images
         encode: Callable[[Tensor], Tensor] = performer.encode
         if isinstance(performer, TrainablePerformer):
-            trunk = self._trunk_store(performer)
+            trunk, trunk_source = self._trunk(performer)
+            trunk.source = trunk_source.of(0)
             if not trunk.missing(self.keys):
                 source, encode = (
                     _stored(trunk.rows("trunk_map", self.keys), self.datamodule.batch_size),
                     performer.refine,
                 )
-
-        def compute(batch: Tensor) -> dict[str, Tensor]:
-            feature_map = encode(batch)
-            return {"feature_map": feature_map.to(self.half), **answers.compute(feature_map)}
-
-        store = self._performance_store(performer, prior)
-        store.source = self._source(compute, source)
-        self._fill(store)
-        self._attach({"feature_map": lambda keys: store.rows("feature_map", keys), **_recalled(answers, store)})
+        maps = self._map_store(performer)
+        stores = {variant: self._score_store(performer, each) for variant, each in every.items()}
+        kept: list[Compute] = [lambda feature_map: {"feature_map": feature_map.to(self.half)}]
+        kept += [each.compute for each in every.values()]
+        self._fill([maps, *stores.values()], self._source(kept, source, encode))
+        answers = performer.kind.answers(performer, prior)
+        recalled = _recalled(answers, stores[answers.variant])
+        self._attach({"feature_map": lambda keys: maps.rows("feature_map", keys), **recalled})
 
     @torch.no_grad()
     def attach_answers(self, performer: Performer, prior: Prior) -> None:
@@ -143,9 +152,8 @@ class PerformanceCache:
         performer = performer.to(self.device).freeze()
         answers = performer.kind.answers(performer, prior)
         key = _key(performer.digest(), performer.encode_variant, answers.variant, str(self.dtype))
-        source = self._source(lambda feature_map: answers.compute(feature_map.float()), self._maps)
-        store = RowStore(self.folder / f"answers-{key}", source=source)
-        self._fill(store)
+        store = RowStore(self.folder / f"answers-{key}")
+        self._fill([store], self._source([lambda feature_map: answers.compute(feature_map.float())], self._maps))
         self._attach(_recalled(answers, store))
 
     @torch.no_grad()
@@ -160,8 +168,8 @@ class PerformanceCache:
             return {"hidden": performer.hidden(performer.feature(feature_map.float())).to(self.half)}
 
         key = _key(performer.digest(), performer.encode_variant, str(self.dtype))
-        store = RowStore(self.folder / f"hidden-{key}", source=self._source(compute, self._maps))
-        self._fill(store)
+        store = RowStore(self.folder / f"hidden-{key}")
+        self._fill([store], self._source([compute], self._maps))
         self._attach({"hidden": lambda keys: store.rows("hidden", keys)})
 
     @property
@@ -181,7 +189,7 @@ class PerformanceCache:
         name = f"feature_map{MIRRORED}" if flipped else "feature_map"
         return torch.as_tensor(self.datamodule.arrays(split)[name][np.array([at])])
 
-    def _trunk_store(self, performer: TrainablePerformer) -> RowStore:
+    def _trunk(self, performer: TrainablePerformer) -> tuple[RowStore, JointSource]:
         layers = performer.trunk_modules()
 
         def compute(image: Tensor) -> dict[str, Tensor]:
@@ -189,12 +197,16 @@ class PerformanceCache:
             return {"trunk_map": cast(TrainablePerformer, still).trunk_map(image)}
 
         folder = self.folder / f"trunk-{_key(state_digest(*layers), performer.trunk_variant)}"
-        return RowStore(folder, source=self._source(compute, self._images))
+        return RowStore(folder), self._source([compute], self._images)
 
-    def _performance_store(self, performer: Performer, prior: Prior) -> RowStore:
-        variant = performer.kind.answers(performer, prior).variant
-        key = _key(performer.digest(), performer.encode_variant, variant, str(self.dtype))
-        return RowStore(self.folder / f"performances-{key}")
+    def _map_store(self, performer: Performer) -> RowStore:
+        """Feature maps, whatever the target is."""
+        return RowStore(self.folder / f"maps-{_key(performer.digest(), performer.encode_variant, str(self.dtype))}")
+
+    def _score_store(self, performer: Performer, answers: Answers) -> RowStore:
+        """What the answers are, computed from feature maps before they are rounded."""
+        key = _key(performer.digest(), performer.encode_variant, answers.variant)
+        return RowStore(self.folder / f"scores-{key}")
 
     def _images(self, positions: np.ndarray) -> Iterator[Tensor]:
         """Images of some views, read by worker processes while the performer computes."""
@@ -202,38 +214,53 @@ class PerformanceCache:
         workers = self.datamodule.num_workers if len(positions) > self.datamodule.batch_size else 0
         return iter(DataLoader(dataset, self.datamodule.batch_size, num_workers=workers))
 
-    def _source(self, compute: Compute, source: Callable[[np.ndarray], Iterable[Tensor]]) -> Source:
-        """How a store gets rows, also in the middle of a training, from a thread that reads batches."""
+    def _source(
+        self,
+        kept: Sequence[Compute],
+        source: Callable[[np.ndarray], Iterable[Tensor]],
+        encode: Callable[[Tensor], Tensor] = lambda batch: batch,
+    ) -> JointSource:
+        """How stores get rows, also in the middle of a training, from a thread that reads batches.
 
-        def batches(positions: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
+        Args:
+            kept: What each of them keeps, from what is encoded.
+            source: Gives batches of the views at some positions.
+            encode: What is made of a batch, once for all stores.
+        """
+
+        def compute(positions: np.ndarray, numbers: Sequence[int]) -> Iterator[list[dict[str, np.ndarray]]]:
             for batch in source(positions):
                 with torch.inference_mode(False), torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-                    arrays = compute(batch.to(self.device))
-                yield {name: value.cpu().numpy() for name, value in arrays.items()}
+                    encoded = encode(batch.to(self.device))
+                    found = [kept[number](encoded) for number in numbers]
+                yield [{name: value.cpu().numpy() for name, value in arrays.items()} for arrays in found]
 
-        return Source(self.keys, batches, self.datamodule.batch_size)
+        return JointSource(self.keys, compute, self.datamodule.batch_size)
 
-    def _fill(self, store: RowStore) -> None:
-        assert store.source is not None
-        absent = {self.keys[position] for position in store.missing(self.keys)}
-        rows = [position for position, key in enumerate(self.keys) if key not in absent]
-        if rows:
-            self._spot_check(store, rows, store.source)
-        if absent:
-            store.fill(store.source, store.folder.name.split("-")[0])
+    def _fill(self, stores: Sequence[RowStore], source: JointSource) -> None:
+        for number, store in enumerate(stores):
+            store.source = source.of(number)
+        self._spot_check(stores, source)
+        fill_together(stores, source, stores[0].folder.name.split("-")[0])
 
-    def _spot_check(self, store: RowStore, positions: list[int], source: Source) -> None:
+    def _spot_check(self, stores: Sequence[RowStore], source: JointSource) -> None:
         """Compute eight images again: what another performer said, or another version, must not pass for its word."""
-        sample = np.random.default_rng().choice(positions, min(CHECKED, len(positions)), replace=False)
-        again = list(source.compute(sample))
-        for name in again[0]:
-            value = np.concatenate([np.asarray(batch[name]) for batch in again]).astype(np.float32)
-            rows = store.rows(name, [self.keys[position] for position in sample])[:].astype(np.float32)
-            if not np.allclose(rows, value, rtol=2e-3, atol=1e-3 * max(np.abs(value).max(), 1e-12)):
-                raise ValueError(
-                    f"The stored {name} in {store.folder} differ from what the performer says now. Delete that folder; "
-                    "it will be computed again."
-                )
+        absent = [{self.keys[position] for position in store.missing(self.keys)} for store in stores]
+        rows = [position for position, key in enumerate(self.keys) if not all(key in keys for keys in absent)]
+        if not rows:
+            return
+        sample = np.random.default_rng().choice(rows, min(CHECKED, len(rows)), replace=False)
+        again = list(source.compute(sample, range(len(stores))))
+        for number, (store, keys) in enumerate(zip(stores, absent, strict=True)):
+            there = [place for place, position in enumerate(sample) if self.keys[position] not in keys]
+            for name in again[0][number] if there else ():
+                value = np.concatenate([np.asarray(batch[number][name]) for batch in again]).astype(np.float32)[there]
+                found = store.rows(name, [self.keys[position] for position in sample[there]])[:].astype(np.float32)
+                if not np.allclose(found, value, rtol=2e-3, atol=1e-3 * max(np.abs(value).max(), 1e-12)):
+                    raise ValueError(
+                        f"The stored {name} in {store.folder} differ from what the performer says now. Delete that "
+                        "folder; it will be computed again."
+                    )
 
     def _attach(self, arrays: Mapping[str, Callable[[list[str]], RowArray]]) -> None:
         """Hand arrays of each split, and for mirrored training images their twins, to the data module."""

@@ -5,7 +5,6 @@ import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +19,6 @@ from semexplain.system.trouble import DamagedFileError
 log = logging.getLogger(__name__)
 SHARD_BYTES = 256 * 2**20
 Compute = Callable[[np.ndarray], Iterable[Batch]]
-Together = Callable[[np.ndarray, Sequence[int]], Iterable[Sequence[Batch]]]
 
 
 class Source(NamedTuple):
@@ -35,6 +33,25 @@ class Source(NamedTuple):
     keys: Sequence[str]
     compute: Compute
     batch_size: int = 1
+
+
+class JointSource(NamedTuple):
+    """How rows of several stores are computed from one pass.
+
+    Attributes:
+        keys: Of the rows that can be.
+        compute: Given positions within ``keys`` and numbers of stores, yields what each of these stores keeps of all of
+            them, batch by batch, in that order.
+        batch_size: Rows of every batch but the last.
+    """
+
+    keys: Sequence[str]
+    compute: Callable[[np.ndarray, Sequence[int]], Iterable[Sequence[Batch]]]
+    batch_size: int = 1
+
+    def of(self, number: int) -> Source:
+        """The source of one of the stores."""
+        return Source(self.keys, lambda at: (batch for (batch,) in self.compute(at, [number])), self.batch_size)
 
 
 class RowStore:
@@ -88,9 +105,9 @@ class RowStore:
             ValueError: If a value is infinite or not a number as it would be stored.
             Trouble: If the folder can only be read, and rows are missing.
         """
-        return fill_together(
-            [self], source.keys, lambda at, _: ([batch] for batch in source.compute(at)), source.batch_size, description
-        )
+        self.source = source
+        joint = JointSource(source.keys, lambda at, _: ([batch] for batch in source.compute(at)), source.batch_size)
+        return fill_together([self], joint, description)
 
     def rows(self, name: str, keys: Sequence[str]) -> Rows:
         """The rows of an array that belong to some keys.
@@ -163,17 +180,12 @@ class RowStore:
             shard.write_record()
 
 
-def fill_together(
-    stores: Sequence[RowStore], keys: Sequence[str], compute: Together, batch_size: int, description: str
-) -> int:
+def fill_together(stores: Sequence[RowStore], source: JointSource, description: str) -> int:
     """Compute the rows that several stores miss; those that miss the same rows get them from one pass.
 
     Args:
-        stores: Of rows of the same keys.
-        keys: Of all rows that are needed.
-        compute: Given positions within ``keys`` and numbers of stores, yields what each of these stores keeps, batch by
-            batch, in that order.
-        batch_size: Rows of every batch but the last.
+        stores: The stores.
+        source: Of all rows that are needed.
         description: What is computed, for the progress bar.
 
     Returns:
@@ -186,14 +198,13 @@ def fill_together(
     Example:
         >>> import tempfile
         >>> one, two = (RowStore(Path(tempfile.mkdtemp())) for _ in range(2))
-        >>> powers = lambda at, numbers: iter([[{"power": at ** (2 + number)} for number in numbers]])
-        >>> fill_together([one, two], ["a", "b", "c"], powers, 3, "powers")
+        >>> powers = lambda positions, numbers: iter([[{"power": positions ** (2 + number)} for number in numbers]])
+        >>> fill_together([one, two], JointSource(["a", "b", "c"], powers, 3), "powers")
         3
         >>> one.rows("power", ["c"])[:], two.rows("power", ["c"])[:]
         (array([4]), array([8]))
     """
-    for number, store in enumerate(stores):
-        store.source = Source(keys, partial(_alone_of, compute, number), batch_size)
+    keys = source.keys
     wanting = [store for store in stores if store.missing(keys)]
     count = 0
     with ExitStack() as stack:
@@ -206,13 +217,13 @@ def fill_together(
             if store in wanting and (missing := tuple(store.missing(keys))):
                 groups.setdefault(missing, []).append(number)
         for missing, numbers in groups.items():
-            batches = iter(compute(np.array(missing, dtype=np.int64), numbers))
+            batches = iter(source.compute(np.array(missing, dtype=np.int64), numbers))
             group = [stores[number] for number in numbers]
             with tqdm(total=len(missing), desc=f"{description}, once", unit="image", mininterval=2) as progress:
                 written = 0
                 while written < len(missing):
                     absent = [keys[position] for position in missing[written:]]
-                    written += _write_shards(group, absent, batches, batch_size, progress)
+                    written += _write_shards(group, absent, batches, source.batch_size, progress)
             count += len(missing)
             for store in group:
                 store._found = None
@@ -244,11 +255,6 @@ def _write_shards(
             if count >= size:
                 return size
             parts = next(batches)
-
-
-def _alone_of(compute: Together, number: int, positions: np.ndarray) -> Iterator[Batch]:
-    """What one of several stores keeps."""
-    return (part for (part,) in compute(positions, [number]))
 
 
 def _block(block: int, size: int, shard: Shard) -> range:

@@ -15,7 +15,7 @@ from semexplain.data.images import Split
 from semexplain.explanation import Performance
 from semexplain.performers.vgg16_attributes import VGG16Attributes
 from semexplain.runs.cache import PerformanceCache, resident
-from semexplain.system.row_store import RowStore
+from semexplain.system.row_store import RowStore, fill_together
 from tests.runs.dots import Dots, attached, dots, filters
 
 pytestmark = pytest.mark.filterwarnings("ignore:The performer's convolutions start from random weights")
@@ -129,7 +129,7 @@ def test_an_image_that_is_there_twice_is_kept_once(tmp_path: Path, performer: VG
     attached(tmp_path / "cache", few, performer, feature_ratio)
     images, cached = doubled(), doubled()
     attached(tmp_path / "cache", cached, performer, feature_ratio)
-    assert sum(len(np.load(path)["keys"]) for path in (tmp_path / "cache").rglob("*-record.npz")) == 4 + 4
+    assert sum(len(np.load(path)["keys"]) for path in (tmp_path / "cache").glob("maps-*/*-record.npz")) == 4 + 4
     for image, stored in zip(images.ordered("train"), cached.ordered("train"), strict=True):
         same(*performer.perform(performer.encode(image["image"]), feature_ratio), stored)
 
@@ -162,8 +162,7 @@ def changed(change: str, folder: Path, performer: VGG16Attributes) -> tuple[Dots
 def test_what_changes_is_computed_again(tmp_path: Path, performer: VGG16Attributes, change: str, monkeypatch):
     attached(tmp_path / "cache", dots(tmp_path / "dots"), performer, feature_ratio)
     computed: list[int] = []
-    fill = RowStore.fill
-    monkeypatch.setattr(RowStore, "fill", lambda *given: computed.append(fill(*given)))
+    monkeypatch.setattr("semexplain.runs.cache.fill_together", lambda *given: computed.append(fill_together(*given)))
     module, performer = changed(change, tmp_path, performer)
     images = dots(tmp_path / "dots", boxes=change == "crop", image_size=module.image_size)
     attached(tmp_path / "cache", module, performer, feature_ratio)
@@ -191,8 +190,7 @@ def test_a_cache_that_was_cut_off_is_finished_not_trusted(tmp_path: Path, perfor
     assert not list((tmp_path / "cache").rglob("0000[2-9]-*.npy"))
     monkeypatch.undo()
     computed: list[int] = []
-    fill = RowStore.fill
-    monkeypatch.setattr(RowStore, "fill", lambda *given: computed.append(fill(*given)))
+    monkeypatch.setattr("semexplain.runs.cache.fill_together", lambda *given: computed.append(fill_together(*given)))
     images, cached = dots(tmp_path / "dots"), dots(tmp_path / "dots")
     attached(tmp_path / "cache", cached, performer, feature_ratio)
     assert computed == [20 - 8]

@@ -180,7 +180,7 @@ def test_a_run_and_its_evaluation_on_a_full_disk_and_on_an_empty_one(faces: Path
         patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
         train(configured(*smoke(faces, tmp_path, *words, f"paths.cache={tmp_path / 'no'}")), tmp_path / "computed")
         assert evaluate_run(Run(tmp_path / "kept"), tmp_path / "kept/evaluations/1") == Run(tmp_path / "kept").metrics
-    assert not (tmp_path / "no").exists() or not list((tmp_path / "no").glob("performances-*"))
+    assert not (tmp_path / "no").exists() or not list((tmp_path / "no").glob("maps-*"))
     one, other = (Explanation.load(tmp_path / name / "explanations.parquet") for name in ("kept", "computed"))
     assert (one.prediction - other.prediction).norm() < 1e-6 * one.contributions.abs().sum(1).norm()
     again = evaluate_run(Run(tmp_path / "computed"), tmp_path / "computed/evaluations/1")

@@ -70,7 +70,7 @@ def test_a_training_on_a_damaged_cache_gets_the_numbers_of_a_sound_one(
     assert equal(batches(module), expected)
     module = kept(tmp_path, "cache", performer)
     paths, rng = sorted((tmp_path / "cache").glob("*/*.np[yz]")), np.random.default_rng(0)
-    assert {path.parent.name.split("-")[0] for path in paths} == {"performances", "answers", "hidden"}
+    assert {path.parent.name.split("-")[0] for path in paths} == {"maps", "scores", "answers", "hidden"}
     for path in paths:
         if path.suffix == ".npy" or path.name.startswith("00002-"):
             damage(path, rng)
@@ -111,8 +111,9 @@ def test_a_cache_may_be_deleted_any_time(tmp_path: Path, performer: VGG16Attribu
     module = dots(tmp_path / "dots")
     attached(tmp_path / "cache", module, performer, feature_ratio)
     expected = batches(module)
-    (store,) = (tmp_path / "cache").glob("performances-*")
-    for path in store.iterdir():
+    stores = [*(tmp_path / "cache").glob("maps-*"), *(tmp_path / "cache").glob("scores-*")]
+    assert len(stores) == 2
+    for path in (path for store in stores for path in store.iterdir()):
         path.unlink()
     again = dots(tmp_path / "dots")
     attached(tmp_path / "cache", again, performer, feature_ratio)
@@ -132,7 +133,7 @@ def test_a_complete_cache_may_lie_where_nothing_can_be_written(tmp_path: Path, p
         assert equal(batches(module), expected)
         with pytest.raises(ReadOnlyError) as caught:
             attached(tmp_path / "cache", dots(tmp_path / "dots", boxes=True), performer, feature_ratio)
-    (store,) = (tmp_path / "cache").glob("performances-*")
+    (store,) = (tmp_path / "cache").glob("maps-*")
     assert str(caught.value) == (
         f"{store} can only be read, and what is needed from there is not all there (Read-only file system: lock). "
         "Set `paths.cache` to a folder that can be written, or `data.cache=off` to keep nothing."
@@ -146,7 +147,7 @@ def test_on_a_full_disk_the_shards_before_stay_and_nothing_else(
     with tiny_disk(tmp_path / "disk") as disk:
         with pytest.raises(OSError, match="No space left on device: '.*-.*np"):
             attached(disk / "cache", dots(tmp_path / "dots"), performer, feature_ratio)
-        (store,) = (disk / "cache").glob("performances-*")
+        (store,) = (disk / "cache").glob("maps-*")
         assert not list(store.glob(".*")), "partial files are left"
         assert 0 < len(list(store.glob("*-record.npz"))) < 5
     for event in range(1, 12):
