@@ -20,10 +20,10 @@ from semexplain.report.own_images import explain_files
 from semexplain.report.run import MOST, run_report
 from semexplain.report.tables.groups import entry_of
 from semexplain.report.tables.write import SEEDS, write_tables
-from semexplain.runs.comparison import finished_runs, listing, spared, unfinished_runs
+from semexplain.runs.comparison import comparison, finished_runs, listing, spared, unfinished_runs
 from semexplain.runs.folder import EXPLANATIONS, PARTS
 from semexplain.runs.foreign import within
-from semexplain.runs.own_yaml import OwnYaml, checks_of_yaml, layers_of_yaml, own_yaml
+from semexplain.runs.own_yaml import OwnYaml, checks_of_yaml, layers_of_yaml, own_yaml, targets_of_yaml
 from semexplain.runs.run import Run
 from semexplain.runs.trained import Precision
 from semexplain.system.config import ConfigError, suggest
@@ -212,9 +212,12 @@ def _be(script: Path, words: Sequence[str]) -> None:
 
 def run_fit(own: OwnYaml, overrides: list[str], *, several: bool) -> int:
     """Fit an explainer of the network of a yaml, and print what to do next."""
-    words = [*own.words(), *(word for word in overrides if not word.startswith("out="))]
+    further = [word for word in overrides if not word.startswith("out=")]
+    words = [*own.words(), *further]
     given = [word.removeprefix("out=") for word in overrides if word.startswith("out=")]
     out = expanded("out", given[-1]) if given else own.out
+    if own.targets is not None:
+        return run_fit_each(own, further, out, several=several)
     if several:
         place = out or Path("multirun", own.file.stem, datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f"))
         return run_script(TRAIN, ["-m", *words, override("hydra.sweep.dir", place)])
@@ -230,6 +233,23 @@ def run_fit(own: OwnYaml, overrides: list[str], *, several: bool) -> int:
         parts = f"\nsemexplain parts {run}" if own.case == "filters" else ""
         print(f"semexplain verdict {run}\nsemexplain report {run}{parts}\nsemexplain explain run={run} images=...")
     return status
+
+
+def run_fit_each(own: OwnYaml, options: list[str], out: Path | None, *, several: bool) -> int:
+    """Fit an explainer of each target of a yaml in this process, and print what to do next."""
+    if several or any(word.startswith("resume=") for word in options):
+        word = "-m" if several else "resume"
+        raise ConfigError(f"{word}: {own.file} has `targets`; to go on with them, give the same `out` again.")
+    folder = out or Path("outputs", own.file.stem, datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f"))
+    try:
+        runs = targets_of_yaml(own, options, folder)
+    except (SystemExit, KeyboardInterrupt) as interruption:  # Lightning turns both signals into an exit
+        again = shlex.join(["semexplain", "fit", str(own.file), *options, f"out={folder}"])
+        raise KeyboardInterrupt(f"Interrupted. To go on: {again}") from interruption
+    print(f"\n{comparison([Run(run) for run in runs])}\n")
+    print("\n".join(f"semexplain verdict {shlex.quote(str(run))}" for run in runs))
+    print(f"semexplain report {shlex.quote(str(folder))}")
+    return 0
 
 
 def run_parts(path: Path, out: Path | None, overrides: list[str], *, trust: bool = False) -> int:

@@ -1,5 +1,6 @@
 """A data set as a LightningDataModule: its splits, loaders and fingerprint."""
 
+import copy
 import hashlib
 import json
 import os
@@ -151,6 +152,12 @@ class ImageDataModule(pl.LightningDataModule, ABC):
             )
         for split, columns in arrays.items():
             self._arrays[split] = self._arrays.get(split, {}) | columns
+
+    def unattached(self) -> "ImageDataModule":
+        """The same data, without the arrays that have been attached: for another run, which attaches its own."""
+        other = copy.copy(self)
+        other._arrays = {}
+        return other
 
     def arrays(self, split: str) -> Mapping[str, RowArray | Tensor]:
         """What has been attached to a split, by name."""

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -48,6 +49,7 @@ def build(
     data: ImageDataModule | None = None,
     given: Performer | None = None,
     trains: bool = True,
+    beside: Sequence[Performer] = (),
 ) -> tuple[ImageDataModule, Distillation, pl.Trainer]:
     """Data, module and trainer of an explainer run, with the performer trained first if nobody has.
 
@@ -58,10 +60,17 @@ def build(
         data: The configuration's data, if they have been read.
         given: The network, if it was given in Python.
         trains: Whether the run is to be trained: then its trainer must come to a validation.
+        beside: The given network with other targets, whose scores are computed together with its own where they are
+            kept.
     """
     _require_all_processes(config.trainer)
     datamodule = labelled_data(config) if data is None else data
     trainer = _trainer(config, folder)
+    if beside and trainer.world_size > 1:
+        raise ConfigError(
+            f"targets: several are fitted by one process, the trainer has {trainer.world_size}. Use "
+            "`trainer.devices=1 trainer.strategy=auto`, or fit them one by one."
+        )
     if trains:
         require_validation(trainer, datamodule)
     checkpoint = trained_performer(config, datamodule) if given is None else None
@@ -77,7 +86,7 @@ def build(
         module.teacher.keeps(datamodule.cache_dtype)
     cache = cache_for(config, datamodule, trainer.strategy.root_device, performer, folder / CACHE, module)
     if cache is not None:
-        cache.attach_performances(performer, module.teacher.prior)
+        cache.attach_performances(performer, module.teacher.prior, beside)
         if module.performer is not performer:  # a control explains another one
             cache.attach_answers(module.performer, module.teacher.prior)
         if module.reads == "hidden":

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
@@ -16,11 +16,13 @@ from semexplain.concepts.base import ConceptKind
 from semexplain.data.module import ImageDataModule, ready_data
 from semexplain.explanation import Explanation
 from semexplain.judgement.verdict import Verdict
+from semexplain.performers.answer import Output
 from semexplain.performers.base import Performer
 from semexplain.performers.network import Network
 from semexplain.runs.folder import alone_in, discard, open_run
 from semexplain.runs.options import check
 from semexplain.runs.run import Run
+from semexplain.runs.targets import Explainers, Job, folder_names, train_each, with_targets
 from semexplain.runs.tasks import train_explainer
 from semexplain.runs.trained import Picture, TrainedExplainer
 from semexplain.runs.verdicts import verdict_on, way_of
@@ -68,44 +70,77 @@ class Explainer:
         self._config = _configured(self.network, words)  # refused before any image is read
         self._run: Run | None = None
 
+    @overload
+    def fit(
+        self, images: Any = None, *, targets: None = None, out: Path | str | None = None, **further: Any
+    ) -> "Explainer": ...
+
+    @overload
+    def fit(
+        self, images: Any = None, *, targets: Sequence[Output], out: Path | str | None = None, **further: Any
+    ) -> Explainers: ...
+
     def fit(
         self,
         images: Any = None,
         *,
+        targets: Sequence[Output] | None = None,
         out: Path | str | None = None,
         **further: Any,
-    ) -> "Explainer":
+    ) -> "Explainer | Explainers":
         """Learn from images; labels are not needed, and with them accuracies are measured as well.
 
         Args:
             images: A folder, class folders, a table of files, arrays, pictures, or a data set of Hugging Face, see
                 :class:`~semexplain.data.pictures.PicturesDataModule`; or an :class:`ImageDataModule`.
-            out: The run's folder, as ``train.py`` writes it; by default one under ``outputs/explainer``.
+            targets: Several outputs of the network, each as its ``output``, in place of that one. Images are read and
+                the network runs on them once for all.
+            out: The run's folder, as ``train.py`` writes it; by default one under ``outputs/explainer``. With
+                ``targets`` it has a folder for each: one whose run is finished is not fitted again, one that was begun
+                goes on.
             **further: ``train``, ``val``, ``test``, ``labels``, ``label_names`` and all else that it takes.
 
+        Returns:
+            This explainer; with ``targets`` an explainer for each of them, by its name.
+
         Raises:
-            Trouble: If the images are not as they should be, or a folder is in use or not empty.
+            Trouble: If the images are not as they should be, a folder is in use or not empty, or there is no such
+                target.
         """
+        networks = None if targets is None else with_targets(self.network, targets)
         now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
         folder = Path("outputs/explainer") / now if out is None else expanded("out", out)
-        if folder.exists() and any(folder.iterdir()):
+        if networks is None and folder.exists() and any(folder.iterdir()):
             raise ConfigError(f"out: {folder} is not empty. Name a new folder, or leave `out` out.")
         hush()
         config = copy.deepcopy(self._config)
         if isinstance(images, str | Path):
             config.data.root = str(expanded("images", images))
+        each = [self._of(network, config) for network in networks or ()]
         data = images if isinstance(images, ImageDataModule) else _pictures(config, images, further)
         require_devices(config.trainer)
+        if networks is not None:
+            return _fitted(each, folder, data)
+        data = data.unattached()  # it may have arrays of another run
         try:
             with alone_in(folder):
                 train_explainer(open_run(config, folder), folder, given=self.network, data=data)
         except Trouble:
             discard(folder)
             raise
+        self._come_from(Run(folder, given=self.network, data=data))
+        return self
+
+    def _of(self, network: Network, config: DictConfig) -> "Explainer":
+        """An explainer of the network with another target."""
+        other = copy.copy(self)
+        other.network, other._config = network, _with(config, network)
+        return other
+
+    def _come_from(self, run: Run) -> None:
         for of_the_last in ("trained", "verdict"):
             vars(self).pop(of_the_last, None)
-        self._run = Run(folder, given=self.network, data=data)
-        return self
+        self._run = run
 
     @property
     def run(self) -> Run:
@@ -151,6 +186,17 @@ class Explainer:
         return place
 
 
+def _fitted(explainers: Sequence[Explainer], folder: Path, data: ImageDataModule) -> Explainers:
+    """Explainers of one network, each with a run in a folder below this one."""
+    names = [explainer.network.target_name for explainer in explainers]
+    places = [folder / name for name in folder_names(names)]
+    pairs = list(zip(explainers, places, strict=True))
+    train_each([Job(one._config, one.network, place, data) for one, place in pairs])
+    for one, place in pairs:
+        one._come_from(Run(place, given=one.network, data=data.unattached()))
+    return Explainers(dict(zip(names, explainers, strict=True)))
+
+
 def explained_by(network: Performer, concepts: ConceptKind) -> Performer:
     """The same network, explained by other concepts; its layers are shared."""
     other = copy.copy(network)
@@ -190,8 +236,14 @@ def _configured(network: Performer, words: Sequence[str]) -> DictConfig:
     """The configuration that the command line would compose, of a network that is at hand."""
     case = "filters" if network.kind.own_maps else "outputs"
     config = composed("train", ["data=pictures", f"case={case}", "logger=[csv]", *words])
-    config.performer = described(network)
     config.data.image_size = list(network.framing.shape)
     config.data.framing = network.framing.options
+    return _with(config, network)
+
+
+def _with(config: DictConfig, network: Performer) -> DictConfig:
+    """A configuration with a network, checked."""
+    config = copy.deepcopy(config)
+    config.performer = described(network)
     check(config, network)
     return config

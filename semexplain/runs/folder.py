@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from semexplain.data.images import SPLITS
+from semexplain.performers.base import Performer
 from semexplain.runs.foreign import (
     confined,
     read_config,
@@ -72,12 +73,13 @@ def require_one_folder(config: DictConfig, overrides: Sequence[str]) -> None:
         require_no_links_out(config.resume, trust=config.get("trust", False))
 
 
-def open_run(config: DictConfig, folder: Path) -> DictConfig:
+def open_run(config: DictConfig, folder: Path, given: Performer | None = None) -> DictConfig:
     """Record the configuration of a new run, or check it against the run that is resumed.
 
     Args:
         config: The composed configuration.
         folder: The run's folder.
+        given: The network, if it is at hand.
 
     Returns:
         The configuration to run: that of the folder when it is resumed.
@@ -88,7 +90,7 @@ def open_run(config: DictConfig, folder: Path) -> DictConfig:
     path = folder / CONFIG
     config, trust = settled(config), config.get("trust", False)
     config.pop("trust", None)
-    _complete(config)
+    _complete(config, given)
     if config.resume is None:
         if is_first():
             write_text(path, OmegaConf.to_yaml(config))
@@ -102,14 +104,7 @@ def open_run(config: DictConfig, folder: Path) -> DictConfig:
         if checkpoint.exists():
             require_file(checkpoint)
     record = _recorded(path, config, trust)
-    lines = differences(OmegaConf.to_container(record), OmegaConf.to_container(config))
-    lines = [line for line in lines if _was_given(line.split(":")[0])]
-    elsewhere = {key: line for line in lines if (key := line.split(":")[0]) in MACHINE}
-    if len(elsewhere) < len(lines):
-        raise ConfigError(
-            f"resume: the run {folder} was started with other options. Give `resume` alone, or start a new run:\n  "
-            + "\n  ".join(line for line in lines if line not in elsewhere.values())
-        )
+    elsewhere = _moved(record, config, folder)
     for key, line in elsewhere.items():
         log.info("The run goes on elsewhere: %s.", line)
         OmegaConf.update(record, key, OmegaConf.select(config, key), force_add=True)
@@ -118,7 +113,41 @@ def open_run(config: DictConfig, folder: Path) -> DictConfig:
     return record
 
 
-def _complete(config: DictConfig) -> None:
+def require_same_options(config: DictConfig, folder: Path, given: Performer) -> None:
+    """Refuse a run that is there, finished or not, and has other options; the devices may be others.
+
+    Args:
+        config: The composed configuration.
+        folder: The run's folder.
+        given: The network.
+
+    Raises:
+        ConfigError: With the options that differ.
+    """
+    config, trust = settled(config), config.get("trust", False)
+    config.pop("trust", None)
+    _complete(config, given)
+    _moved(_recorded(folder / CONFIG, config, trust), config, folder)
+
+
+def _moved(record: DictConfig, config: DictConfig, folder: Path) -> dict[str, str]:
+    """How the machine differs from that where a run was begun, by option.
+
+    Raises:
+        ConfigError: If anything else does.
+    """
+    lines = differences(OmegaConf.to_container(record), OmegaConf.to_container(config))
+    lines = [line for line in lines if _was_given(line.split(":")[0])]
+    elsewhere = {key: line for line in lines if (key := line.split(":")[0]) in MACHINE}
+    if len(elsewhere) < len(lines):
+        raise ConfigError(
+            f"resume: the run {folder} was started with other options. Give `resume` alone, or start a new run:\n  "
+            + "\n  ".join(line for line in lines if line not in elsewhere.values())
+        )
+    return elsewhere
+
+
+def _complete(config: DictConfig, given: Performer | None) -> None:
     """Write down what the performer says: how data read pictures, its target's name, and names from a table."""
     data = config.data
     absent = [name for name in ("image_size", "framing") if data.get(name, 0) is None]
@@ -126,7 +155,7 @@ def _complete(config: DictConfig) -> None:
     tabled = isinstance(OmegaConf.select(config, "performer.kind.names"), str)
     if not (absent or unnamed or tabled):
         return
-    performer = outline(config)
+    performer = outline(config) if given is None else given
     if "image_size" in absent:
         data.image_size = list(performer.framing.shape)
     if "framing" in absent and performer.framing.options:

@@ -1,7 +1,8 @@
 """One's own network, concepts and images in ten lines of yaml: read, checked, and put into words for ``train.py``."""
 
+import copy
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,10 @@ from semexplain.performers.network import Network
 from semexplain.performers.sources import words_of
 from semexplain.runs.explainer import CONF, composed
 from semexplain.runs.options import check
+from semexplain.runs.targets import Job, folder_names, train_each, with_targets
 from semexplain.system.config import ConfigError, instantiate, misfits, suggest
+from semexplain.system.devices import require_devices
+from semexplain.system.places import require_folder
 from semexplain.system.reading import read_mapping
 from semexplain.system.words import override
 
@@ -35,6 +39,7 @@ def keys(
     concepts: str | dict[str, str | list[str] | dict[str, Any]] = "filters",
     images: str | dict[str, str] | None = None,
     parts: str | None = None,
+    targets: list[Any] | None = None,
     method: str | None = "semexplain",
     out: str | None = None,
     options: list[str] | None = None,
@@ -47,8 +52,9 @@ def keys(
             ``{outputs: {names: [...], network: {...}}}``, of a second network that shares the layer.
         images: A folder or a table, or one for each of ``train``, ``val`` and ``test``.
         parts: Where parts of the images are seen, of which filters get names: COCO's json, or a folder of masks.
+        targets: Several outputs, each as ``network.output``, in place of that one.
         method: A name of the group ``method``; null is the paper's own.
-        out: The run's folder.
+        out: The run's folder; of several targets that of all runs.
         options: Further words as on the command line of ``train.py``.
     """
 
@@ -64,8 +70,9 @@ class OwnYaml:
         names: Which outputs, or what filters are called.
         second: The network whose outputs they are, if that is another one.
         images: Values of ``data.root``, or of ``data.train``, ``data.val`` and ``data.test``; and of ``data.parts``.
+        targets: Outputs to explain, if they are several.
         method: Name of the method.
-        out: The run's folder.
+        out: The run's folder; of several targets that of all runs.
         options: Further words.
     """
 
@@ -75,15 +82,17 @@ class OwnYaml:
     names: str | list[str] | None
     second: Mapping[str, Any] | None
     images: Mapping[str, str]
+    targets: tuple[Any, ...] | None
     method: str | None
     out: Path | None
     options: tuple[str, ...]
 
     def words(self) -> list[str]:
-        """For ``train.py``; what comes later goes first."""
+        """For ``train.py``, of several targets for the first; what comes later goes first."""
         said: dict[str, Any] = {"data": "pictures", "performer": "network", "case": self.case}
         said |= {} if self.method is None else {"method": self.method}
         said |= {f"network.{key}": value for key, value in self.network.items()}
+        said |= {} if self.targets is None else {"network.output": self.targets[0]}
         said |= {f"data.{key}": value for key, value in self.images.items()}
         if "parts" in self.images:
             said["parts"] = "erased"
@@ -107,7 +116,12 @@ def own_yaml(file: Path) -> OwnYaml:
     values = read_mapping(file)
     faults = list(misfits("", values, keys, set(), complete=True))
     if not faults:
-        faults = [*_network_faults(values["network"]), *_concept_faults(values), *_image_faults(values)]
+        faults = [
+            *_network_faults(values["network"]),
+            *_concept_faults(values),
+            *_image_faults(values),
+            *_target_faults(values),
+        ]
     if faults:
         raise ConfigError("\n".join(f"{file}: {fault}" for fault in faults))
     folder = file.parent.absolute()
@@ -126,6 +140,7 @@ def own_yaml(file: Path) -> OwnYaml:
         _placed(names, folder) if isinstance(names, str) else names,
         None if second is None else _located(second, folder),
         {name: _placed(place, folder) for name, place in images.items()},
+        None if values.get("targets") is None else tuple(values["targets"]),
         values.get("method", "semexplain"),
         None if out is None else Path(_placed(out, folder)),
         tuple(values.get("options") or ()),
@@ -147,10 +162,40 @@ def checks_of_yaml(yaml: OwnYaml, options: list[str]) -> Checks:
         raise ConfigError(f"{yaml.file}: images: say where they are, such as `images: photos`.")
     config = composed("train", [*yaml.words(), *options])
     network = _network(config)
-    framing = network.framing
-    config.data.image_size, config.data.framing = list(framing.shape), framing.options
+    _frame(config, network)
     check(config, network)
     return network.check(*_images(config, network.output_names))
+
+
+def targets_of_yaml(yaml: OwnYaml, options: Sequence[str], out: Path) -> list[Path]:
+    """Fit an explainer for each of its targets, or go on with that, and return the folders of their runs.
+
+    Raises:
+        Trouble: If a target or an option cannot be, or a folder holds something else.
+    """
+    assert yaml.targets is not None
+    if given := [word for word in options if word.startswith(("network.output=", "performer.target="))]:
+        raise ConfigError(f"{given[0]}: {yaml.file} has `targets`. Leave one of the two out.")
+    config = composed("train", [*yaml.words(), *options])
+    network = _network(config)
+    _frame(config, network)
+    networks = with_targets(network, yaml.targets)
+    configs = [copy.deepcopy(config) for _ in networks]
+    for one, target, config_of_it in zip(networks, yaml.targets, configs, strict=True):
+        config_of_it.network.output = target
+        check(config_of_it, one)
+    require_devices(config.trainer)
+    for name, place in config.paths.items():
+        require_folder(f"paths.{name}", Path(place))
+    data = ready_data(config.data)
+    places = [out / name for name in folder_names([one.target_name for one in networks])]
+    train_each([Job(*parts, data) for parts in zip(configs, networks, places, strict=True)])
+    return places
+
+
+def _frame(config: DictConfig, network: Network) -> None:
+    """Let data read pictures as the network says."""
+    config.data.image_size, config.data.framing = list(network.framing.shape), network.framing.options or None
 
 
 def _network(config: DictConfig) -> Network:
@@ -205,6 +250,15 @@ def _image_faults(values: Mapping[str, Any]) -> list[str]:
         for name in names
         if name not in SPLITS
     ]
+
+
+def _target_faults(values: Mapping[str, Any]) -> list[str]:
+    targets = values.get("targets")
+    if targets is not None and not targets:
+        return ["targets: expected one or several outputs, such as [dog, cat], got none."]
+    if targets is not None and "output" in values["network"]:
+        return ["network.output: leave it out, `targets` say what is explained."]
+    return []
 
 
 def _located(network: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import copy
 import logging
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,12 @@ JUDGED_BY = {"concept_reliance": {"_target_": "semexplain.metrics.concept_relian
 
 
 def train_explainer(
-    config: DictConfig, folder: Path, *, given: Performer | None = None, data: ImageDataModule | None = None
+    config: DictConfig,
+    folder: Path,
+    *,
+    given: Performer | None = None,
+    data: ImageDataModule | None = None,
+    beside: Sequence[Performer] = (),
 ) -> dict[str, float]:
     """Train an explainer, measure its best epoch on the test split, and write the run folder.
 
@@ -51,10 +56,11 @@ def train_explainer(
         folder: Of the run.
         given: The network, if it was given in Python.
         data: Its images, if they were.
+        beside: The same network with other targets, which will be explained next.
     """
     last = to_resume(folder / CHECKPOINTS)
     names = folder / PARTS if last is not None and (folder / PARTS).exists() else None
-    datamodule, module, trainer = build(config, folder, named=names, data=data, given=given)
+    datamodule, module, trainer = build(config, folder, named=names, data=data, given=given, beside=beside)
     with together(trainer.world_size):
         trainer.fit(module, datamodule=datamodule, ckpt_path=last, weights_only=True)
     if not (folder / BEST).exists():

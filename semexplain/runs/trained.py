@@ -1,7 +1,7 @@
 """A trained explainer from its run folder, for anyone's images: the way in for notebooks and the command line."""
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import replace
 from io import IOBase
 from itertools import islice
@@ -103,29 +103,8 @@ class TrainedExplainer:
             >>> explainer.explain(["me.jpg", "you.jpg"]).reasons()  # doctest: +SKIP
             [['smiling +1.24', 'no bags under eyes +0.91', ...], [...]]
         """
-        if isinstance(images, Path | str | Image.Image | IOBase | WithNumbers) or (
-            hasattr(images, "ndim") and images.ndim <= 3
-        ):
-            images = [images]  # type: ignore[list-item]
-        images = cast(Iterable[Picture], images)
-        total = len(images) if isinstance(images, Sized) else None
-        batches: list[Explanation] = []
-        with tqdm(total=total, desc="Explaining", unit="image", disable=None if progress else True) as bar:
-            for tensors, names, count in read_ahead(self._batches(images, batch_size)):
-                if names:
-                    image = torch.stack(tensors).to(self.module.device)
-                    with torch.no_grad(), self._autocast():
-                        feature_map = self.module.performer.encode(image).float()
-                        explanation = self.module.explain_maps(feature_map)
-                    if pictures:
-                        explanation = replace(
-                            explanation, image=self.framing.shown(image), heat=self._heat(feature_map)
-                        )
-                    batches.append(replace(explanation, ids=tuple(names)))
-                bar.update(count)
-        if not batches:
-            raise Trouble("None of the images could be read; the log says why.")
-        return Explanation.join(batches)
+        options: dict[str, Any] = {"batch_size": batch_size, "pictures": pictures, "progress": progress}
+        return explained([self], images, **options)[0]
 
     def pictured(
         self, explanation: Explanation, images: Iterable[Picture], *, batch_size: int = 32, framed: bool = False
@@ -146,6 +125,14 @@ class TrainedExplainer:
             pictures.append(self.framing.shown(image))
             heats.append(self._heat(feature_map))
         return replace(explanation, image=torch.cat(pictures), heat=torch.cat(heats))
+
+    def _of_maps(self, feature_map: Tensor, image: Tensor | None) -> Explanation:
+        """The explanation of a batch, with its pictures if images are given."""
+        with torch.no_grad(), self._autocast():
+            explanation = self.module.explain_maps(feature_map)
+        if image is None:
+            return explanation
+        return replace(explanation, image=self.framing.shown(image), heat=self._heat(feature_map))
 
     def _heat(self, feature_map: Tensor) -> Tensor:
         performer = self.module.performer
@@ -173,6 +160,49 @@ class TrainedExplainer:
                 except (OSError, ValueError) as error:
                     log.warning("Left out: %s", printable(str(error)))
             yield tensors, names, len(chunk)
+
+
+def explained(
+    explainers: Sequence[TrainedExplainer],
+    images: Iterable[Picture] | Picture,
+    *,
+    batch_size: int = 32,
+    pictures: bool = False,
+    progress: bool = True,
+) -> list[Explanation]:
+    """What each of several explainers of one network says of images, for which the network runs once.
+
+    Args:
+        explainers: Of one network and layer, in one precision.
+        images: See :meth:`TrainedExplainer.explain`; so the rest.
+        batch_size: Images at a time.
+        pictures: Keep the resized images and their Grad-CAM.
+        progress: Show a progress bar.
+
+    Raises:
+        Trouble: If not one of the images can be read.
+    """
+    first = explainers[0]
+    if isinstance(images, Path | str | Image.Image | IOBase | WithNumbers) or (
+        hasattr(images, "ndim") and images.ndim <= 3
+    ):
+        images = [images]  # type: ignore[list-item]
+    images = cast(Iterable[Picture], images)
+    total = len(images) if isinstance(images, Sized) else None
+    batches: list[list[Explanation]] = [[] for _ in explainers]
+    with tqdm(total=total, desc="Explaining", unit="image", disable=None if progress else True) as bar:
+        for tensors, names, count in read_ahead(first._batches(images, batch_size)):
+            if names:
+                image = torch.stack(tensors).to(first.module.device)
+                with torch.no_grad(), first._autocast():
+                    feature_map = first.module.performer.encode(image).float()
+                for explainer, done in zip(explainers, batches, strict=True):
+                    explanation = explainer._of_maps(feature_map, image if pictures else None)
+                    done.append(replace(explanation, ids=tuple(names)))
+            bar.update(count)
+    if not batches[0]:
+        raise Trouble("None of the images could be read; the log says why.")
+    return [Explanation.join(done) for done in batches]
 
 
 def load(
