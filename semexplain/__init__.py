@@ -8,13 +8,14 @@ from semexplain.explanation import Explanation, Performance
 from semexplain.judgement.network import verdict
 from semexplain.performers.base import Performer
 from semexplain.performers.network import Network
-from semexplain.runs.explainer import Explainer
+from semexplain.runs.explainer import Explainer, Explainers
 from semexplain.runs.trained import TrainedExplainer, load
 from semexplain.training.distillation import Distillation
 
 __all__ = [
     "Distillation",
     "Explainer",
+    "Explainers",
     "Explanation",
     "Filters",
     "Network",

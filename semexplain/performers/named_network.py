@@ -59,7 +59,7 @@ class NamedNetwork(Network):
         arguments: dict[str, Any] | None = None,
         layer: str | list[str] | None = None,
         map: str | list[str] | None = None,
-        target: int | str | list[int] | None = None,
+        target: int | str | list[int | str] | None = None,
         classes: str | list[str] | None = None,
         transform: str | dict[str, Any] | None = "auto",
         inputs: dict[str, Any] | None = None,

@@ -35,7 +35,7 @@ def comparison_report(runs: Sequence[Run], path: Path) -> Path:
     header, *rows = comparison_table(runs)
     pages = [run.path / REPORT for run in runs]
     links = [os.path.relpath(page, path.parent) if page.exists() else "" for page in pages]
-    targets = sorted({display_name(run.written.performer.target) for run in runs})
+    targets = sorted({display_name(run.target) for run in runs})
     page = render(
         "comparison.html.j2",
         title=f"{len(runs)} explainers compared",

@@ -60,17 +60,11 @@ def build(
         data: The configuration's data, if they have been read.
         given: The network, if it was given in Python.
         trains: Whether the run is to be trained: then its trainer must come to a validation.
-        beside: The given network with other targets, whose scores are computed together with its own where they are
-            kept.
+        beside: The given network with other targets, whose scores are computed with its own where they are kept.
     """
     _require_all_processes(config.trainer)
     datamodule = labelled_data(config) if data is None else data
-    trainer = _trainer(config, folder)
-    if beside and trainer.world_size > 1:
-        raise ConfigError(
-            f"targets: several are fitted by one process, the trainer has {trainer.world_size}. Use "
-            "`trainer.devices=1 trainer.strategy=auto`, or fit them one by one."
-        )
+    trainer = _trainer(config, folder, alone=bool(beside))
     if trains:
         require_validation(trainer, datamodule)
     checkpoint = trained_performer(config, datamodule) if given is None else None
@@ -132,7 +126,7 @@ def labelled_data(config: DictConfig) -> ImageDataModule:
     return datamodule
 
 
-def _trainer(config: DictConfig, folder: Path) -> pl.Trainer:
+def _trainer(config: DictConfig, folder: Path, *, alone: bool) -> pl.Trainer:
     numbers = ValidationNumbers(folder / BEST, folder / VALIDATION, config.objective)
     divergence = Divergence(folder, "optimizer.lr", "val/relative_deviation", NONSENSE, ABSURD)
     callbacks = [divergence, *instantiate(config.callbacks).values(), StopTogether(), numbers]
@@ -146,6 +140,11 @@ def _trainer(config: DictConfig, folder: Path) -> pl.Trainer:
         logger=[logger(save_dir=str(folder)) for logger in instantiate(config.logger).values()],
         default_root_dir=str(folder),
     )
+    if alone and trainer.world_size > 1:
+        raise ConfigError(
+            f"targets: several are fitted by one process, the trainer has {trainer.world_size}. Use "
+            "`trainer.devices=1 trainer.strategy=auto`, or fit them one by one."
+        )
     trainer.strategy.checkpoint_io = WholeCheckpoints()
     if hasattr(trainer.strategy, "_timeout"):  # a parameter of the strategy, which may be given by name
         trainer.strategy._timeout = group_patience()

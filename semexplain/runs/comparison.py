@@ -16,7 +16,16 @@ from semexplain.system.trouble import Trouble, of_system
 from semexplain.training.weights_and_biases import flat
 
 PLACES = ("paths", "module", "resume", "logger", "callbacks")
-OWN_COLUMN = ("performer.target", "beta", "seed", "data.seed", "data.root", "concepts._target_", "concepts.count")
+OWN_COLUMN = (
+    "performer.target",
+    "network.output",
+    "beta",
+    "seed",
+    "data.seed",
+    "data.root",
+    "concepts._target_",
+    "concepts.count",
+)
 BESIDE = {  # rows of the table of controls: what they are called, and the start of their metrics' names
     "this explainer": "test/",
     "constant concepts": f"{CONTROL}/constant/",
@@ -122,10 +131,11 @@ def comparison_table(runs: Sequence[Run]) -> list[list[str]]:
     headings = columns(runs)
     header = ["#", "target", "beta", "concepts", "seed", *extras, *(measure.column for measure in headings)]
     table = [header]
-    for number, (metrics, config, option) in enumerate(zip(measures, configs, options, strict=True), start=1):
+    for number, (run, metrics, option) in enumerate(zip(runs, measures, options, strict=True), start=1):
+        config = run.written
         choices = [
             str(number),
-            config.performer.target,
+            run.target,
             f"{config.beta:g}",
             concept_choice(config.concepts),
             str(config.seed),

@@ -2,7 +2,7 @@
 
 import copy
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -22,9 +22,9 @@ from semexplain.performers.network import Network
 from semexplain.runs.folder import alone_in, discard, open_run
 from semexplain.runs.options import check
 from semexplain.runs.run import Run
-from semexplain.runs.targets import Explainers, Job, folder_names, train_each, with_targets
+from semexplain.runs.targets import Job, folder_names, train_each, with_targets
 from semexplain.runs.tasks import train_explainer
-from semexplain.runs.trained import Picture, TrainedExplainer
+from semexplain.runs.trained import Picture, TrainedExplainer, explained
 from semexplain.runs.verdicts import verdict_on, way_of
 from semexplain.system.config import ConfigError
 from semexplain.system.devices import require_devices
@@ -78,7 +78,7 @@ class Explainer:
     @overload
     def fit(
         self, images: Any = None, *, targets: Sequence[Output], out: Path | str | None = None, **further: Any
-    ) -> Explainers: ...
+    ) -> "Explainers": ...
 
     def fit(
         self,
@@ -183,6 +183,58 @@ class Explainer:
         if place.exists():
             raise ConfigError(f"folder: {place} is there already. Name a new one.")
         shutil.copytree(self.run.path, place)
+        return place
+
+
+class Explainers(Mapping[str, Explainer]):
+    """An explainer for each of several outputs of a network, by the output's name.
+
+    Example:
+        >>> explainers = Explainer(net, Filters()).fit("photos", targets=["dog", "cat"])  # doctest: +SKIP
+        >>> explainers["dog"].explain("me.jpg").reasons()  # doctest: +SKIP
+        [['filter 012 +1.24', 'filter 007 +0.91', ...]]
+        >>> {name: verdict.word for name, verdict in explainers.verdicts.items()}  # doctest: +SKIP
+        {'dog': 'FAITHFUL', 'cat': 'NOT SHOWN'}
+    """
+
+    def __init__(self, explainers: Mapping[str, Explainer]) -> None:
+        self._explainers = dict(explainers)
+
+    def __getitem__(self, target: str) -> Explainer:
+        return self._explainers[target]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._explainers)
+
+    def __len__(self) -> int:
+        return len(self._explainers)
+
+    def explain(self, images: Iterable[Picture] | Picture, **options: Any) -> dict[str, Explanation]:
+        """The explanations of all these scores, for which the network runs once.
+
+        Args:
+            images: See :meth:`~semexplain.runs.trained.TrainedExplainer.explain`.
+            **options: Those of that method.
+        """
+        found = explained([explainer.trained for explainer in self.values()], images, **options)
+        return dict(zip(self, found, strict=True))
+
+    @property
+    def verdicts(self) -> dict[str, Verdict]:
+        """Whether each explains test images faithfully, see ``docs/verdict.md``."""
+        return {target: explainer.verdict for target, explainer in self.items()}
+
+    def save(self, folder: Path | str) -> Path:
+        """Copy the runs to a folder, one below it for each target; ``semexplain.load`` takes each of these.
+
+        Raises:
+            ConfigError: If the folder is there already.
+        """
+        place = expanded("folder", folder)
+        if place.exists():
+            raise ConfigError(f"folder: {place} is there already. Name a new one.")
+        for name, explainer in zip(folder_names(list(self)), self.values(), strict=True):
+            shutil.copytree(explainer.run.path, place / name)
         return place
 
 

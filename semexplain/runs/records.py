@@ -25,7 +25,7 @@ class _Target(BaseModel):
 
 
 class _Performer(BaseModel):
-    target: str | int
+    target: str | int | list[str | int]
 
 
 class _Concepts(BaseModel):

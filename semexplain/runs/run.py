@@ -70,6 +70,12 @@ class Run:
         records.require_configuration(config, self.path / CONFIG)
         return config
 
+    @property
+    def target(self) -> str:
+        """What the score of a finished run stands for; a difference of outputs in words."""
+        target = self.written.performer.target
+        return target if isinstance(target, str) else self.explanation.target
+
     @cached_property
     def recorded(self) -> dict[str, Any]:
         """What the run wrote about its performer and data; nothing if it ended before."""

@@ -2,83 +2,23 @@
 
 import logging
 import re
-import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 from omegaconf import DictConfig
 
 from semexplain.data.module import ImageDataModule
-from semexplain.explanation import Explanation
-from semexplain.judgement.verdict import Verdict
 from semexplain.performers.answer import Output
 from semexplain.performers.base import Performer
 from semexplain.performers.network import Network
 from semexplain.runs.folder import CONFIG, METRICS, alone_in, discard, open_run, require_same_options
 from semexplain.runs.run import Run
 from semexplain.runs.tasks import train_explainer
-from semexplain.runs.trained import Picture, explained
 from semexplain.system.config import ConfigError
-from semexplain.system.places import expanded
 from semexplain.system.trouble import Trouble
 
-if TYPE_CHECKING:
-    from semexplain.runs.explainer import Explainer
-
 log = logging.getLogger(__name__)
-
-
-class Explainers(Mapping[str, "Explainer"]):
-    """An explainer for each of several outputs of a network, by the output's name.
-
-    Example:
-        >>> explainers = Explainer(net, Filters()).fit("photos", targets=["dog", "cat"])  # doctest: +SKIP
-        >>> explainers["dog"].explain("me.jpg").reasons()  # doctest: +SKIP
-        [['filter 012 +1.24', 'filter 007 +0.91', ...]]
-        >>> {name: verdict.word for name, verdict in explainers.verdicts.items()}  # doctest: +SKIP
-        {'dog': 'FAITHFUL', 'cat': 'NOT SHOWN'}
-    """
-
-    def __init__(self, explainers: Mapping[str, "Explainer"]) -> None:
-        self._explainers = dict(explainers)
-
-    def __getitem__(self, target: str) -> "Explainer":
-        return self._explainers[target]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._explainers)
-
-    def __len__(self) -> int:
-        return len(self._explainers)
-
-    def explain(self, images: Iterable[Picture] | Picture, **options: Any) -> dict[str, Explanation]:
-        """The explanations of all these scores, for which the network runs once.
-
-        Args:
-            images: See :meth:`~semexplain.runs.trained.TrainedExplainer.explain`.
-            **options: Those of that method.
-        """
-        found = explained([explainer.trained for explainer in self.values()], images, **options)
-        return dict(zip(self, found, strict=True))
-
-    @property
-    def verdicts(self) -> dict[str, Verdict]:
-        """Whether each explains test images faithfully, see ``docs/verdict.md``."""
-        return {target: explainer.verdict for target, explainer in self.items()}
-
-    def save(self, folder: Path | str) -> Path:
-        """Copy the runs to a folder, one below it for each target; ``semexplain.load`` takes each of these.
-
-        Raises:
-            ConfigError: If the folder is there already.
-        """
-        place = expanded("folder", folder)
-        if place.exists():
-            raise ConfigError(f"folder: {place} is there already. Name a new one.")
-        for name, explainer in zip(folder_names(list(self)), self.values(), strict=True):
-            shutil.copytree(explainer.run.path, place / name)
-        return place
 
 
 class Job(NamedTuple):
@@ -148,15 +88,16 @@ def train_each(jobs: Sequence[Job]) -> None:
     Raises:
         Trouble: Before any work if a folder holds something else, or a run with other options, network or images.
     """
-    waiting = [job for job in jobs if not _is_finished(job)]
+    finished = [_is_finished(job) for job in jobs]
     for number, job in enumerate(jobs, 1):
         words = number, len(jobs), job.network.target_name, job.folder
-        if job not in waiting:
+        if finished[number - 1]:
             log.info("Target %d of %d, %s: finished already, in %s.", *words)
             continue
         log.info("Target %d of %d, %s: in %s.", *words)
         job.config.resume = str(job.folder) if (job.folder / CONFIG).exists() else None
-        beside = [other.network for other in waiting[waiting.index(job) + 1 :]]
+        later = zip(jobs[number:], finished[number:], strict=True)
+        beside = [other.network for other, done in later if not done]
         try:
             with alone_in(job.folder):
                 config = open_run(job.config, job.folder, job.network)
