@@ -209,10 +209,14 @@ class PerformanceCache:
         return RowStore(self.folder / f"scores-{key}")
 
     def _images(self, positions: np.ndarray) -> Iterator[Tensor]:
-        """Images of some views, read by worker processes while the performer computes."""
+        """Images of some views, read by worker processes while the performer computes.
+
+        A loader draws a seed for its workers: here not from the run's generator, or what is kept would decide numbers.
+        """
         dataset = ViewDataset(self.datamodule, [self.views[position] for position in positions])
         workers = self.datamodule.num_workers if len(positions) > self.datamodule.batch_size else 0
-        return iter(DataLoader(dataset, self.datamodule.batch_size, num_workers=workers))
+        generator = torch.Generator()
+        return iter(DataLoader(dataset, self.datamodule.batch_size, num_workers=workers, generator=generator))
 
     def _source(
         self,
