@@ -198,6 +198,35 @@ def test_a_cache_that_was_cut_off_is_finished_not_trusted(tmp_path: Path, perfor
         same(*performer.perform(performer.encode(image["image"]), feature_ratio), stored)
 
 
+def test_what_is_kept_does_not_move_the_random_numbers_of_a_run(tmp_path: Path, performer: VGG16Attributes):
+    before = torch.get_rng_state()
+    for _ in ("filled", "compared"):
+        attached(tmp_path / "cache", dots(tmp_path / "dots"), performer, feature_ratio)
+        assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_scores_of_several_targets_come_from_one_pass(tmp_path: Path):
+    """Where filters explain, each target has a store of its own."""
+    one, prior = filters(), filter_jacobian
+    others = [filters(target=name).freeze() for name in one.output_names if name != one.target_name][:2]
+    for other in others:
+        other.load_state_dict(one.state_dict())
+    encoded, encode = [], one.encode
+    one.encode = lambda image: encoded.append(len(image)) or encode(image)
+    module = dots(tmp_path / "dots", image_size=64)
+    cache = PerformanceCache(tmp_path / "cache", module, torch.device("cpu"))
+    cache.attach_performances(one, prior, others)
+    assert sum(encoded) == sum(len(split.ids) for split in module.splits.values())
+    for other in (one, *others):
+        alone, shared = dots(tmp_path / "dots", image_size=64), dots(tmp_path / "dots", image_size=64)
+        attached(tmp_path / other.target_name, alone, other, prior)
+        before = sorted((tmp_path / "cache").rglob("*.npy"))
+        attached(tmp_path / "cache", shared, other, prior)
+        assert sorted((tmp_path / "cache").rglob("*.npy")) == before
+        for left, right in zip(alone.ordered("train"), shared.ordered("train"), strict=True):
+            assert all(torch.equal(left[name], right[name]) for name in ("feature_map", "score", "concepts", "prior"))
+
+
 @pytest.mark.parametrize("name", ["feature_map", "outputs", "products"])
 def test_another_performers_word_is_noticed(tmp_path: Path, performer: VGG16Attributes, name: str, monkeypatch):
     """Rows that are what was written, of a network that has the same digest."""

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from children import kill, started
 
 from semexplain.system.files import write_text
 from semexplain.system.once import once
-from semexplain.system.row_store import RowStore, Source
+from semexplain.system.row_store import JointSource, RowStore, Source, fill_together
 from semexplain.system.rows import Derived
 from semexplain.system.trouble import DamagedFileError
 
@@ -75,6 +75,41 @@ def test_filling_that_was_cut_off_goes_on_with_the_next_shard(tmp_path: Path):
     store, compute = filled(tmp_path, keys)
     assert compute.asked == keys[8:]
     assert np.array_equal(store.rows("pair", keys)[:][:, 0], np.arange(24) ** 2)
+
+
+class Powers:
+    """Computes the squares and cubes of keys for two stores, and remembers what was asked."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.stop_after = stop_after
+        self.asked: list[tuple[int, list[int]]] = []
+
+    def __call__(self, positions: np.ndarray, numbers: Sequence[int]) -> Iterator[list[dict[str, np.ndarray]]]:
+        for start in range(0, len(positions), 4):
+            if self.stop_after is not None and start >= self.stop_after:
+                raise KeyboardInterrupt
+            self.asked.append((len(positions[start : start + 4]), list(numbers)))
+            yield [{"power": np.float32(positions[start : start + 4]) ** (2 + number)} for number in numbers]
+
+
+def test_stores_that_miss_the_same_rows_are_filled_from_one_pass(tmp_path: Path):
+    keys = [str(k) for k in range(24)]
+
+    def stores() -> list[RowStore]:
+        return [RowStore(tmp_path / name, shard_bytes=64) for name in ("squares", "cubes")]  # 8 rows of both a shard
+
+    with pytest.raises(KeyboardInterrupt):
+        fill_together(stores(), JointSource(keys, Powers(stop_after=12), 4), "powers")
+    assert [store.missing(keys) for store in stores()] == [list(range(8, 24))] * 2
+    compute = Powers()
+    assert fill_together(stores(), JointSource(keys, compute, 4), "powers") == 16
+    assert compute.asked == [(4, [0, 1])] * 4
+    for at, store in enumerate(stores()):
+        assert np.array_equal(store.rows("power", keys)[:], np.float32(range(24)) ** (2 + at))
+    shutil.rmtree(tmp_path / "cubes")
+    compute = Powers()
+    assert fill_together(stores(), JointSource([*keys, "24"], compute, 4), "powers") == 1 + 25
+    assert compute.asked == [(1, [0]), *[(4, [1])] * 6, (1, [1])]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "no record", "emptied"])
@@ -233,7 +268,7 @@ FEW_FILES = """
 import os, resource, sys
 from pathlib import Path
 import numpy as np
-from semexplain.system.row_store import RowStore, Source
+from semexplain.system.row_store import JointSource, RowStore, Source, fill_together
 
 def compute(positions):
     for position in positions:
