@@ -104,7 +104,7 @@ def open_run(config: DictConfig, folder: Path, given: Performer | None = None) -
         if checkpoint.exists():
             require_file(checkpoint)
     record = _recorded(path, config, trust)
-    elsewhere = _moved(record, config, folder)
+    elsewhere = _moved(record, config, f"resume: the run {folder}", "Give `resume` alone, or start a new run")
     for key, line in elsewhere.items():
         log.info("The run goes on elsewhere: %s.", line)
         OmegaConf.update(record, key, OmegaConf.select(config, key), force_add=True)
@@ -127,10 +127,11 @@ def require_same_options(config: DictConfig, folder: Path, given: Performer) -> 
     config, trust = settled(config), config.get("trust", False)
     config.pop("trust", None)
     _complete(config, given)
-    _moved(_recorded(folder / CONFIG, config, trust), config, folder)
+    record = _recorded(folder / CONFIG, config, trust)
+    _moved(record, config, f"out: the run {folder}", "Give the same options, or name a new folder")
 
 
-def _moved(record: DictConfig, config: DictConfig, folder: Path) -> dict[str, str]:
+def _moved(record: DictConfig, config: DictConfig, run: str, mend: str) -> dict[str, str]:
     """How the machine differs from that where a run was begun, by option.
 
     Raises:
@@ -141,7 +142,7 @@ def _moved(record: DictConfig, config: DictConfig, folder: Path) -> dict[str, st
     elsewhere = {key: line for line in lines if (key := line.split(":")[0]) in MACHINE}
     if len(elsewhere) < len(lines):
         raise ConfigError(
-            f"resume: the run {folder} was started with other options. Give `resume` alone, or start a new run:\n  "
+            f"{run} was started with other options. {mend}:\n  "
             + "\n  ".join(line for line in lines if line not in elsewhere.values())
         )
     return elsewhere

@@ -188,7 +188,10 @@ def test_what_was_interrupted_goes_on_and_what_is_finished_stays(
     assert [end.startswith("finished already") for _, end in said] == [True, False, False]
     for name, expected in fitted[0].items():
         assert same(again[name].run.explanation, expected.run.explanation)
-    with pytest.raises(ConfigError, match="was started with other options"):
+    with pytest.raises(
+        ConfigError,
+        match=r"out: .*dog was started with other options\. Give the same options, or name a new folder:\n  beta",
+    ):
         explainer(tmp_path, "beta=0.5").fit(images, targets=TARGETS, out=tmp_path / "runs")
     with pytest.raises(ConfigError, match="is of other images"):
         explainer(tmp_path).fit(images[:70], targets=TARGETS, out=tmp_path / "runs")
