@@ -19,20 +19,23 @@ from semexplain.judgement.verdict import Verdict
 from semexplain.performers.answer import Output
 from semexplain.performers.base import Performer
 from semexplain.performers.network import Network
-from semexplain.runs.folder import alone_in, discard, open_run
+from semexplain.runs.evaluations import evaluation_in
+from semexplain.runs.folder import EVALUATIONS, METRICS, VERDICT, alone_in, discard, open_run
 from semexplain.runs.options import check
 from semexplain.runs.run import Run
 from semexplain.runs.targets import Job, folder_names, train_each, with_targets
 from semexplain.runs.tasks import train_explainer
 from semexplain.runs.trained import Picture, TrainedExplainer, explained
-from semexplain.runs.verdicts import verdict_on, way_of
+from semexplain.runs.verdicts import verdict_on, way_of, write_verdict
 from semexplain.system.config import ConfigError
 from semexplain.system.devices import require_devices
+from semexplain.system.files import write_json
 from semexplain.system.places import expanded
 from semexplain.system.quiet import hush
 from semexplain.system.trouble import Trouble
 
 CONF = Path(__file__).parents[2] / "conf"
+TIME = "%Y-%m-%d_%H-%M-%S-%f"
 JUDGED = 200  # test images of a verdict, as for evaluate.py
 
 
@@ -108,7 +111,7 @@ class Explainer:
                 target.
         """
         networks = None if targets is None else with_targets(self.network, targets)
-        now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
+        now = datetime.now().strftime(TIME)
         folder = Path("outputs/explainer") / now if out is None else expanded("out", out)
         if networks is None and folder.exists() and any(folder.iterdir()):
             raise ConfigError(f"out: {folder} is not empty. Name a new folder, or leave `out` out.")
@@ -169,9 +172,15 @@ class Explainer:
 
     @cached_property
     def verdict(self) -> Verdict:
-        """Whether it explains test images faithfully, see ``docs/verdict.md``."""
-        module, data = self.trained.module, self.run.data
-        return verdict_on(module, data, way_of(module.teacher, data, "auto"), JUDGED, [], module.device)
+        """Whether it explains test images faithfully, see ``docs/verdict.md``; the run keeps it for its report."""
+        module, run = self.trained.module, self.run
+        found = verdict_on(module, run.data, way_of(module.teacher, run.data, "auto"), JUDGED, [], module.device)
+        folder = run.path / EVALUATIONS / datetime.now().strftime(TIME)
+        folder.mkdir(parents=True)
+        with evaluation_in(folder):
+            write_verdict(found, folder / VERDICT)
+            write_json(folder / METRICS, dict(sorted({**run.metrics, **found.numbers}.items())))
+        return found
 
     def save(self, folder: Path | str) -> Path:
         """Copy the run to a folder, from which ``semexplain.load(folder, network=...)`` gets the explainer back.

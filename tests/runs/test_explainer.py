@@ -9,6 +9,7 @@ from torch import nn
 
 import semexplain as sx
 from semexplain.data.framing import read_image
+from semexplain.runs.run import Run
 from semexplain.system.config import ConfigError
 from semexplain.system.trouble import Trouble
 
@@ -86,6 +87,10 @@ def test_other_outputs_explain_as_well_and_the_filters_stay(images: np.ndarray, 
     explainer.fit(images, out=tmp_path / "run")
     assert explainer.concepts == ("cat", "cow")
     assert explainer.verdict.word == "NOT SHOWN"  # so few test images
+    again = Run(explainer.run.path, given=explainer.network)
+    assert again.judgement is not None  # which its report shows
+    assert again.judgement.said == str(explainer.verdict)
+    assert again.judged_metrics == {**explainer.run.metrics, **explainer.verdict.numbers}
     assert isinstance(net.kind, sx.Filters)
     assert len(net.concept_names) == 6
 
