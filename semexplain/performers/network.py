@@ -51,7 +51,8 @@ class Network(Performer):
         map: The layer that the explainer sees, at or below ``layer``; by default the same.
         output: What is explained: an index, a class's name, a difference such as ``[3, -5]``, a function from what the
             network returns to scores ``(B,)``, or the name of a module whose output is meant, such as the logits below
-            a softmax, with the index if it has several: ``["fc", 3]``. By default the only output of a regression.
+            a softmax, with those that are meant if it has several: ``["fc", 3]``, ``["fc", ["cat", "-dog"]]``. By
+            default the only output of a regression.
         classes: Names of the outputs, or a text file with one a line; by default what a network of timm or Hugging Face
             says itself.
         transform: What brings pictures to the network: ``weights.transforms()``, ``{size, mean, std, scale}`` for

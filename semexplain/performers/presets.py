@@ -25,7 +25,7 @@ RESAMPLINGS: dict[int, Interpolation] = {0: "nearest", 1: "lanczos", 2: "bilinea
 LEVELS = 3.0  # grey levels by which Hugging Face's resizing, which is of tensors, may differ from that of pictures
 FORMS = (
     "`auto`, {size, mean, std, scale}, torchvision's `weights.transforms()`, a Hugging Face image processor, or a "
-    "function from a PIL image to a float tensor (C, H, W)"
+    "function from a PIL image to a float tensor (C, H, W), in a yaml by its name in the file that builds the network"
 )
 
 

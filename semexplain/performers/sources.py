@@ -48,6 +48,13 @@ class Source:
     preset: Preset | None = None
     random: bool = False
 
+    def transform(self, said: Any) -> Any:
+        """What is said of its pictures; a name is that of something in the file or module that builds the network."""
+        words = words_of(self.name)
+        if isinstance(said, str) and words.executes:
+            return named_code.loaded(words.place, said, self.digest)
+        return said
+
 
 class Words(NamedTuple):
     """What a network is called: the kind of its source, a file, folder or module, and a name in it."""

@@ -120,6 +120,7 @@ def _write(
         "run.html.j2",
         target=display_name(explanation.target),
         parts=bool(explanation.parts),
+        absent=not explanation.parts and bool((explanation.uncentred < 0).any()),
         source=paper_source(),
         total=len(explanation),
         pictures=_pictures(figures, explanation, gallery),

@@ -86,14 +86,14 @@ def beside_controls(metrics: Mapping[str, float | None]) -> list[list[str]]:
         metrics: Of the run, as :func:`semexplain.runs.run.Run.judged_metrics` has them.
 
     Returns:
-        Header and rows of what was measured.
+        Header and rows of what was measured; images without labels have no accuracies.
     """
     table = [["", "rel. deviation", "accuracy"]]
     for name, start in BESIDE.items():
         if f"{start}relative_deviation" in metrics:
             accuracy = next((metrics[f"{start}{key}"] for key in ACCURACIES if f"{start}{key}" in metrics), None)
             table.append([name, _number(metrics[f"{start}relative_deviation"]), _number(accuracy)])
-    return table
+    return table if any(row[2] != _number(None) for row in table[1:]) else [row[:2] for row in table]
 
 
 def listing(runs: Sequence[Run]) -> str:
@@ -154,6 +154,16 @@ def flat_options(config: Any, without: Sequence[str]) -> dict[str, Any]:
     """
     options = flat(OmegaConf.to_container(config) if OmegaConf.is_config(config) else config)
     return {k: v for k, v in options.items() if not any(k == out or k.startswith(f"{out}.") for out in without)}
+
+
+def target_words(target: Any) -> str:
+    """What a run explains, as it was given: an output by its name, a difference of some, or those of a module.
+
+    Example:
+        >>> target_words("dog"), target_words(["fc", ["male", "-female"]])
+        ('dog', 'fc male -female')
+    """
+    return str(target) if isinstance(target, str | int) else " ".join(map(target_words, target))
 
 
 def concept_choice(concepts: Any) -> str:

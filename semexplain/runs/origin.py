@@ -64,6 +64,8 @@ def require_same_source(config: DictConfig, file: Path, given: Mapping[str, Any]
         if "model" not in node:
             continue
         named, words = f"{path}.model" in given, words_of(str(node["model"]))
+        if named and not own and not trust and isinstance(chosen := node.get("transform", "auto"), str):
+            _require_unnamed(chosen, path, file)
         if not own and not (trust and path == "performer"):
             for deed in _deeds(None if named else words, node if f"{path}.classes" not in given else {}):
                 remedy = f"Say its classes yourself: `{path}.classes=...`" if named else _named(path)
@@ -93,6 +95,16 @@ def _deeds(words: Words | None, node: Mapping[str, Any]) -> Iterator[str]:
         yield "would be downloaded"
     if isinstance(node.get("classes"), str):
         yield f"would have the file {node['classes']} read for names"
+
+
+def _require_unnamed(transform: str, path: str, file: Path) -> None:
+    """Refuse to call what a foreign folder chooses, though it lies in the code that the command has named."""
+    if transform != "auto":
+        raise ConfigError(
+            f"run: {file.parent} was made on another machine or changed since: it would have "
+            f"{path}.transform={transform} called, which it chooses. If you trust who made it: `trust=true`, for "
+            "report and parts `--trust`."
+        )
 
 
 def _require_recorded(model: str, file: Path, *, refuse: bool) -> None:

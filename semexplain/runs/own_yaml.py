@@ -164,7 +164,7 @@ def checks_of_yaml(yaml: OwnYaml, options: list[str]) -> Checks:
     network = _network(config)
     _frame(config, network)
     check(config, network)
-    return network.check(*_images(config, network.output_names))
+    return network.check(*_images(config, network))
 
 
 def targets_of_yaml(yaml: OwnYaml, options: Sequence[str], out: Path) -> list[Path]:
@@ -202,9 +202,9 @@ def _network(config: DictConfig) -> Network:
     return instantiate(config.performer)
 
 
-def _images(config: DictConfig, outputs: tuple[str, ...]) -> tuple[Tensor, Tensor | None]:
+def _images(config: DictConfig, network: Network) -> tuple[Tensor, Tensor | None]:
     """Training images at random, and which output is right for each if that is known of all."""
-    data = ready_data(config.data)
+    outputs, data = network.output_names, ready_data(config.data)
     split = data.splits["train"]
     chosen = np.random.default_rng(0).permutation(len(split.ids))[:CHECKED]
     classes = getattr(data, "classes", ())
@@ -212,7 +212,7 @@ def _images(config: DictConfig, outputs: tuple[str, ...]) -> tuple[Tensor, Tenso
     if classes and set(classes) <= set(outputs):
         numbers = np.array([outputs.index(name) for name in classes])
         labels = torch.from_numpy(numbers[split.labels[chosen, : len(classes)].argmax(1)])
-    return torch.stack([split.read(int(at), data.framing) for at in chosen]), labels
+    return torch.stack([split.read(int(at), network.framing) for at in chosen]), labels
 
 
 def _network_faults(network: Mapping[str, Any], place: str = "network") -> list[str]:

@@ -25,7 +25,7 @@ class _Target(BaseModel):
 
 
 class _Performer(BaseModel):
-    target: str | int | list[str | int]
+    target: str | int | list[int | str | list[int | str]]
 
 
 class _Concepts(BaseModel):

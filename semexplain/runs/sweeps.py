@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.plugins.environments import TorchElasticEnvironment
 
 from semexplain.runs import records
-from semexplain.runs.comparison import concept_choice, finished_runs, listing
+from semexplain.runs.comparison import concept_choice, finished_runs, listing, target_words
 from semexplain.runs.folder import CONFIG, METRICS, VALIDATION, differences, settled
 from semexplain.runs.foreign import read_config, require_no_links_out
 from semexplain.system.config import ConfigError, suggest
@@ -72,7 +72,7 @@ def job_name(config: DictConfig) -> str:
         digest = _digest(options)
         network = config.performer.get("architecture")
         concepts = concept_choice(config.concepts)
-        words = [config.performer.target, network, concepts if concepts != "all" else None]
+        words = [target_words(config.performer.target), network, concepts if concepts != "all" else None]
         words += [f"beta{config.beta:g}", f"seed{config.seed}"]
     except (OmegaConfBaseException, AttributeError, TypeError, ValueError):  # the job itself will say what is wrong
         return f"refused_{_digest(OmegaConf.to_container(config))}"

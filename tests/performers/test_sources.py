@@ -12,14 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
+from semexplain.data.framing import Framing, read_image
 from semexplain.performers import named_network
 from semexplain.performers.named_network import NamedNetwork
 from semexplain.performers.sources import source_digest, source_of, words_of
 from semexplain.runs.options import outline
-from semexplain.system.config import instantiate
+from semexplain.system.config import instantiate, misfits
 from semexplain.system.trouble import DamagedFileError, Trouble
 
 RANDOM = pytest.mark.filterwarnings("ignore:The network .* has random weights")
@@ -575,3 +577,71 @@ def test_optional_packages_are_named_where_they_are_missing(tmp_path: Path, monk
         monkeypatch.setitem(sys.modules, package, None)
         with pytest.raises(Trouble, match=rf"{package} is not installed.*`pip install 'semexplain\[{extra}\]'`"):
             source_of(model)
+
+
+TRANSFORMS = """
+
+from torchvision.transforms import v2
+
+middle = v2.Compose([v2.Resize(18), v2.CenterCrop(16), v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)])
+
+
+def face(picture, side=16):
+    pixels = numpy.array(picture.resize((side, side), box=(0, 0, 10, 10)))
+    return torch.from_numpy(pixels).permute(2, 0, 1).float() - 100
+
+
+count = 3
+"""
+
+
+@pytest.mark.parametrize("kind", ["file", "module"])
+def test_a_transform_is_called_as_in_the_file_that_builds_the_network(
+    kind: str, nets: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from omegaconf import OmegaConf
+
+    file = nets.with_name("transforming_nets.py")
+    file.write_text("import numpy\nimport torch\n" + CODE + TRANSFORMS)
+    monkeypatch.syspath_prepend(str(nets.parent))
+    monkeypatch.delitem(sys.modules, "transforming_nets", raising=False)
+    node = {**NODE, "model": f"{file}:build" if kind == "file" else "transforming_nets:build"}
+    network = instantiate(OmegaConf.create({**node, "transform": "face"}))
+    picture = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    corner = Image.fromarray(picture).resize((16, 16), box=(0, 0, 10, 10))
+    expected = torch.from_numpy(np.array(corner)).permute(2, 0, 1).float() - 100
+    assert torch.equal(network.pixels(read_image(picture, network.framing)[None])[0], expected)
+    assert network.source["transform"]["function"] == "face"
+    composed = instantiate(OmegaConf.create({**node, "transform": "middle"}))
+    assert composed.framing == Framing(3, 16, 16, shorter=18)
+    with pytest.raises(Trouble, match=rf"transform: {node['model'][:-6]} has no 'fase' \(did you mean 'face'\?\)"):
+        NamedNetwork(model=node["model"], transform="fase")
+    with pytest.raises(Trouble, match="transform: expected `auto`, .*by its name in the file .*; got 3"):
+        NamedNetwork(model=node["model"], transform="count")
+
+
+@RANDOM
+def test_a_library_has_no_transforms_by_name():
+    with pytest.raises(Trouble, match="transform: expected `auto`, .*; got 'face'"):
+        NamedNetwork(model="torchvision:squeezenet1_1", transform="face")
+
+
+def test_what_a_yaml_may_say_of_an_output(nets: Path):
+    nets.write_text(CODE + "\ndef soft():\n    return nn.Sequential(Net(), nn.Softmax(1))\n")
+    node = {**NODE, "model": f"{nets}:soft", "layer": "0.1"}
+    image = torch.randint(0, 256, (4, 3, 16, 16), dtype=torch.uint8)
+    for target, name, expected in (
+        (["a", "-c"], "a - c", lambda p: p[:, 0] - p[:, 2]),
+        ([0, -2], "a - c", lambda p: p[:, 0] - p[:, 2]),
+        (["0", 1], "b", lambda p: None),
+        (["0", ["b", "-a"]], "b - a", lambda p: p[:, 1].log() - p[:, 0].log()),
+    ):
+        assert not list(misfits("", {"target": target}, NamedNetwork, set(), complete=False))
+        network = instantiate({**node, "target": target})
+        assert network.target_name == name
+        score = network.head(network.feature(network.encode(image)))[0]
+        if (whole := expected(network.model(network.pixels(image)))) is not None:
+            assert torch.allclose(score, whole, atol=1e-5)
+    for target in ([["0"], 3], ["nowhere", [1, -2]]):
+        with pytest.raises(Trouble, match=r"expected a difference of outputs such as \[3, -5\], or a module with"):
+            instantiate({**node, "target": target})

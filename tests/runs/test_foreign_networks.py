@@ -17,6 +17,7 @@ from semexplain.runs.origin import absolute_model
 from semexplain.runs.run import Run
 from semexplain.system.config import ConfigError
 from semexplain.system.ownership import sign
+from semexplain.system.trouble import Trouble
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The performer's convolutions start from random weights"),
@@ -84,6 +85,22 @@ def test_ones_own_is_built_and_a_trusted_one_too(folder: Path, tmp_path: Path):
 def test_a_network_that_is_named_again_is_trusted(folder: Path, tmp_path: Path):
     (tmp_path / "mine.py").write_text(CODE.replace("CANARY", ""))
     assert not built(folder, tmp_path, overrides={"performer.model": f"{tmp_path / 'mine.py'}:build"})
+
+
+def test_what_a_stranger_calls_a_transform_is_not_called_though_the_code_is_ones_own(folder: Path, tmp_path: Path):
+    canary = f"\n\ndef face(picture):\n    import os; os.mkdir({str(tmp_path / 'canary')!r})\n"
+    (tmp_path / "mine.py").write_text(CODE.replace("CANARY", "") + canary)
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config["performer"]["transform"] = "face"
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    given = {"performer.model": f"{tmp_path / 'mine.py'}:build"}
+    message = "it would have performer.transform=face called, which it chooses. If you trust who made it: `trust=true`"
+    with pytest.raises(ConfigError, match=message):
+        built(folder, tmp_path, overrides=given)
+    assert not (tmp_path / "canary").exists()
+    with pytest.raises(Trouble, match="transform: "):
+        built(folder, tmp_path, overrides=given, trust=True)
+    assert (tmp_path / "canary").exists()
 
 
 def test_trusted_code_must_be_what_was_recorded(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):

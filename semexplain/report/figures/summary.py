@@ -11,7 +11,7 @@ from semexplain.report.figures.style import AGAINST, FOR, display_name, new_figu
 @Description(
     "What counts overall",
     "Bars: mean absolute contribution of the largest concepts; the gallery below has the single images.",
-    "Mean absolute contribution, apart for images with scores above 0 and others (hatched).",
+    "Mean absolute contribution, where there are both apart for images with scores above 0 and others (hatched).",
 )
 def summary(explanation: Explanation, top: int = 15) -> Figure:
     """Mean absolute contribution of the largest concepts, apart for images with positive and with negative scores.
