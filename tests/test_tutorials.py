@@ -16,7 +16,6 @@ from support import ROOT, configured
 from semexplain.__main__ import main
 from semexplain.data.drawn.animals import render
 from semexplain.data.synthetic_faces import write_faces
-from semexplain.report.run import run_report
 from semexplain.runs.own_yaml import own_yaml
 from semexplain.runs.run import Run
 from train import train
@@ -31,7 +30,7 @@ NEEDED = {
 }
 RUNS = [(page, name) for page, text in PAGES.items() for name, _ in FILE.findall(text) if name.endswith(".yaml")]
 SMALL = {"draw.py 800": "draw.py 72", "train_resnet18.py 4": "train_resnet18.py 1", "train_vit.py 8": "train_vit.py 1"}
-FEW = ["trainer=cpu", "trainer.max_epochs=1", "data.num_workers=0", "data.limit=8"]
+FEW = ["trainer=cpu", "trainer.max_epochs=1", "data.num_workers=0", "data.limit=6"]
 FAST = ["callbacks=[prior_weight,best_checkpoint,last_checkpoint,write_explanations]"]
 
 
@@ -96,7 +95,7 @@ def test_every_command_is_one_and_every_yaml_is_used(page: str):
 
 
 @pytest.mark.filterwarnings("ignore:The number of training batches")
-def test_each_yaml_fits_and_its_page_is_written(written: tuple[str, Path], monkeypatch: pytest.MonkeyPatch):
+def test_each_yaml_fits(written: tuple[str, Path], monkeypatch: pytest.MonkeyPatch):
     page, folder = written
     monkeypatch.chdir(folder)
     for name in (name for known, name in RUNS if known == page):
@@ -109,7 +108,6 @@ def test_each_yaml_fits_and_its_page_is_written(written: tuple[str, Path], monke
         assert run.explanation.target == target
         assert len(run.explanation) > 0
         assert main(["compare", str(place)]) == 0
-        assert f"Why {target}?" in run_report(run, most=2).read_text()
 
 
 @pytest.mark.slow
