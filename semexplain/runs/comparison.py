@@ -87,6 +87,10 @@ def beside_controls(metrics: Mapping[str, float | None]) -> list[list[str]]:
 
     Returns:
         Header and rows of what was measured; images without labels have no accuracies.
+
+    Example:
+        >>> beside_controls({"test/relative_deviation": 0.1})
+        [['', 'rel. deviation'], ['this explainer', '0.1000']]
     """
     table = [["", "rel. deviation", "accuracy"]]
     for name, start in BESIDE.items():

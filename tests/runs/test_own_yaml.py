@@ -188,6 +188,21 @@ def test_check_prints_a_table_or_ends_with_the_reason(folder: Path, capsys: pyte
     assert "images: say where they are" in capsys.readouterr().err
 
 
+def test_check_prepares_pictures_by_the_function_that_the_yaml_names(folder: Path, capsys: pytest.CaptureFixture):
+    function = """
+
+def face(picture):
+    pixels = torch.tensor(list(picture.resize((32, 32)).tobytes())).view(32, 32, 3)
+    return pixels.permute(2, 0, 1) / 255
+"""
+    (folder / "faces.py").write_text(CODE + function)
+    network = {"model": "faces.py:build", "transform": "face", "output": ["dog", "-cat"]}
+    assert main(["check", str(written(folder, network=MINE["network"] | network))]) == 0
+    assert "swap test" in capsys.readouterr().out
+    assert main(["check", str(written(folder, network=MINE["network"] | network | {"transform": "fase"}))]) == 2
+    assert "faces.py has no 'fase' (did you mean 'face'?)" in capsys.readouterr().err
+
+
 def test_fit_starts_train_and_says_what_is_next(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ):
