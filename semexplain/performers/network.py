@@ -16,7 +16,7 @@ from semexplain.concepts.filters import Filters
 from semexplain.concepts.network import Prior
 from semexplain.data.framing import Framing
 from semexplain.explanation import Performance
-from semexplain.performers.answer import Output, answer_for, ended, function_digest
+from semexplain.performers.answer import Chosen, Output, answer_for, ended, function_digest
 from semexplain.performers.base import Performer, state_digest, weights_digest
 from semexplain.performers.checks import Checks, checked
 from semexplain.performers.class_names import class_names, own_class_names
@@ -250,7 +250,7 @@ class Network(Performer):
 
     # -- trials ------------------------------------------------------------------------------------------------------
 
-    def _tell(self, returned: Any, which: Output) -> None:
+    def _tell(self, returned: Any, which: Chosen) -> None:
         """Explain one of the outputs that are in what the network returned."""
         own = own_class_names(self.model) if self.whole.end is None else None
         self.answer = answer_for(returned, which, own if self._classes is None else self._classes)
