@@ -169,6 +169,8 @@ def answer_for(returned: Any, output: Chosen, classes: Sequence[str] | None) -> 
         output = 0
     if isinstance(output, int | str):
         return Answer(names, names[_index(output, names)], tuple(range(count)))
+    if any(which == 0 and isinstance(which, int) for which in output[1:]):
+        raise Trouble(f'expected signs, but 0 has none: write "-0" or "0" for output 0, got {list(output)}.')
     signs = [_signed(which, names) for which in output]
     if len({at for at, _ in signs}) != len(signs) or len(signs) < 2:
         raise Trouble(f"expected a difference of outputs such as [3, -5], got {list(output)}.")

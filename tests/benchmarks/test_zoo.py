@@ -87,6 +87,37 @@ def test_everything_matters_in_a_settled_network():
     assert float(model[:3](image).max()) < 100
 
 
+DOZEN = [  # small ones of each source; a run of the whole zoo is `make zoo`
+    "torchvision:resnet18",
+    "torchvision:squeezenet1_1",
+    "torchvision:mobilenet_v3_small",
+    "torchvision:shufflenet_v2_x0_5",
+    "torchvision:densenet121",
+    "timm:test_resnet",
+    "timm:test_convnext",
+    "timm:test_vit",
+    "timm:test_efficientnet",
+    "hf:ResNet",
+    "hf:ViT",
+    "hf:Swin",
+    "onnx:squeezenet1_1",
+    "awkward:UNet at down+deep",
+    "awkward:ChannelsLast at mix",
+]
+
+
+@pytest.mark.filterwarnings("ignore")  # of the libraries, as where the zoo is measured
+@pytest.mark.parametrize("key", DOZEN)
+def test_a_dozen_are_checked_compared_fitted_and_explained(key: str):
+    one = next(one for one in architectures() if one.key == key)
+    if one.missing:
+        pytest.skip(f"{one.missing} is not installed")
+    record: dict = {"source": one.source, "name": one.name, "side": one.side}
+    found = record | measure._outcome(one, record, 0.0) | record
+    assert (found["outcome"], found["words"]) == ("passed", "")
+    assert found["reached"] == "explained"
+
+
 @pytest.mark.slow
 def test_an_awkward_one_is_measured_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(measure.resource, "setrlimit", lambda *_: None)

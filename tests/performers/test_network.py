@@ -291,6 +291,16 @@ def test_a_difference_is_explained_by_the_other_outputs():
     assert torch.equal(strengths, outputs[:, :1])
 
 
+def test_output_0_needs_a_sign_in_words():
+    def target(output: list) -> str:
+        return Network(awkward.Residual(), "blocks", output=output, transform=TRANSFORM).target_name
+
+    assert target([2, "-0"]) == "output_2 - output_0"
+    assert target([0, -2]) == "output_0 - output_2"
+    with pytest.raises(Trouble, match='0 has none: write "-0" or "0" for output 0'):
+        target([2, 0])
+
+
 def test_inputs_for_each_image_come_from_a_function():
     model = awkward.TwoInputs()
 

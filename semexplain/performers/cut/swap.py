@@ -50,13 +50,13 @@ def swap_fault(cut: Cut, image: Tensor, outputs: Callable[[Any], Tensor]) -> str
     off = float((found - expected).abs().max())
     if off > SLACK * noise or off != off:
         return f"the outputs depend on the image past it (they are off by {off:.3g})"
-    if (slope := _slope_past(cut, image[:1], outputs)) > 0:
+    if (slope := _slope_past(cut, image[:1], outputs)) != 0:
         return f"the outputs depend on the image past it (their gradient there is {slope:.3g}, though it is small)"
     return None
 
 
 def _slope_past(cut: Cut, image: Tensor, outputs: Callable[[Any], Tensor]) -> float:
-    """The largest gradient of the outputs at the pixels while the layers are held; 0 without gradients."""
+    """The largest gradient of the outputs at the pixels while the layers are held; 0 without one, nan if it is none."""
     with torch.inference_mode(False), torch.enable_grad():
         pixels = image.clone().requires_grad_()
         try:
@@ -65,7 +65,7 @@ def _slope_past(cut: Cut, image: Tensor, outputs: Callable[[Any], Tensor]) -> fl
             (slope,) = torch.autograd.grad(weights @ found.flatten(), pixels, allow_unused=True)
         except RuntimeError:  # quantised, switched off, or lost by writing in place
             return 0.0
-    return 0.0 if slope is None else float(slope.nan_to_num(0, 0, 0).abs().max())
+    return 0.0 if slope is None else float(slope.abs().max())
 
 
 def require_separation(cut: Cut, image: Tensor, outputs: Callable[[Any], Tensor]) -> None:
