@@ -34,6 +34,7 @@ MINUTES, RATIO, BEFORE = 10.0, 1.5, 60.0  # all may take RATIO x the forward pas
 BATCH = 32
 SIDE = 256  # of a drawn picture
 COMMANDS = ("fit", "verdict", "report")
+PROFILED = "from benchmarks.profiled import main; main()"
 PARTS = {  # what is timed under a profiler, by where its function is
     "modules imported": ("importlib._bootstrap>", "_find_and_load"),
     "network built and tried": ("performers/network.py", "__init__"),
@@ -194,7 +195,7 @@ def profiled(file: Path, folder: Path) -> list[str]:
     lines = []
     for verb, words in scripts.items():
         kept = folder / f"{verb}.prof"
-        subprocess.run([sys.executable, ROOT / "benchmarks/profiled.py", kept, *words], check=True, cwd=ROOT)
+        subprocess.run([sys.executable, "-c", PROFILED, kept, *words], check=True, cwd=ROOT)
         stats: Any = pstats.Stats(str(kept))
         lines.append(f"{verb:8} {'all':40} {stats.total_tt:8.2f}")
         for name, (place, function) in PARTS.items():

@@ -1,4 +1,4 @@
-"""Run a script or a module under a profiler of processor time: ``python profiled.py FILE (SCRIPT | -m MODULE) ...``."""
+"""Run a script or a module under a profiler of processor time, with nothing of this package imported before it."""
 
 import cProfile
 import runpy
@@ -7,7 +7,7 @@ import time
 
 
 def main() -> None:
-    """Write what was spent where to the file, however the script ends."""
+    """Write what was spent where to a file, however the script ends; ``sys.argv[1:]``: FILE (SCRIPT | -m MODULE) ..."""
     file, *sys.argv = sys.argv[1:]
     profile = cProfile.Profile(time.process_time)
     profile.enable()
@@ -20,7 +20,3 @@ def main() -> None:
     finally:
         profile.disable()
         profile.dump_stats(file)
-
-
-if __name__ == "__main__":
-    main()

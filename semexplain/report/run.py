@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
@@ -14,12 +15,15 @@ from semexplain.report.figures.described import description_of
 from semexplain.report.figures.style import display_name
 from semexplain.report.page import Picture, cards, chosen_rows, names_shown, picture, render
 from semexplain.report.paper import paper_numbers, paper_source
+from semexplain.runs.cache import cache_for
 from semexplain.runs.comparison import beside_controls
+from semexplain.runs.folder import CACHE
 from semexplain.runs.run import Run
 from semexplain.runs.trained import TrainedExplainer
 from semexplain.system.config import instantiate
 from semexplain.system.files import write_text
 from semexplain.system.places import require_writable
+from semexplain.system.trouble import DamagedFileError
 
 MOST = 200  # images in a page
 REPORT = "report.html"
@@ -103,7 +107,22 @@ def _gallery(run: Run, most: int) -> Explanation:
     position = {name: number for number, name in enumerate(split.ids)}
     images = (split.read(position[name], run.data.framing) for name in explanation.ids)
     device = "cpu" if run.config.trainer.accelerator == "cpu" else "auto"  # the run's GPU may not be here
-    return TrainedExplainer.of(run, device).pictured(explanation, images, framed=True)
+    explainer = TrainedExplainer.of(run, device)
+    rows = np.array([position[name] for name in explanation.ids])
+    return explainer.pictured(explanation, images, framed=True, feature_maps=_kept_maps(run, explainer, rows))
+
+
+def _kept_maps(run: Run, explainer: TrainedExplainer, rows: np.ndarray) -> np.ndarray | None:
+    """What the run's cache has of the feature maps of some test images, if it has them all."""
+    if run.data.cache == "auto" and not (run.path / CACHE).exists():
+        return None
+    module = explainer.module
+    cache = cache_for(run.config, run.data, module.device, module.performer, run.path / CACHE, module)
+    try:
+        maps = None if cache is None else cache.kept_maps(module.performer, "test")
+        return None if maps is None else np.asarray(maps[rows])
+    except DamagedFileError:  # a page does not need them
+        return None
 
 
 def _write(

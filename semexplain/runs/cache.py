@@ -172,6 +172,12 @@ class PerformanceCache:
         self._fill([store], self._source([compute], self._maps))
         self._attach({"hidden": lambda keys: store.rows("hidden", keys)})
 
+    def kept_maps(self, performer: Performer, split: str) -> RowArray | None:
+        """Feature maps of a split's images as they have been kept, in the order of the split; None unless all have."""
+        keys = [key for key, view in zip(self.keys, self.views, strict=True) if view[::2] == (split, False)]
+        store = self._map_store(performer)
+        return None if store.missing(keys) else store.rows("feature_map", keys)
+
     @property
     def keys(self) -> list[str]:
         """Of every view: what its pixels depend on."""

@@ -8,11 +8,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from semexplain.data.arrays import RowArray
 from semexplain.data.framing import Picture, WithNumbers, read_image
 from semexplain.data.loading import read_ahead
 from semexplain.explanation import Explanation, printable
@@ -107,7 +109,13 @@ class TrainedExplainer:
         return explained([self], images, **options)[0]
 
     def pictured(
-        self, explanation: Explanation, images: Iterable[Picture], *, batch_size: int = 32, framed: bool = False
+        self,
+        explanation: Explanation,
+        images: Iterable[Picture],
+        *,
+        batch_size: int = 32,
+        framed: bool = False,
+        feature_maps: RowArray | None = None,
     ) -> Explanation:
         """The same explanation with its images and the Grad-CAM of their scores; nothing is explained again.
 
@@ -116,12 +124,16 @@ class TrainedExplainer:
             images: Its images, in the same order, as :meth:`explain` takes them.
             batch_size: Images at a time.
             framed: They are tensors as the performer takes them, not to be resized or cut once more.
+            feature_maps: What the performer makes of the images, if that is kept.
         """
-        pictures, heats = [], []
+        pictures, heats, begin = [], [], 0
         for tensors, _, _ in read_ahead(self._batches(images, batch_size, framed=framed)):
-            image = torch.stack(tensors)
+            image, rows = torch.stack(tensors), np.arange(begin, begin + len(tensors))
+            begin += len(tensors)
             with torch.no_grad(), self._autocast():
-                feature_map = self.module.performer.encode(image.to(self.module.device)).float()
+                encode = self.module.performer.encode
+                known = encode(image.to(self.module.device)) if feature_maps is None else feature_maps[rows]
+                feature_map = torch.as_tensor(known).to(self.module.device).float()
             pictures.append(self.framing.shown(image))
             heats.append(self._heat(feature_map))
         return replace(explanation, image=torch.cat(pictures), heat=torch.cat(heats))

@@ -11,6 +11,7 @@ from support import configured
 from evaluate import evaluate
 from semexplain.explanation import Explanation
 from semexplain.metrics.accuracy import wilson_interval
+from semexplain.report import run as report
 from semexplain.report.own_images import explain_files
 from semexplain.report.run import run_report
 from semexplain.runs import build, run
@@ -111,6 +112,23 @@ def test_pictures_made_later_are_those_of_the_explanation(sweep: Path, faces: Pa
     assert torch.equal(later.image, whole.image)
     torch.testing.assert_close(later.heat, whole.heat)
     assert torch.equal(later.score, whole.score)
+
+
+def test_the_gallery_asks_the_network_nothing_that_the_cache_knows(sweep: Path, monkeypatch: pytest.MonkeyPatch):
+    fresh = Run(sweep / "1")
+    with monkeypatch.context() as without:
+        without.setattr(report, "_kept_maps", lambda *_: None)
+        expected = report._gallery(fresh, 7)
+    opened = Run(sweep / "1")
+    monkeypatch.setattr(type(opened.performer), "encode", never)
+    found = report._gallery(opened, 7)
+    assert found.ids == expected.ids
+    assert torch.equal(found.image, expected.image)
+    largest = float(expected.heat.max())
+    torch.testing.assert_close(found.heat, expected.heat, rtol=0, atol=2e-2 * largest)  # maps are kept as float16
+    monkeypatch.undo()
+    monkeypatch.setattr(opened.data, "cache", "off")
+    assert torch.equal(report._gallery(opened, 7).heat, expected.heat)
 
 
 def test_pages_draw_what_the_configuration_says(sweep: Path):
