@@ -38,7 +38,7 @@ PROFILED = "from benchmarks.profiled import main; main()"
 PARTS = {  # what is timed under a profiler, by where its function is
     "modules imported": ("importlib._bootstrap>", "_find_and_load"),
     "network built and tried": ("performers/network.py", "__init__"),
-    "what the network says of all images": ("row_store.py", "fill"),
+    "what the network says of all images": ("system/row_store.py", "fill_together"),
     "training and validation": ("trainer/trainer.py", "fit"),
     "test": ("trainer/trainer.py", "test"),
     "verdict: concepts taken away": ("judgement/moved.py", "moved"),

@@ -27,6 +27,7 @@ from semexplain.runs.own_yaml import OwnYaml, checks_of_yaml, layers_of_yaml, ow
 from semexplain.runs.run import Run
 from semexplain.runs.trained import Precision
 from semexplain.system.config import ConfigError, suggest
+from semexplain.system.files import TIME
 from semexplain.system.places import expanded, require_writable
 from semexplain.system.processes import forget_stray_launcher
 from semexplain.system.quiet import hush
@@ -176,7 +177,7 @@ def _run(args: argparse.Namespace) -> int:
 
 def run_demo(overrides: list[str]) -> int:
     """Experiment 2 on drawn faces, baseline and with the prior, with the table of both and their pages."""
-    sweep = Path("multirun/demo") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
+    sweep = Path("multirun/demo") / datetime.now().strftime(TIME)
     words = ["-m", "experiment=demo", "beta=0,0.2", override("hydra.sweep.dir", sweep), *overrides]
     status = run_script(TRAIN, words)
     return status or run_report_of([sweep], MOST, {})
@@ -219,12 +220,12 @@ def run_fit(own: OwnYaml, overrides: list[str], *, several: bool) -> int:
     if own.targets is not None:
         return run_fit_each(own, further, out, several=several)
     if several:
-        place = out or Path("multirun", own.file.stem, datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f"))
+        place = out or Path("multirun", own.file.stem, datetime.now().strftime(TIME))
         return run_script(TRAIN, ["-m", *words, override("hydra.sweep.dir", place)])
     resumed = [word.removeprefix("resume=") for word in words if word.startswith("resume=")]
     if resumed:
         return run_script(TRAIN, words)
-    folder = out or Path("outputs", own.file.stem, datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f"))
+    folder = out or Path("outputs", own.file.stem, datetime.now().strftime(TIME))
     if folder.is_dir() and any(folder.iterdir()):
         raise ConfigError(f"out: {folder} is not empty. Name a new folder, or go on with it by `resume={folder}`.")
     status = run_script(TRAIN, [*words, override("hydra.run.dir", folder)])
@@ -240,7 +241,7 @@ def run_fit_each(own: OwnYaml, options: list[str], out: Path | None, *, several:
     if several or any(word.startswith("resume=") for word in options):
         word = "-m" if several else "resume"
         raise ConfigError(f"{word}: {own.file} has `targets`; to go on with them, give the same `out` again.")
-    folder = out or Path("outputs", own.file.stem, datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f"))
+    folder = out or Path("outputs", own.file.stem, datetime.now().strftime(TIME))
     try:
         runs = targets_of_yaml(own, options, folder)
     except (SystemExit, KeyboardInterrupt) as interruption:  # Lightning turns both signals into an exit
@@ -317,7 +318,7 @@ def run_explain(options: list[str]) -> int:
     numbers = {name: _whole_option(name, values[name]) for name in ("batch_size", "most") if name in values}
     overrides = {name: values[name] for name in MOVABLE if name in values}
     run = Run(expanded("run", values["run"]), overrides, trust=values.get("trust") == "true")
-    now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
+    now = datetime.now().strftime(TIME)
     page = explain_files(
         run,
         values["images"],

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from semexplain.concepts.base import ConceptKind
 from semexplain.data.module import ImageDataModule, ready_data
 from semexplain.explanation import Explanation
+from semexplain.judgement.moved import MOST
 from semexplain.judgement.verdict import Verdict
 from semexplain.performers.answer import Output
 from semexplain.performers.base import Performer
@@ -26,16 +27,15 @@ from semexplain.runs.run import Run
 from semexplain.runs.targets import Job, folder_names, train_each, with_targets
 from semexplain.runs.tasks import train_explainer
 from semexplain.runs.trained import Picture, TrainedExplainer, explained
-from semexplain.runs.verdicts import verdict_on, way_of, write_verdict
+from semexplain.runs.verdicts import Asked, Means, verdict_on, way_of, write_verdict
 from semexplain.system.config import ConfigError
 from semexplain.system.devices import require_devices
-from semexplain.system.files import write_json
-from semexplain.system.places import expanded
+from semexplain.system.files import TIME, write_json
+from semexplain.system.places import expanded, require_writable
 from semexplain.system.quiet import hush
 from semexplain.system.trouble import Trouble
 
 CONF = Path(__file__).parents[2] / "conf"
-TIME = "%Y-%m-%d_%H-%M-%S-%f"
 JUDGED = 200  # test images of a verdict, as for evaluate.py
 
 
@@ -172,10 +172,27 @@ class Explainer:
 
     @cached_property
     def verdict(self) -> Verdict:
-        """Whether it explains test images faithfully, see ``docs/verdict.md``; the run keeps it for its report."""
-        module, run = self.trained.module, self.run
-        found = verdict_on(module, run.data, way_of(module.teacher, run.data, "auto"), JUDGED, [], module.device)
+        """Whether it explains test images faithfully: :meth:`judge` with what ``evaluate.py`` asks for by default."""
+        return self.judge()
+
+    def judge(self, images: int = JUDGED, means: Means = "auto", concepts: int = MOST) -> Verdict:
+        """Whether it explains test images faithfully, see ``docs/verdict.md``; the run keeps it for its report.
+
+        Args:
+            images: How many test images at most, spread evenly.
+            means: By which interventions, see :class:`~semexplain.runs.verdicts.Asked`.
+            concepts: How many concepts are taken away at x one by one.
+
+        Raises:
+            ConfigError: If that cannot be, or nothing can be written into the run's folder.
+        """
+        run = self.run
+        Asked.of({"images": images, "means": means, "concepts": concepts}, run, rival=False)
         folder = run.path / EVALUATIONS / datetime.now().strftime(TIME)
+        require_writable("verdict", folder / VERDICT)
+        module = self.trained.module
+        way = way_of(module.teacher, run.data, means)
+        found = verdict_on(module, run.data, way, images, [], module.device, concepts=concepts)
         folder.mkdir(parents=True)
         with evaluation_in(folder):
             write_verdict(found, folder / VERDICT)
@@ -188,9 +205,7 @@ class Explainer:
         Raises:
             ConfigError: If the folder is there already.
         """
-        place = expanded("folder", folder)
-        if place.exists():
-            raise ConfigError(f"folder: {place} is there already. Name a new one.")
+        place = _new_folder(folder)
         shutil.copytree(self.run.path, place)
         return place
 
@@ -239,12 +254,17 @@ class Explainers(Mapping[str, Explainer]):
         Raises:
             ConfigError: If the folder is there already.
         """
-        place = expanded("folder", folder)
-        if place.exists():
-            raise ConfigError(f"folder: {place} is there already. Name a new one.")
+        place = _new_folder(folder)
         for name, explainer in zip(folder_names(list(self)), self.values(), strict=True):
             shutil.copytree(explainer.run.path, place / name)
         return place
+
+
+def _new_folder(folder: Path | str) -> Path:
+    place = expanded("folder", folder)
+    if place.exists():
+        raise ConfigError(f"folder: {place} is there already. Name a new one.")
+    return place
 
 
 def _fitted(explainers: Sequence[Explainer], folder: Path, data: ImageDataModule) -> Explainers:

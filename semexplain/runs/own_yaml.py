@@ -231,7 +231,7 @@ def _concept_faults(values: Mapping[str, Any]) -> list[str]:
     concepts = values.get("concepts", CASES[0])
     case, names = (concepts, None) if isinstance(concepts, str) else next(iter(concepts.items()), ("", None))
     if case not in CASES or (not isinstance(concepts, str) and len(concepts) != 1):
-        expected = "filters, outputs, {outputs: [names]} or {filters: table of their names}"
+        expected = "filters, outputs, {outputs: [names]}, {outputs: {names, network}} or {filters: table}"
         return [f"concepts: expected {expected}, got {concepts!r}{suggest(case, CASES)}."]
     if isinstance(names, Mapping):
         if case != "outputs" or not set(names) <= {"names", "network"} or not isinstance(names.get("network"), Mapping):

@@ -29,7 +29,7 @@ from semexplain.runs.folder import CONFIG, METRICS, VALIDATION, differences, set
 from semexplain.runs.foreign import read_config, require_no_links_out
 from semexplain.system.config import ConfigError, suggest
 from semexplain.system.devices import free_gpus
-from semexplain.system.files import remove_leftovers, write_json
+from semexplain.system.files import TIME, remove_leftovers, write_json
 from semexplain.system.once import held
 from semexplain.system.processes import without_launcher
 from semexplain.system.reading import read_json
@@ -182,7 +182,7 @@ class SweepSummary(Callback):
                 require_validation_number(config)
         folder = Path(config.hydra.sweep.dir).absolute()
         remove_leftovers(folder / RECORDS)
-        self.records = folder / RECORDS / f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
+        self.records = folder / RECORDS / f"{datetime.now():{TIME}}"
         if config.hydra.runtime.choices.get("sweep") is None:  # no preset: one folder, also if experiments are swept
             with read_write(config.hydra.overrides):
                 config.hydra.overrides.hydra.append(override("hydra.sweep.dir", folder))

@@ -1,5 +1,6 @@
 """Several outputs of one network, each explained by a run of its own; what they share is computed once."""
 
+import copy
 import logging
 import re
 from collections.abc import Sequence
@@ -55,11 +56,13 @@ def with_targets(network: Performer, targets: Sequence[Output]) -> list[Network]
     for target in targets:
         try:
             other = network.with_output(target)
-            _ = other.concept_names
+            _require_concepts(other)
         except ValueError as error:
             raise ConfigError(f"targets: {target!r}: {error}") from error
         if other.target_name in found:
-            raise ConfigError(f"targets: {other.target_name!r} is there twice.")
+            raise ConfigError(
+                f"targets: {other.target_name!r} is there twice. Leave one out; give functions names by `def`."
+            )
         found[other.target_name] = other
     return list(found.values())
 
@@ -95,16 +98,17 @@ def train_each(jobs: Sequence[Job]) -> None:
             log.info("Target %d of %d, %s: finished already, in %s.", *words)
             continue
         log.info("Target %d of %d, %s: in %s.", *words)
-        job.config.resume = str(job.folder) if (job.folder / CONFIG).exists() else None
+        config = copy.copy(job.config)
+        config.resume = str(job.folder) if (job.folder / CONFIG).exists() else None
         later = zip(jobs[number:], finished[number:], strict=True)
         beside = [other.network for other, done in later if not done]
         try:
             with alone_in(job.folder):
-                config = open_run(job.config, job.folder, job.network)
+                recorded = open_run(config, job.folder, job.network)
                 data = job.data.unattached()
-                train_explainer(config, job.folder, given=job.network, data=data, beside=beside)
+                train_explainer(recorded, job.folder, given=job.network, data=data, beside=beside)
         except Trouble:
-            if job.config.resume is None:
+            if config.resume is None:
                 discard(job.folder)
             raise
 
@@ -120,7 +124,17 @@ def _is_finished(job: Job) -> bool:
     if not (folder / METRICS).exists():
         return False
     run = Run(folder, given=job.network)
-    _ = run.performer  # refused if it has other weights
+    _require_same_weights(run)
     if run.noted("data_sha256") != job.data.fingerprint():
         raise ConfigError(f"out: the run {folder} is of other images. Name a new folder.")
     return True
+
+
+def _require_concepts(network: Network) -> None:
+    """Refuse a network whose target is among its concepts, or that has none."""
+    _ = network.concept_names
+
+
+def _require_same_weights(run: Run) -> None:
+    """Refuse a run of a network with other weights."""
+    _ = run.performer

@@ -16,6 +16,7 @@ from typing import Any
 
 NUMBERS = itertools.count()  # of the files that this process has begun
 MEBIBYTE = 2**20
+TIME = "%Y-%m-%d_%H-%M-%S-%f"  # in names of files and folders
 
 
 @contextlib.contextmanager
@@ -68,7 +69,7 @@ def keep_aside(path: Path) -> None:
     """Rename a file that is about to be written anew, so that an interrupted attempt's content is not lost."""
     if path.exists():
         time = datetime.fromtimestamp(path.stat().st_mtime)
-        os.replace(path, path.with_name(f"{path.stem}.until-{time:%Y-%m-%d_%H-%M-%S-%f}{path.suffix}"))
+        os.replace(path, path.with_name(f"{path.stem}.until-{time:{TIME}}{path.suffix}"))
 
 
 def write_edited(path: Path, text: str) -> None:

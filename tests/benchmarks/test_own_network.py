@@ -1,10 +1,13 @@
 """From a network to a page with a verdict, beside a forward pass: a small network, a few images."""
 
+import ast
+import importlib
 import json
 import sys
 from pathlib import Path
 
 import pytest
+import pytorch_lightning
 from PIL import Image
 
 from benchmarks import own_network
@@ -34,6 +37,17 @@ def test_images_are_spread_over_a_folder_and_enough_of_them(tmp_path: Path):
         assert picture.size == (256, 256)
     with pytest.raises(Trouble, match="There are 9 images in .*, asked for are 10"):
         photos(tmp_path, 10)
+
+
+@pytest.mark.parametrize(("place", "function"), own_network.PARTS.values())
+def test_what_is_timed_is_a_function_that_exists(place: str, function: str):
+    if place == "importlib._bootstrap>":  # which is in no file
+        assert hasattr(importlib._bootstrap, function)
+        return
+    roots = [own_network.ROOT / "semexplain", Path(pytorch_lightning.__file__).parent]
+    files = [file for root in roots for file in root.rglob("*.py") if str(file).endswith(place)]
+    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))]
+    assert function in [node.name for node in nodes if isinstance(node, ast.FunctionDef)]
 
 
 @pytest.mark.slow
