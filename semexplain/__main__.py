@@ -147,7 +147,11 @@ def _run(args: argparse.Namespace) -> int:
             if args.verb == "fit":
                 return run_fit(own, args.override, several=args.multirun)
             mark = f"* the last good one of its resolution: `layer: ...` below `network` of {own.file}"
-            print(f"{layers_of_yaml(own)}\n{mark}" if args.verb == "layers" else checks_of_yaml(own, args.override))
+            if args.verb == "layers":
+                print(f"{layers_of_yaml(own)}\n{mark}")
+                return 0
+            for target, checks in checks_of_yaml(own, args.override).items():
+                print(checks if own.targets is None else f"{target}:\n{checks}")
             return 0
         case "verdict":
             return run_script(EVALUATE, [override("run", expanded("run", args.run)), *args.override])

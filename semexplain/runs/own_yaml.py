@@ -152,8 +152,8 @@ def layers_of_yaml(yaml: OwnYaml) -> Layers:
     return _network(composed("train", [*yaml.words(), "network.layer=null", "network.map=null"])).layers()
 
 
-def checks_of_yaml(yaml: OwnYaml, options: list[str]) -> Checks:
-    """What is tried of its network on its images, with classes as labels if they are called as outputs are.
+def checks_of_yaml(yaml: OwnYaml, options: list[str]) -> dict[str, Checks]:
+    """What is tried of its network on its images, by target, with classes as labels if they are called as outputs are.
 
     Raises:
         Trouble: If something is at fault, with the reason and the remedy.
@@ -163,8 +163,10 @@ def checks_of_yaml(yaml: OwnYaml, options: list[str]) -> Checks:
     config = composed("train", [*yaml.words(), *options])
     network = _network(config)
     _frame(config, network)
-    check(config, network)
-    return network.check(*_images(config, network))
+    networks = [network] if yaml.targets is None else with_targets(network, yaml.targets)
+    for one in networks:
+        check(config, one)
+    return {one.target_name: one.check(*_images(config, one)) for one in networks}
 
 
 def targets_of_yaml(yaml: OwnYaml, options: Sequence[str], out: Path) -> list[Path]:

@@ -98,7 +98,7 @@ def train_each(jobs: Sequence[Job]) -> None:
             log.info("Target %d of %d, %s: finished already, in %s.", *words)
             continue
         log.info("Target %d of %d, %s: in %s.", *words)
-        config = copy.copy(job.config)
+        config = copy.deepcopy(job.config)
         config.resume = str(job.folder) if (job.folder / CONFIG).exists() else None
         later = zip(jobs[number:], finished[number:], strict=True)
         beside = [other.network for other, done in later if not done]

@@ -104,3 +104,16 @@ def test_what_is_refused_before_any_work(images: np.ndarray, tmp_path: Path):
     (tmp_path / "full/a").touch()
     with pytest.raises(ConfigError, match="is not empty"):
         sx.Explainer(network()).fit(images, out=tmp_path / "full")
+
+
+def test_a_verdict_that_cannot_be_or_be_written_is_refused_before_the_work(
+    fitted: tuple[sx.Explainer, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    explainer, folder = fitted
+    with pytest.raises(ConfigError, match=r"verdict\.images: expected a number of test images"):
+        explainer.judge(images=0)
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("semexplain.runs.explainer.EVALUATIONS", tmp_path / "file")
+    with pytest.raises(ConfigError, match="verdict: .* cannot be a folder"):
+        explainer.judge()
+    assert folder.is_dir()

@@ -277,3 +277,9 @@ def test_output_and_targets_are_one_too_many(own: Path):
     with pytest.raises(ConfigError, match=r"network\.output: leave it out, `targets` say what is explained"):
         own_yaml(written_for(own, ["dog"], network=MINE["network"]))
     assert yaml.safe_load((own / "mine.yaml").read_text())["targets"] == ["dog"]
+
+
+def test_check_tries_each_target(own: Path, capsys: pytest.CaptureFixture):
+    assert main(["check", str(written_for(own, ["dog", "cat"]))]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line in ("dog:", "cat:")] == ["dog:", "cat:"]
