@@ -51,8 +51,8 @@ def page(records: Sequence[Record], found: Sequence[Record]) -> str:
         "repeat itself, within ten times what it differs from itself (*allowed*). Contributions, base value and "
         "residual must add up to what the whole network says.",
         "",
-        "What begins as 0 (last layers, scales of branches) and fresh statistics of norms are drawn at random before: "
-        "else a part of the network would not matter,",
+        "What begins as 0 (last layers, scales of branches) is drawn at random before, norms have the statistics of "
+        "images: else a part of the network would not matter,",
         "and a wrong replay of it would go unseen. *Head* is what lies above the layer, as a share of a forward pass: "
         "by multiplications, and by the clock.",
         "",

@@ -104,7 +104,9 @@ def last_layer(whole: Whole, outputs: Outputs, image: Tensor, *, target: int = 0
             return cut, grid
         faults.append(f"{name}: {found.fault or 'its cells do not influence the score'}")
     why = f" The last one, {faults[0]}." if faults else ""
-    raise Trouble(f"no layer with several cells over the image separates the network: say `layer=...`.{why}")
+    raise Trouble(
+        f"no layer with several cells over the image separates the network: say `layer=...`, one or several.{why}"
+    )
 
 
 def slope(cut: Cut, outputs: Outputs, image: Tensor, target: int) -> Tensor | None:
