@@ -110,6 +110,18 @@ def test_each_yaml_fits(written: tuple[str, Path], monkeypatch: pytest.MonkeyPat
         assert main(["compare", str(place)]) == 0
 
 
+@pytest.mark.parametrize("written", ["plain_resnet18"], indirect=True)
+def test_layers_and_check_say_that_the_network_can_be_explained(
+    written: tuple[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    _, folder = written
+    monkeypatch.chdir(folder)
+    for line in ("semexplain layers bird.yaml", "semexplain check bird.yaml"):
+        assert line in commands("plain_resnet18")
+        assert main(shlex.split(line)[1:]) == 0
+        assert "layer4" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_the_commands_as_they_are_written(written: tuple[str, Path]):
     page, folder = written
