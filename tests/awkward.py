@@ -313,7 +313,7 @@ class AddedLater(nn.Module):
         before = self.stem(x)
         x = self.two(self.one(before).relu())
         x += before
-        return self.last(self.join(x.relu()).mean((2, 3)))
+        return self.last(self.join(x.sigmoid()).mean((2, 3)))
 
 
 class Windows(nn.Module):

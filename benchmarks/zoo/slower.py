@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-Value = Callable[[Tensor], Tensor]
+Value = Callable[[int, Tensor], Tensor]  # from a layer's place among the layers, and its value
 
 
 class Ways:
@@ -27,32 +27,33 @@ class Ways:
         self.model, self.output, self.inputs = model, output, inputs
         self.layers = [(name, int(number or 1)) for name, _, number in (layer.partition(":") for layer in layers)]
 
-    def scored(self, image: Tensor, change: Value = lambda value: value) -> tuple[Tensor, list[Tensor]]:
-        """The scores ``(B,)`` where each layer's value is changed, and the changed values."""
-        values: list[Tensor] = []
+    def scored(self, image: Tensor, change: Value = lambda _, value: value) -> tuple[Tensor, list[Tensor]]:
+        """The scores ``(B,)`` where each layer's value is changed, and the changed values, in the layers' order."""
+        values: dict[int, Tensor] = {}
         with ExitStack() as hooks:
-            for name, number in self.layers:
-                hook = _changing(number, change, values)
+            for place, (name, number) in enumerate(self.layers):
+                hook = _changing(place, number, change, values)
                 hooks.callback(self.model.get_submodule(name).register_forward_hook(hook).remove)
-            return self._score(image), values
+            score = self._score(image)
+        return score, [values[place] for place in range(len(self.layers))]
 
     def given(self, image: Tensor, values: Sequence[Tensor]) -> Tensor:
         """The scores ``(B,)`` of images where the layers return what is given."""
-        rest = iter(values)
-        return self.scored(image, lambda _: next(rest))[0]
+        return self.scored(image, lambda place, _: values[place])[0]
 
     def sloped(self, image: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         """Scores, the layers' values and the gradients of the scores there."""
-        leaves: list[Tensor] = []
+        leaves: dict[int, Tensor] = {}
 
-        def cut(value: Tensor) -> Tensor:
-            leaves.append(value.detach().clone().requires_grad_())
-            return leaves[-1].clone()
+        def cut(place: int, value: Tensor) -> Tensor:
+            leaves[place] = value.detach().clone().requires_grad_()
+            return leaves[place].clone()
 
         with torch.enable_grad():
             score, _ = self.scored(image, cut)
-            gradients = torch.autograd.grad(score.sum(), leaves)
-        return score.detach(), [leaf.detach() for leaf in leaves], list(gradients)
+            ordered = [leaves[place] for place in range(len(self.layers))]
+            gradients = torch.autograd.grad(score.sum(), ordered)
+        return score.detach(), [leaf.detach() for leaf in ordered], list(gradients)
 
     def _score(self, image: Tensor) -> Tensor:
         ends: list[Tensor] = []
@@ -94,7 +95,7 @@ def _outputs(returned: Any) -> Tensor:
     return first(returned)
 
 
-def _changing(number: int, change: Value, values: list[Tensor]) -> Callable[..., Any]:
+def _changing(place: int, number: int, change: Value, values: dict[int, Tensor]) -> Callable[..., Any]:
     calls = [0]
 
     def hook(module: nn.Module, arguments: Any, returned: Any) -> Any:
@@ -103,8 +104,7 @@ def _changing(number: int, change: Value, values: list[Tensor]) -> Callable[...,
         if calls[0] != number:
             return None
         before = first(returned)
-        after = change(before)
-        values.append(after)
+        after = values[place] = change(place, before)
         if isinstance(returned, Tensor):
             return after
         if isinstance(returned, Mapping):
