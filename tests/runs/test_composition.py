@@ -23,6 +23,7 @@ GROUPS = ["method", "control", "start", "explainer", "optimizer", "scheduler", "
 LISTS = ["logger", "figures", "metrics"]  # of which several are chosen at once
 OF_ONE_KIND = {"filter_jacobian": "filters", "feature_ratio": "outputs", "cross_entropy": "filters", "l2": "outputs"}
 COUNTED = {"concept_count", "figure8"}  # sweeps over how many concepts explain, each job with its own number
+SIGNED = ["prior.clamp=false"]  # as l2 needs it
 OF_PARTS = {
     "parts_pie",
     "part_error",
@@ -47,7 +48,7 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def test_a_choice_of_a_group(group: str, name: str, case: str, words: list[str]):
     further = ["concepts.count=2"] if name in COUNTED else []
     further += (
-        ["explainer.output=identity", "prior_loss=l2"] if group == "start" else []
+        ["explainer.output=identity", "prior_loss=l2", *SIGNED] if group == "start" and case == "filters" else []
     )  # corrected in both directions
     check(configured(*words, f"case={case}", f"{group}={name}", *further))
 
