@@ -50,14 +50,14 @@ def run_report(run: Run, *, most: int = MOST) -> Path:
     config, explanation, metrics = run.config, run.explanation, run.judged_metrics
     figures = report_figures(run)
     control = f", control: {display_name(config.control._target_.rpartition('.')[2])}" if config.get("control") else ""
-    reference = paper_numbers(config)
+    reference, place = paper_numbers(config), run.path.absolute()
     first, more = in_order(list(metrics), measures_of([config.metrics]))
     return _write(
         run.path / REPORT,
         explanation,
         _gallery(run, most),
         figures,
-        title=f"Why {display_name(explanation.target)}? {run.path.parent.name}/{run.path.name}",
+        title=f"Why {display_name(explanation.target)}? {place.parent.name}/{place.name}",
         subtitle=f"{len(explanation)} test images, {len(explanation.concepts)} concepts, β = {config.beta:g}{control}",
         verdict=run.judgement,
         controls=beside_controls(metrics),

@@ -114,6 +114,11 @@ def test_pictures_made_later_are_those_of_the_explanation(sweep: Path, faces: Pa
     assert torch.equal(later.score, whole.score)
 
 
+def test_a_page_is_called_by_its_run_wherever_it_is_written_from(sweep: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(sweep)
+    assert f"? {sweep.name}/1</title>" in run_report(Run(Path("1")), most=2).read_text("utf-8")
+
+
 def test_the_gallery_asks_the_network_nothing_that_the_cache_knows(sweep: Path, monkeypatch: pytest.MonkeyPatch):
     fresh = Run(sweep / "1")
     with monkeypatch.context() as without:
