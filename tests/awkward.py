@@ -172,6 +172,17 @@ class TrainModeNorm(nn.Module):
         return self.two(self.drop(self.norm(self.one(x)).relu().mean((2, 3))))
 
 
+class Fork(nn.Module):
+    """A layer that returns two maps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 2, 3)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.one(x), self.two(x)
+
+
 class TupleOutput(nn.Module):
     """Its layer and it itself return tuples, the first with attention maps that nobody uses."""
 

@@ -24,7 +24,7 @@ from semexplain.runs.evaluations import evaluation_in
 from semexplain.runs.folder import EVALUATIONS, METRICS, VERDICT, alone_in, discard, open_run
 from semexplain.runs.options import check
 from semexplain.runs.run import Run
-from semexplain.runs.targets import Job, folder_names, train_each, with_targets
+from semexplain.runs.targets import folder_names, jobs_of, train_each, with_targets
 from semexplain.runs.tasks import train_explainer
 from semexplain.runs.trained import Picture, TrainedExplainer, explained
 from semexplain.runs.verdicts import Asked, Means, verdict_on, way_of, write_verdict
@@ -127,7 +127,8 @@ class Explainer:
         data = data.unattached()  # it may have arrays of another run
         try:
             with alone_in(folder):
-                train_explainer(open_run(config, folder), folder, given=self.network, data=data)
+                recorded = open_run(config, folder, self.network)
+                train_explainer(recorded, folder, given=self.network, data=data)
         except Trouble:
             discard(folder)
             raise
@@ -269,13 +270,11 @@ def _new_folder(folder: Path | str) -> Path:
 
 def _fitted(explainers: Sequence[Explainer], folder: Path, data: ImageDataModule) -> Explainers:
     """Explainers of one network, each with a run in a folder below this one."""
-    names = [explainer.network.target_name for explainer in explainers]
-    places = [folder / name for name in folder_names(names)]
-    pairs = list(zip(explainers, places, strict=True))
-    train_each([Job(one._config, one.network, place, data) for one, place in pairs])
-    for one, place in pairs:
-        one._come_from(Run(place, given=one.network, data=data.unattached()))
-    return Explainers(dict(zip(names, explainers, strict=True)))
+    jobs = jobs_of([one._config for one in explainers], [one.network for one in explainers], folder, data)
+    train_each(jobs)
+    for one, job in zip(explainers, jobs, strict=True):
+        one._come_from(Run(job.folder, given=one.network, data=data.unattached()))
+    return Explainers({one.network.target_name: one for one in explainers})
 
 
 def explained_by(network: Performer, concepts: ConceptKind) -> Performer:
@@ -317,9 +316,13 @@ def _configured(network: Performer, words: Sequence[str]) -> DictConfig:
     """The configuration that the command line would compose, of a network that is at hand."""
     case = "filters" if network.kind.own_maps else "outputs"
     config = composed("train", ["data=pictures", f"case={case}", "logger=[csv]", *words])
-    config.data.image_size = list(network.framing.shape)
-    config.data.framing = network.framing.options
+    frame(config, network)
     return _with(config, network)
+
+
+def frame(config: DictConfig, network: Performer) -> None:
+    """Let data read pictures as a network takes them."""
+    config.data.image_size, config.data.framing = list(network.framing.shape), network.framing.options or None
 
 
 def _with(config: DictConfig, network: Performer) -> DictConfig:

@@ -19,9 +19,9 @@ from semexplain.performers.layers import Layers
 from semexplain.performers.named_network import NamedNetwork
 from semexplain.performers.network import Network
 from semexplain.performers.sources import words_of
-from semexplain.runs.explainer import CONF, composed
+from semexplain.runs.explainer import CONF, composed, frame
 from semexplain.runs.options import check
-from semexplain.runs.targets import Job, folder_names, train_each, with_targets
+from semexplain.runs.targets import jobs_of, train_each, with_targets
 from semexplain.system.config import ConfigError, instantiate, misfits, suggest
 from semexplain.system.devices import require_devices
 from semexplain.system.places import require_folder
@@ -162,7 +162,7 @@ def checks_of_yaml(yaml: OwnYaml, options: list[str]) -> dict[str, Checks]:
         raise ConfigError(f"{yaml.file}: images: say where they are, such as `images: photos`.")
     config = composed("train", [*yaml.words(), *options])
     network = _network(config)
-    _frame(config, network)
+    frame(config, network)
     networks = [network] if yaml.targets is None else with_targets(network, yaml.targets)
     for one in networks:
         check(config, one)
@@ -180,7 +180,7 @@ def targets_of_yaml(yaml: OwnYaml, options: Sequence[str], out: Path) -> list[Pa
         raise ConfigError(f"{given[0]}: {yaml.file} has `targets`. Leave one of the two out.")
     config = composed("train", [*yaml.words(), *options])
     network = _network(config)
-    _frame(config, network)
+    frame(config, network)
     networks = with_targets(network, yaml.targets)
     configs = [copy.deepcopy(config) for _ in networks]
     for one, target, config_of_it in zip(networks, yaml.targets, configs, strict=True):
@@ -189,15 +189,9 @@ def targets_of_yaml(yaml: OwnYaml, options: Sequence[str], out: Path) -> list[Pa
     require_devices(config.trainer)
     for name, place in config.paths.items():
         require_folder(f"paths.{name}", Path(place))
-    data = ready_data(config.data)
-    places = [out / name for name in folder_names([one.target_name for one in networks])]
-    train_each([Job(*parts, data) for parts in zip(configs, networks, places, strict=True)])
-    return places
-
-
-def _frame(config: DictConfig, network: Network) -> None:
-    """Let data read pictures as the network says."""
-    config.data.image_size, config.data.framing = list(network.framing.shape), network.framing.options or None
+    jobs = jobs_of(configs, networks, out, ready_data(config.data))
+    train_each(jobs)
+    return [job.folder for job in jobs]
 
 
 def _network(config: DictConfig) -> Network:

@@ -85,6 +85,21 @@ def folder_names(targets: Sequence[str]) -> list[str]:
     return names
 
 
+def jobs_of(
+    configs: Sequence[DictConfig], networks: Sequence[Performer], out: Path, data: ImageDataModule
+) -> list[Job]:
+    """The run of each target, in a folder of its name.
+
+    Args:
+        configs: Of the runs, checked.
+        networks: The network with each of the targets.
+        out: The folder of all runs.
+        data: Their images.
+    """
+    places = [out / name for name in folder_names([network.target_name for network in networks])]
+    return [Job(*parts, data) for parts in zip(configs, networks, places, strict=True)]
+
+
 def train_each(jobs: Sequence[Job]) -> None:
     """Train one after the other; those that are finished are left as they are, and one that was begun goes on.
 

@@ -113,20 +113,11 @@ class TwoMaps(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.fork, self.last = Fork(), nn.Linear(6, 3)
+        self.fork, self.last = awkward.Fork(), nn.Linear(6, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         one, two = self.fork(x)
         return self.last(torch.cat([one.relu().mean((2, 3)), two.relu().mean((2, 3))], 1))
-
-
-class Fork(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.one, self.two = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 2, 3)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self.one(x), self.two(x)
 
 
 def test_a_layer_that_returns_several_maps_of_which_more_than_one_goes_on():

@@ -146,20 +146,11 @@ class Auxiliary(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.body, self.last = TwoMaps(), nn.Linear(4, 3)
+        self.body, self.last = awkward.Fork(), nn.Linear(4, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         first, _ = self.body(x)
         return self.last(first.relu().mean((2, 3)))
-
-
-class TwoMaps(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.second = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 2, 3)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self.first(x), self.second(x)
 
 
 def test_of_a_layers_several_maps_the_first_is_its_value():
@@ -167,7 +158,7 @@ def test_of_a_layers_several_maps_the_first_is_its_value():
     net = network(Auxiliary, output=1)
     assert net.map_shape == (4, 14, 14)
     with torch.no_grad():
-        assert torch.equal(net.encode(pictures()), net.model.body.first(pictures() / 255))
+        assert torch.equal(net.encode(pictures()), net.model.body.one(pictures() / 255))
 
 
 # -- training mode ---------------------------------------------------------------------------------------------------

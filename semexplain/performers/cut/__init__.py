@@ -98,6 +98,9 @@ class Cut:
     def crossings(self, outputs: Callable[[Any], Tensor]) -> list[str]:
         """What goes past the layers: calls that ended before the first of them, and on which outputs still depend.
 
+        It only names them; whether a network is separated is asked of :meth:`past`. What a call says may be the same
+        for all images, such as a table of positions, and go past without harm.
+
         Together with them the layers separate a network into which the image itself does not go past.
 
         Args:
