@@ -114,6 +114,7 @@ def test_the_comparison_of_runs_has_its_column_and_legend(run: Path, tmp_path: P
     page = comparison_report([Run(run), Run(run)], tmp_path / "report.html").read_text("utf-8")
     assert '<th scope="col">strongest</th>' in page
     assert "<dt>strongest</dt><dd>Mean size" in page
+    assert "<h2>Figures</h2>" not in page  # of runs that differ in nothing there are none
 
 
 def test_an_evaluation_prints_it(run: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -103,6 +103,7 @@ def test_only_the_same_images_and_concepts_are_compared() -> None:
 def test_a_comparison_shows_the_same_images_without_and_with_the_prior(sweep: Path, tmp_path: Path) -> None:
     runs = [Run(sweep / number) for number in "01"]
     page = comparison_report(runs, tmp_path / "comparison.html").read_text("utf-8")
+    assert "<h2>Figures</h2>" in page
     assert "Single images without and with the prior" in page
 
 
