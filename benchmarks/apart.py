@@ -23,7 +23,7 @@ def run_apart(module: str, parts: Mapping[str, Sequence[str]]) -> int:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 
     def failed(name: str) -> bool:
-        print(f"{name} …", flush=True)
+        print(f"{name} …\n", end="", flush=True)  # in one piece: others print beside
         command = [sys.executable, "-m", module, *parts[name]]
         return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode != 0
 

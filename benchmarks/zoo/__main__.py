@@ -64,7 +64,8 @@ def record_of(one: Architecture, out: Path, context: multiprocessing.context.For
     failed = {"source": one.source, "name": one.name, "outcome": FAILED}
     record = _read(file) or failed | {"words": f"its process ended by {process.exitcode}, or after {LIMIT:.0f} s"}
     last = record["words"].strip().splitlines()[-1:] or [""]
-    print(f"{one.key}: {record['outcome']} {record.get('seconds', 0):.0f} s {last[0]:.300}", flush=True)
+    line = f"{one.key}: {record['outcome']} {record.get('seconds', 0):.0f} s {last[0]:.300}\n"
+    print(line, end="", flush=True)  # in one piece: others print beside
     return record
 
 
